@@ -1,0 +1,55 @@
+# promptd. `make` lists the targets. One profile, one feature set, one RUSTFLAGS everywhere, so that llama.cpp is compiled
+# once; set CARGO_TARGET_DIR to share the build between checkouts.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+PROMPTD := $(TARGET)/release/promptd
+MODEL := $(TARGET)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+DENY_VERSION := 0.20.2
+
+export PROMPTD_TEST_MODEL := $(MODEL)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build model demo test lint unit deny bench bench-peers clean-links
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+deps: ## Install the Debian packages that building and testing need
+	@tests/tools/deps.sh
+
+build: deps clean-links ## Build target/release/promptd
+	$(CARGO) build --release --locked
+
+model: deps ## Fetch the test model and check its SHA-256
+	@tests/tools/model.sh "$(MODEL)"
+
+demo: build model ## Start a broker and promptd on loopback, ask one question, show the answer
+	@tests/tools/demo.sh "$(PROMPTD)" "$(MODEL)"
+
+test: deps clean-links model lint unit deny ## Everything that proves the project
+
+lint: deps clean-links
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	bash -n tests/tools/*.sh tests/peers/*.sh
+
+# Engine tests use both cores of a small machine by themselves.
+unit: deps clean-links model
+	$(CARGO) test --release --locked -- --test-threads=2
+
+deny: ## Check licences and advisories of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)
+	@tests/tools/deny.sh
+
+bench: build model ## Measure the engine, and what MQTT adds, on this machine
+	@tests/tools/bench.sh "$(PROMPTD)" "$(MODEL)"
+
+bench-peers: build model ## Measure promptd side by side with llama.cpp's own tools and a Python bridge
+	tests/peers/setup.sh "$(TARGET)/peers"
+	"$(TARGET)/peers/venv/bin/python" tests/peers/compare.py --promptd "$(PROMPTD)" --model "$(MODEL)" --peers "$(TARGET)/peers"
+
+# llama-cpp-sys-2's build script panics on links that a build broken off half-way left dangling.
+clean-links:
+	@find "$(TARGET)/release" -maxdepth 2 -name 'lib*.so' -xtype l -delete 2>/dev/null || true

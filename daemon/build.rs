@@ -1,0 +1,58 @@
+//! Puts llama.cpp's shared objects where the binary looks for them, so that `target/<profile>/promptd` starts without
+//! environment variables.
+//!
+//! Layout beside the binary (and under `../lib/promptd` once installed): the three libraries by their soname, and one
+//! folder per kind of back end, of which the engine child loads only the one that it needs.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    println!("cargo::rerun-if-changed=daemon/build.rs");
+    let backends = PathBuf::from(env::var("DEP_LLAMA_BACKENDS_DIR").expect("llama-cpp-sys-2 with dynamic-backends"));
+    let libraries = backends.parent().expect("the back ends lie in the build folder").join("lib");
+    let out = PathBuf::from(env::var("OUT_DIR").expect("set by cargo"));
+    let profile = out.ancestors().nth(3).expect("OUT_DIR is target/<profile>/build/<package>/out");
+
+    // The sys crate's script hard-links `lib*.so`, which are symbolic links to the sonames, into these folders and panics
+    // on its next run if they dangle. With the sonames beside them they don't.
+    for folder in [profile.to_path_buf(), profile.join("deps"), profile.join("examples")] {
+        place(&libraries, &folder, |name| name.ends_with(".so.0"));
+    }
+    place(&backends, &profile.join("backends/cpu"), |name| name.ends_with(".so"));
+
+    for path in ["$ORIGIN", "$ORIGIN/..", "$ORIGIN/../lib/promptd"] {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{path}");
+    }
+}
+
+/// Copies the files of one folder that are wanted and not yet there as they are.
+fn place(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) {
+    fs::create_dir_all(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    let entries = fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    for entry in entries {
+        let source = entry.expect("readable folder").path();
+        let name = source.file_name().expect("a file").to_string_lossy().into_owned();
+        println!("cargo::rerun-if-changed={}", source.display());
+        if wanted(&name) {
+            let target = to.join(&name);
+            replace(&source, &target).unwrap_or_else(|e| panic!("{}: {e}", target.display()));
+        }
+    }
+}
+
+/// Copies to a new name, then renames: a process that has the old file mapped keeps it.
+fn replace(source: &Path, target: &Path) -> io::Result<()> {
+    let fresh = fs::metadata(source)?;
+    if let Ok(old) = fs::metadata(target)
+        && old.len() == fresh.len()
+        && old.modified()? >= fresh.modified()?
+    {
+        return Ok(());
+    }
+    let temporary = target.with_extension("new");
+    fs::copy(source, &temporary)?;
+    fs::rename(&temporary, target)
+}

@@ -1,0 +1,162 @@
+//! `promptd ask`.
+
+use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use promptd::job::{ModelName, RequestId};
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use super::client::{Client, Target};
+use super::exit::Code;
+
+/// Ask a running daemon one question.
+#[derive(Debug, clap::Args)]
+pub struct Ask {
+    /// The question; standard input if it is left out or "-".
+    prompt: Option<String>,
+    #[command(flatten)]
+    target: Target,
+    /// Which model shall answer; the node's default one otherwise.
+    #[arg(long, value_name = "NAME")]
+    model: Option<ModelName>,
+    /// Instructions that come before the question.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Most tokens of the answer.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u32>,
+    /// 0 takes the most likely token each time.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Same seed, same answer.
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+    /// A text that ends the answer; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Longest time for the answer, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+    /// Print the result as JSON, as devices get it.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ask {
+    /// Asks and prints.
+    pub fn execute(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        runtime.block_on(self.ask())
+    }
+
+    async fn ask(self) -> Result<(), Failure> {
+        let id = RequestId::new(format!("ask-{:016x}", fastrand::u64(..))).map_err(Failure::software)?;
+        let request = self.request(&id).map_err(|e| Failure::new(Code::Data, e))?;
+        let mut client = Client::connect(&self.target).await.map_err(Failure::unavailable)?;
+        client.send(self.task(), &request).await.map_err(Failure::unavailable)?;
+        // The node keeps the deadline; this only catches a node that is not there.
+        let wait = Duration::from_secs(self.timeout) + Duration::from_secs(5);
+        let mut shown = String::new();
+        loop {
+            let reply = client.reply(wait).await.map_err(Failure::unavailable)?;
+            if reply["id"] != id.as_str() {
+                continue;
+            }
+            match reply["event"].as_str() {
+                Some("delta") => {
+                    if let Some(text) = reply["text"].as_str() {
+                        print(text).map_err(Failure::software)?;
+                        shown.push_str(text);
+                    }
+                }
+                Some("result") => return self.show_result(&reply, &shown).map_err(Failure::software),
+                Some("error") => {
+                    let message = reply["message"].as_str().unwrap_or_default();
+                    let code = reply["code"].as_str().unwrap_or_default();
+                    return Err(Failure::new(Code::Failed, anyhow!("{code}: {message}")));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn task(&self) -> &'static str {
+        if self.system.is_some() { "chat" } else { "generate" }
+    }
+
+    fn request(&self, id: &RequestId) -> anyhow::Result<Value> {
+        let prompt = self.prompt()?;
+        let mut request = Map::new();
+        request.insert("id".into(), json!(id));
+        match &self.system {
+            None => request.insert("prompt".into(), json!(prompt)),
+            Some(system) => request.insert(
+                "messages".into(),
+                json!([{ "role": "system", "content": system }, { "role": "user", "content": prompt }]),
+            ),
+        };
+        request.insert("stream".into(), json!(!self.json));
+        request.insert("deadline_ms".into(), json!(self.timeout.saturating_mul(1000)));
+        let optional = [
+            ("model", self.model.as_ref().map(|v| json!(v))),
+            ("max_tokens", self.max_tokens.map(|v| json!(v))),
+            ("temperature", self.temperature.map(|v| json!(v))),
+            ("seed", self.seed.map(|v| json!(v))),
+            ("stop", (!self.stop.is_empty()).then(|| json!(self.stop))),
+        ];
+        request.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        Ok(Value::Object(request))
+    }
+
+    fn prompt(&self) -> anyhow::Result<String> {
+        match self.prompt.as_deref() {
+            Some(prompt) if prompt != "-" => Ok(prompt.to_owned()),
+            _ => {
+                if stdin().is_terminal() {
+                    eprintln!("(type the question, then Ctrl-D)");
+                }
+                let mut text = String::new();
+                stdin().read_to_string(&mut text).context("cannot read the question from standard input")?;
+                Ok(text)
+            }
+        }
+    }
+
+    fn show_result(&self, result: &Value, shown: &str) -> std::io::Result<()> {
+        if self.json {
+            return print(&format!("{result}\n"));
+        }
+        // Deltas may be lost; the result is complete.
+        let output = result["output"].as_str().unwrap_or_default();
+        match output.strip_prefix(shown) {
+            Some(rest) => print(&format!("{rest}\n"))?,
+            None => print(&format!("\n{output}\n"))?,
+        }
+        writeln!(stderr(), "{}", summary(result))
+    }
+}
+
+fn summary(result: &Value) -> String {
+    let number = |path: &str| result.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
+    let tokens = number("/usage/generated_tokens");
+    let decode = number("/timings/decode_ms");
+    let rate = if decode > 0.0 { (tokens - 1.0).max(0.0) * 1000.0 / decode } else { 0.0 };
+    format!(
+        "[{} {}: {tokens} tokens at {rate:.1}/s, prompt {} tokens in {:.0} ms, queue {:.0} ms, total {:.0} ms, finish {}]",
+        result["model"].as_str().unwrap_or("?"),
+        result["strategy"].as_str().unwrap_or("?"),
+        number("/usage/prompt_tokens"),
+        number("/timings/prefill_ms"),
+        number("/timings/queue_ms"),
+        number("/timings/total_ms"),
+        result["finish"].as_str().unwrap_or("?"),
+    )
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

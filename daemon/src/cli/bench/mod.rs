@@ -1,0 +1,70 @@
+//! `promptd bench`.
+
+mod engine;
+mod report;
+mod through_mqtt;
+
+use std::path::PathBuf;
+
+use super::Failure;
+use super::client::Target;
+
+/// Measure a model on this machine.
+///
+/// With --model the engine is measured by itself. With --mqtt a running node is measured over its broker: what a round
+/// trip takes beyond the engine's own time.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["model", "mqtt"]))]
+pub struct Bench {
+    /// The GGUF file to measure.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Numbers of answers to generate at once.
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u32).range(1..=64))]
+    streams: Vec<u32>,
+    /// Words of each prompt, about as many tokens; the chat template comes on top.
+    #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    prompt_tokens: u32,
+    /// Tokens of each answer.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    tokens: u32,
+    /// How often each number is measured; medians are shown.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Answers that each stream generates, one after the other, in a round.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    answers: u32,
+    /// Threads that compute; one for each core by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    threads: Option<u32>,
+    /// Measure a running node over its broker.
+    #[arg(long)]
+    mqtt: bool,
+    /// One-token requests to send to the node.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    requests: u32,
+    #[command(flatten)]
+    target: Target,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    /// Measures and prints.
+    pub fn execute(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        let report = runtime.block_on(async {
+            let engine = match &self.model {
+                Some(model) => Some(engine::measure(&self, model).await.map_err(Failure::unavailable)?),
+                None => None,
+            };
+            let mqtt = match self.mqtt {
+                true => Some(through_mqtt::measure(&self).await.map_err(Failure::unavailable)?),
+                false => None,
+            };
+            Ok::<_, Failure>(report::Report { engine, mqtt })
+        })?;
+        report.print(self.json).map_err(Failure::software)
+    }
+}

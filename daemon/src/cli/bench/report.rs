@@ -1,0 +1,141 @@
+//! The figures and how they are shown.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The engine by itself.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineReport>,
+    /// A node over MQTT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<MqttReport>,
+}
+
+/// The engine by itself.
+#[derive(Debug, Serialize)]
+pub struct EngineReport {
+    /// What llama.cpp calls the model.
+    pub model: String,
+    /// The file.
+    pub file: String,
+    /// Threads that computed.
+    pub threads: u32,
+    /// CPU features of the back end.
+    pub cpu_features: String,
+    /// Seconds from the start of the process to the passed golden prompt.
+    pub load_seconds: f64,
+    /// Largest resident memory of the engine process, bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// One for each number of streams.
+    pub results: Vec<StreamsReport>,
+}
+
+/// Medians over the rounds at one number of streams.
+#[derive(Debug, Serialize)]
+pub struct StreamsReport {
+    /// Answers at once.
+    pub streams: u32,
+    /// Tokens of each prompt, template included.
+    pub prompt_tokens: u32,
+    /// Tokens a second of one answer, after its first token.
+    pub decode_tokens_per_second: f64,
+    /// Tokens a second of all answers together, prompts included in the time.
+    pub total_tokens_per_second: f64,
+    /// From the request to the first token.
+    pub time_to_first_token_ms: Percentiles,
+}
+
+/// What MQTT adds.
+#[derive(Debug, Serialize)]
+pub struct MqttReport {
+    /// Requests that were measured.
+    pub requests: usize,
+    /// From the request's publication to its answer.
+    pub round_trip_ms: Percentiles,
+    /// The node's own account of the same requests.
+    pub node_total_ms: Percentiles,
+    /// The difference, request by request.
+    pub added_ms: Percentiles,
+}
+
+/// Of a set of samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: f64,
+    /// The 95th.
+    pub p95: f64,
+}
+
+impl Percentiles {
+    /// By nearest rank; of no samples, zero.
+    pub fn of(mut samples: Vec<f64>) -> Self {
+        samples.sort_by(f64::total_cmp);
+        let at = |percent: usize| {
+            let rank = (samples.len() * percent).div_ceil(100).max(1) - 1;
+            samples.get(rank).copied().unwrap_or(0.0)
+        };
+        Self { p50: at(50), p95: at(95) }
+    }
+}
+
+impl Report {
+    /// Prints a table, or JSON.
+    pub fn print(&self, as_json: bool) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if as_json {
+            return writeln!(out, "{}", serde_json::to_string_pretty(self)?);
+        }
+        if let Some(engine) = &self.engine {
+            engine.print(&mut out)?;
+        }
+        if let Some(mqtt) = &self.mqtt {
+            writeln!(out, "over MQTT, {} one-token requests (ms)      p50      p95", mqtt.requests)?;
+            for (what, figures) in
+                [("round trip", mqtt.round_trip_ms), ("node's own time", mqtt.node_total_ms), ("added", mqtt.added_ms)]
+            {
+                writeln!(out, "  {what:<38} {:>8.2} {:>8.2}", figures.p50, figures.p95)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl EngineReport {
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "{} on {} threads, loaded in {:.2} s", self.model, self.threads, self.load_seconds)?;
+        if let Some(bytes) = self.peak_memory_bytes {
+            writeln!(out, "engine process: {} at its peak", promptd::plan::Bytes(bytes))?;
+        }
+        writeln!(out, "streams  decode tok/s  total tok/s  first token p50   p95 (ms)")?;
+        for result in &self.results {
+            writeln!(
+                out,
+                "{:>7}  {:>12.1}  {:>11.1}  {:>15.0}  {:>9.0}",
+                result.streams,
+                result.decode_tokens_per_second,
+                result.total_tokens_per_second,
+                result.time_to_first_token_ms.p50,
+                result.time_to_first_token_ms.p95,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_samples() {
+        let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(Percentiles::of(samples), Percentiles { p50: 50.0, p95: 95.0 });
+        assert_eq!(Percentiles::of(vec![3.0]), Percentiles { p50: 3.0, p95: 3.0 });
+        assert_eq!(Percentiles::of(Vec::new()), Percentiles { p50: 0.0, p95: 0.0 });
+    }
+}

@@ -1,0 +1,69 @@
+//! `promptd check`.
+
+use std::fs::File;
+use std::io::Write;
+
+use anyhow::anyhow;
+use promptd::config::{Config, Model};
+use promptd::engine::backends_folder;
+use promptd::gguf::Gguf;
+
+use super::{ConfigFile, Failure};
+
+/// Check the configuration and the model files.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+impl Check {
+    /// Prints every problem, or what was found in order.
+    pub fn execute(self) -> Result<(), Failure> {
+        let config = self.file.load()?;
+        let problems = problems(&config);
+        if !problems.is_empty() {
+            return Err(Failure::configuration(anyhow!("{}", problems.join("\n"))));
+        }
+        let mut out = std::io::stdout().lock();
+        let broker = &config.mqtt.url;
+        writeln!(
+            out,
+            "configuration is valid: node {}, broker {}:{}, {} model(s)",
+            config.node.name,
+            broker.host,
+            broker.port,
+            config.models.len()
+        )
+        .map_err(Failure::software)
+    }
+}
+
+/// What the configuration alone can't tell.
+fn problems(config: &Config) -> Vec<String> {
+    let models = config.models.iter().filter_map(|model| model_problem(model).map(|p| format!("model[{}].files: {p}", model.name)));
+    let password = config.mqtt.password().err().map(|e| format!("mqtt.password_credential: {e}"));
+    let golden = config.models.iter().filter_map(golden_problem);
+    let backends = backends_folder().err().map(|e| e.to_string());
+    models.chain(golden).chain(password).chain(backends).collect()
+}
+
+fn model_problem(model: &Model) -> Option<String> {
+    let path = model.file.path.display();
+    let opened = File::open(&model.file.path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    match opened {
+        Err(e) => Some(format!("{path}: {e}")),
+        Ok((size, file)) => match Gguf::read(&file, size).and_then(|gguf| gguf.facts()) {
+            Err(e) => Some(format!("{path} is not a usable GGUF file: {e}")),
+            Ok(facts) => (model.context > facts.n_ctx_train).then(|| {
+                format!("{path} was trained with {} tokens of context; context is {}", facts.n_ctx_train, model.context)
+            }),
+        },
+    }
+}
+
+fn golden_problem(model: &Model) -> Option<String> {
+    let expression = model.golden_expect.as_deref()?;
+    let error = regex::Regex::new(expression).err()?;
+    Some(format!("model[{}].golden_expect: {error}", model.name))
+}

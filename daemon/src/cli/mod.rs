@@ -1,0 +1,78 @@
+//! The command line: what can be asked for, and how the process ends.
+
+mod ask;
+mod bench;
+mod check;
+mod client;
+mod exit;
+mod fit;
+mod logs;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Failure;
+
+/// Where the packaged configuration lies.
+const DEFAULT_CONFIG: &str = "/etc/promptd/promptd.toml";
+
+/// Turns this computer into a language-model appliance for the devices around it.
+///
+/// Devices publish prompts to an MQTT broker; promptd answers them with a local model.
+#[derive(Debug, Parser)]
+#[command(name = "promptd", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: load the models and serve requests until SIGTERM.
+    Run(run::Run),
+    /// Check the configuration and the model files, and print every problem at once.
+    Check(check::Check),
+    /// Ask a running daemon one question over MQTT and print the answer as it is made.
+    Ask(ask::Ask),
+    /// Show what a model file is and how much memory it needs here.
+    Fit(fit::Fit),
+    /// Measure a model on this machine: tokens per second, time to first token, what MQTT adds.
+    Bench(bench::Bench),
+    /// The process that loads one model; started by the daemon only.
+    #[command(hide = true)]
+    Engine(run::EngineChild),
+}
+
+/// Which configuration a command reads.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file; conf.d/*.toml beside it is read after it. Without this option the packaged file
+    /// /etc/promptd/promptd.toml is read if it exists, else every setting has its default.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<promptd::config::Config, Failure> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None if PathBuf::from(DEFAULT_CONFIG).exists() => DEFAULT_CONFIG.into(),
+            None => return Ok(promptd::config::Config::defaults()),
+        };
+        Ok(promptd::config::Config::load(&path).map_err(Failure::configuration)?.config)
+    }
+}
+
+/// Carries out a command.
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Ask(ask) => ask.execute(),
+        Command::Fit(fit) => fit.execute(),
+        Command::Bench(bench) => bench.execute(),
+        Command::Engine(child) => child.execute(),
+    }
+}

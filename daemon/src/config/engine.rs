@@ -1,0 +1,45 @@
+//! `[load]` and `[engine]`: how models are brought up and run.
+
+use std::time::Duration;
+
+use super::section::Section;
+use super::unit::Span;
+
+/// Loading of models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// A load that takes longer is given up.
+    pub timeout: Duration,
+}
+
+/// The engine children.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Longest time that a new prompt may delay the next token of a running answer.
+    pub max_stall: Duration,
+    /// A child that makes no progress for so long is replaced; more than `max_stall`.
+    pub heartbeat_timeout: Duration,
+    /// The same answer alone and under load, at the cost of speed.
+    pub reproducible: bool,
+}
+
+impl Load {
+    pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Self {
+        Self { timeout: section.span("timeout", Span::minutes(10), Span::seconds(10)..=Span::days(1)) }
+    }
+}
+
+impl Engine {
+    pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Self {
+        let engine = Self {
+            max_stall: section.span("max_stall", Span::millis(250), Span::millis(10)..=Span::seconds(10)),
+            heartbeat_timeout: section.span("heartbeat_timeout", Span::seconds(30), Span::seconds(1)..=Span::hours(1)),
+            reproducible: section.flag("reproducible", false),
+        };
+        section.report.below(
+            ("engine.max_stall", Span(engine.max_stall)),
+            ("engine.heartbeat_timeout", Span(engine.heartbeat_timeout)),
+        );
+        engine
+    }
+}

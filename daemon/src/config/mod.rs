@@ -1,0 +1,129 @@
+//! The configuration: `promptd.toml`, then `conf.d/*.toml` beside it in name order, checked as a whole.
+//!
+//! [`Config::load`] either gives values that are all in range or every problem of every file at once, each with its
+//! line and key. The way there: `source` reads the files, `tree` parses them and remembers where each value
+//! stands, `merge` lays them over each other, and each section reads its keys through a `section::Section`, one
+//! line a key: name, default, bounds. That line is the only place that knows them; a test compares the documented
+//! example `config/promptd.toml` with it.
+//!
+//! Only what takes effect is checked: a bad value that a later file replaces is no problem.
+
+mod credential;
+mod engine;
+mod error;
+mod limits;
+mod machine;
+mod merge;
+mod model;
+mod mqtt;
+mod nearest;
+mod node;
+mod report;
+mod section;
+mod service;
+mod source;
+mod topic;
+mod tree;
+mod unit;
+mod url;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use credential::Secret;
+pub use engine::{Engine, Load};
+pub use error::{ConfigError, Place, Problem, SyntaxError};
+pub use limits::Limits;
+pub use model::{Model, ModelFile};
+pub use mqtt::Mqtt;
+pub use node::Node;
+pub use service::{LogLevel, Service};
+pub use url::BrokerUrl;
+
+use machine::Machine;
+use report::Report;
+use source::Source;
+use tree::Table;
+use unit::Size;
+
+/// The whole configuration. Every value is in range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Who this daemon is.
+    pub node: Node,
+    /// The way to the broker.
+    pub mqtt: Mqtt,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// The models, in the order of the files. At most one is the default; with any model, exactly one.
+    pub models: Vec<Model>,
+    /// Loading of models.
+    pub load: Load,
+    /// The engine children.
+    pub engine: Engine,
+    /// The daemon itself.
+    pub service: Service,
+}
+
+/// A configuration and what it was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The files that were read, in the order of their effect: later ones win.
+    pub files: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads `path` and the files of the `conf.d` folder beside it. A missing `path` is an error, a missing folder not.
+    pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+        let sources = source::read(path)?;
+        let config = Self::from_sources(&sources, &Machine::this())?;
+        Ok(Loaded { config, files: sources.into_iter().map(|source| source.path).collect() })
+    }
+
+    /// The configuration of a machine without any file.
+    ///
+    /// # Panics
+    ///
+    /// Never: the defaults are within their own bounds, which a test checks.
+    pub fn defaults() -> Self {
+        Self::from_sources(&[], &Machine::this()).expect("the defaults are valid")
+    }
+
+    /// The model that serves requests which name none.
+    pub fn default_model(&self) -> Option<&Model> {
+        self.models.iter().find(|model| model.default)
+    }
+
+    fn from_sources(sources: &[Source], machine: &Machine) -> Result<Self, ConfigError> {
+        let tree = merge::all(tree::parse_all(sources)?);
+        let mut report = Report::new(sources);
+        let config = Self::from_tree(&tree, machine, &mut report);
+        report.finish(config)
+    }
+
+    fn from_tree(tree: &Table, machine: &Machine, report: &mut Report<'_>) -> Self {
+        let config = section::read(tree, report, |root| {
+            let node = root.table("node", |section| Node::read(section, machine));
+            Self {
+                mqtt: root.table("mqtt", |section| Mqtt::read(section, &node.name)),
+                node,
+                limits: root.table("limits", Limits::read),
+                models: Model::read_all(root),
+                load: root.table("load", Load::read),
+                engine: root.table("engine", Engine::read),
+                service: root.table("service", Service::read),
+            }
+        });
+        // A rule between sections; those within one stand in its `read`.
+        report.below(
+            ("limits.request", Size(config.limits.request as u64)),
+            ("mqtt.packet_max", Size(u64::from(config.mqtt.packet_max))),
+        );
+        config
+    }
+}

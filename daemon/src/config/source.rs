@@ -1,0 +1,104 @@
+//! The files of a configuration, as text.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, Place};
+
+/// One file.
+pub(super) struct Source {
+    /// Its path.
+    pub(super) path: PathBuf,
+    /// Its content.
+    pub(super) text: String,
+}
+
+impl Source {
+    /// The place of the character that starts at or covers byte `offset`.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let offset = self.text.floor_char_boundary(offset.min(self.text.len()));
+        let before = &self.text[..offset];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        // An editor does not show a byte order mark.
+        let column = before[line_start..].chars().filter(|character| *character != '\u{feff}').count() + 1;
+        Place { file: self.path.clone(), line: before.matches('\n').count() + 1, column }
+    }
+
+    /// The folder that relative paths in this file start from.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+}
+
+/// Reads the main file and its drop-in files, in the order of their effect.
+pub(super) fn read(main: &Path) -> Result<Vec<Source>, ConfigError> {
+    let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let mut paths = vec![main.to_owned()];
+    paths.extend(drop_ins(&folder).map_err(|source| ConfigError::Unreadable { path: folder, source })?);
+    paths
+        .into_iter()
+        .map(|path| match read_text(&path) {
+            Ok(text) => Ok(Source { path, text }),
+            Err(source) => Err(ConfigError::Unreadable { path, source }),
+        })
+        .collect()
+}
+
+/// As `read_to_string`, but says where the text stops being UTF-8.
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(fs::read(path)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = String::from_utf8_lossy(valid).matches('\n').count() + 1;
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8"))
+    })
+}
+
+/// What `conf.d/*.toml` means to a shell: hidden files are left out.
+fn drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+        if path.extension() == Some(OsStr::new("toml")) && !hidden {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_lines_and_characters_from_one() {
+        let source = Source { path: "x.toml".into(), text: "\u{feff}a = 1\nä = \"ö\"\n".to_owned() };
+        let place = |needle: &str| {
+            let place = source.place(source.text.find(needle).unwrap());
+            (place.line, place.column)
+        };
+        assert_eq!(place("a"), (1, 1));
+        assert_eq!(place("1"), (1, 5));
+        assert_eq!(place("ä"), (2, 1));
+        assert_eq!(place("\"ö"), (2, 5));
+        assert_eq!(source.place(usize::MAX).line, 3);
+    }
+
+    #[test]
+    fn names_the_line_that_is_not_utf8() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("promptd.toml");
+        fs::write(&path, b"# one\n# two \xff\n").unwrap();
+        let error = read(&path).err().unwrap().to_string();
+        assert_eq!(error, format!("cannot read {}: line 2 is not UTF-8", path.display()));
+    }
+}

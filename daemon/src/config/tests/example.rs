@@ -1,0 +1,99 @@
+//! `config/promptd.toml` shows every key, its default and its bounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::report::Report;
+use super::super::{merge, tree};
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../../config/promptd.toml");
+
+/// Removes the `#` in front of keys; prose has a space behind it.
+fn uncommented() -> String {
+    let key = |line: &str| {
+        line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase())).map(str::to_owned)
+    };
+    EXAMPLE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+/// The prose above each key and table, by the key's path.
+fn prose() -> BTreeMap<String, String> {
+    let mut prose = BTreeMap::new();
+    let (mut section, mut block) = (String::new(), String::new());
+    for line in uncommented().lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            block += text;
+        } else if let Some(name) = line.strip_prefix('[') {
+            name.trim_matches(['[', ']']).clone_into(&mut section);
+            prose.insert(section.clone(), std::mem::take(&mut block));
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            prose.insert(format!("{section}.{key}"), std::mem::take(&mut block));
+        } else {
+            assert_eq!(line, "");
+            block.clear();
+        }
+    }
+    prose
+}
+
+/// Every key that the sections read, as TOML names it.
+fn schema() -> BTreeSet<String> {
+    let text = uncommented();
+    let sources = sources(&[&text]);
+    let tree = merge::all(tree::parse_all(&sources).unwrap());
+    let mut report = Report::new(&sources);
+    Config::from_tree(&tree, &machine(), &mut report);
+    let unset: Vec<&String> = report.keys().iter().filter(|(_, at)| at.is_none()).map(|(key, _)| key).collect();
+    assert!(unset.is_empty(), "the example does not show {unset:?}");
+    report.keys().keys().map(|key| key.replace("[main]", "").replace("[#1]", "")).collect()
+}
+
+#[test]
+fn is_valid_as_it_is_and_changes_nothing() {
+    let example = good(EXAMPLE);
+    assert_eq!(example.models.len(), 1);
+    assert_eq!(example, Config { models: example.models.clone(), ..read(&[]).unwrap() });
+}
+
+#[test]
+fn shows_the_defaults() {
+    let plain = good(EXAMPLE);
+    let mut shown = good(&uncommented());
+    // Keys that have no default show an example instead.
+    assert_eq!(shown.node.name.as_str(), "gateway-1");
+    assert_eq!(shown.mqtt.client_id, format!("promptd-{}", shown.node.name));
+    assert_eq!(std::mem::take(&mut shown.node.labels).len(), 2);
+    assert!(shown.mqtt.username.take().is_some() && shown.mqtt.password_credential.take().is_some());
+    let model = &mut shown.models[0];
+    assert!(model.threads.take().is_some() && model.file.sha256.take().is_some());
+    assert!(model.golden_prompt.take().is_some() && model.golden_expect.take().is_some());
+    shown.node.name = plain.node.name.clone();
+    shown.mqtt.client_id = plain.mqtt.client_id.clone();
+    assert_eq!(shown, plain);
+}
+
+#[test]
+fn shows_every_key() {
+    let shown: BTreeSet<String> = prose().into_keys().collect();
+    assert_eq!(shown, schema());
+}
+
+#[test]
+fn says_why_one_would_change_each_key() {
+    for (key, text) in prose() {
+        let required = ["model.name", "model.files.path"].contains(&key.as_str());
+        let section = !key.contains('.') || key == "model.files";
+        let expected = if required { "It has no default." } else { "Change it: " };
+        assert!(section || text.contains(expected), "{key}: {text:?}");
+        assert!(!text.is_empty(), "{key}");
+    }
+}
+
+#[test]
+fn names_the_bounds_of_each_key() {
+    let prose = prose();
+    for bounds in bounds::ALL {
+        let text = &prose[bounds.key];
+        assert!(text.contains(&format!("{} to {}", bounds.min, bounds.max)), "{}: {text:?}", bounds.key);
+    }
+}

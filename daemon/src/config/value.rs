@@ -1,0 +1,88 @@
+//! Turns one value into what a key wants, or says what is wrong with it.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::tree::Value;
+use super::unit::{Size, Span};
+
+/// A whole number within bounds.
+pub(super) fn number<T>(value: &Value, range: &RangeInclusive<T>) -> Result<T, String>
+where
+    T: TryFrom<i64> + PartialOrd + Display,
+{
+    let Value::Integer(number, _) = value else { return Err(format!("write a whole number; {}", allowed(range))) };
+    let number = number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| allowed(range))?;
+    within(number, range)
+}
+
+/// A string, of whatever content.
+pub(super) fn text(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::Text(text) => Ok(text),
+        _ => Err("must be a string".to_owned()),
+    }
+}
+
+/// A string on one line that says something.
+pub(super) fn line(value: &Value, bytes_max: usize) -> Result<&str, String> {
+    let text = text(value)?;
+    if text.is_empty() || text.len() > bytes_max {
+        return Err(format!("has {} bytes; allowed are 1 to {bytes_max}", text.len()));
+    }
+    match text.chars().find(|character| character.is_control()) {
+        Some(character) => Err(format!("contains the control character {character:?}")),
+        None => Ok(text),
+    }
+}
+
+/// A boolean.
+pub(super) fn flag(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Flag(flag) => Ok(*flag),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+/// A size within bounds.
+pub(super) fn size(value: &Value, range: &RangeInclusive<Size>) -> Result<Size, String> {
+    let size = match value {
+        Value::Text(text) => Size::parse(text).ok_or(Size::FORMS)?,
+        Value::Integer(number, _) => {
+            Size(number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| allowed(range))?)
+        }
+        _ => return Err(Size::FORMS.to_owned()),
+    };
+    within(size, range)
+}
+
+/// A time within bounds.
+pub(super) fn span(value: &Value, range: &RangeInclusive<Span>) -> Result<Span, String> {
+    let span = if let Value::Text(text) = value { Span::parse(text) } else { None };
+    within(span.ok_or(Span::FORMS)?, range)
+}
+
+/// A time of whole seconds within bounds.
+pub(super) fn seconds(value: &Value, range: &RangeInclusive<Span>) -> Result<Span, String> {
+    match span(value, range)? {
+        Span(time) if time.subsec_nanos() != 0 => Err("must be a whole number of seconds".to_owned()),
+        whole => Ok(whole),
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
+    let chosen = if let Value::Text(text) = value { words.iter().find(|(word, _)| word == text) } else { None };
+    chosen.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let list: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        format!("allowed are {}", list.join(", "))
+    })
+}
+
+fn within<T: PartialOrd + Display>(value: T, range: &RangeInclusive<T>) -> Result<T, String> {
+    if range.contains(&value) { Ok(value) } else { Err(allowed(range)) }
+}
+
+fn allowed<T: Display>(range: &RangeInclusive<T>) -> String {
+    format!("allowed are {} to {}", range.start(), range.end())
+}

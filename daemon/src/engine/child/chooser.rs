@@ -1,0 +1,101 @@
+//! Chooses the next token.
+
+use super::llama::{Chain, ChainParams, Token};
+use crate::job::Sampling;
+
+/// How many recent tokens a repetition penalty looks at: llama.cpp's default.
+const PENALTY_LAST: usize = 64;
+
+/// Chooses tokens for one sequence.
+pub enum Chooser {
+    /// The most likely token; the common case needs no list of candidates.
+    Greedy,
+    /// llama.cpp's samplers.
+    Chain(Box<Chain>),
+}
+
+impl Chooser {
+    /// A chooser for a job with this prompt.
+    pub fn new(sampling: &Sampling, n_vocab: usize, prompt: &[Token]) -> Self {
+        let penalty = sampling.repeat_penalty.to_bits() != 1f32.to_bits();
+        if sampling.temperature <= 0.0 && !penalty {
+            return Self::Greedy;
+        }
+        let mut chain = Chain::new(&ChainParams {
+            n_vocab: i32::try_from(n_vocab).unwrap_or(i32::MAX),
+            repeat_penalty: sampling.repeat_penalty,
+            penalty_last: i32::try_from(PENALTY_LAST).unwrap_or(0),
+            temperature: sampling.temperature,
+            top_k: i32::try_from(sampling.top_k).unwrap_or(i32::MAX),
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+            seed: sampling.seed.unwrap_or_else(|| fastrand::u32(..)),
+        });
+        if penalty {
+            for &token in &prompt[prompt.len().saturating_sub(PENALTY_LAST)..] {
+                chain.accept(token);
+            }
+        }
+        Self::Chain(Box::new(chain))
+    }
+
+    /// The next token; none if the logits are no numbers.
+    pub fn choose(&mut self, logits: &[f32]) -> Option<Token> {
+        let best = argmax(logits)?;
+        match self {
+            Self::Greedy => Some(best),
+            Self::Chain(chain) => chain.choose(logits),
+        }
+    }
+}
+
+/// Index of the largest logit, the first of equals; none if there is a NaN, which only a broken model makes.
+pub fn argmax(logits: &[f32]) -> Option<Token> {
+    const LANES: usize = 16;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut nan = [false; LANES];
+    let chunks = logits.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            // Compiles to vector instructions; a comparison with NaN is false, so it is remembered apart.
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+            nan[lane] |= chunk[lane].is_nan();
+        }
+    }
+    let best = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    if nan.contains(&true) || rest.iter().any(|l| l.is_nan()) || best.is_infinite() {
+        return None;
+    }
+    #[expect(clippy::float_cmp, reason = "looks for the very value found above")]
+    let index = logits.iter().position(|&l| l == best)?;
+    Token::try_from(index).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn broken_logits_choose_nothing() {
+        assert_eq!(argmax(&[]), None);
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), None);
+        let mut logits = [0.0; 40];
+        logits[3] = f32::NAN;
+        assert_eq!(argmax(&logits), None);
+        logits[3] = 0.0;
+        logits[39] = f32::NAN;
+        assert_eq!(argmax(&logits), None);
+    }
+
+    proptest! {
+        #[test]
+        fn argmax_is_the_first_of_the_largest(logits in prop::collection::vec(-5i8..5, 1..100)) {
+            let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
+            let best = logits.iter().copied().fold(f32::MIN, f32::max);
+            let expected = logits.iter().position(|&l| l == best).unwrap();
+            prop_assert_eq!(argmax(&logits), Some(Token::try_from(expected).unwrap()));
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! KV cache, batches and decode steps.
+
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use llama_cpp_sys_2 as sys;
+use thiserror::Error;
+
+use super::{LlamaError, Model, Token};
+use crate::engine::child::link::Shared;
+use crate::plan::KvType;
+
+/// How a decode step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded {
+    /// Logits are there.
+    Done,
+    /// The abort callback ended it. Parts of the batch may be in the KV cache.
+    Aborted,
+}
+
+/// A decode step that failed; the code is llama.cpp's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("llama_decode returned {0}")]
+pub struct DecodeFailed(i32);
+
+/// How to make a context.
+#[derive(Debug, Clone, Copy)]
+pub struct ContextParams {
+    /// Tokens for each sequence.
+    pub context: u32,
+    /// Sequences.
+    pub sequences: u32,
+    /// Most tokens in one batch.
+    pub batch: u32,
+    /// Threads that compute.
+    pub threads: u32,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Off makes the output independent of the load; a quantized KV cache needs it.
+    pub flash_attention: bool,
+}
+
+/// The KV cache and compute buffers.
+pub struct Context {
+    raw: NonNull<sys::llama_context>,
+    memory: sys::llama_memory_t,
+    n_vocab: usize,
+    n_batch: usize,
+    n_sequences: u32,
+    /// Polled by llama.cpp while it computes; must outlive the context.
+    _shared: Arc<Shared>,
+    _model: Rc<Model>,
+}
+
+impl Context {
+    /// Allocates the KV cache and compute buffers.
+    pub fn new(model: &Rc<Model>, params: ContextParams, shared: &Arc<Shared>) -> Result<Self, LlamaError> {
+        extern "C" fn should_abort(shared: *mut c_void) -> bool {
+            // SAFETY: points into the `Arc` that the context holds.
+            unsafe { &*shared.cast::<Shared>() }.should_abort()
+        }
+        let threads = i32::try_from(params.threads).unwrap_or(i32::MAX);
+        // SAFETY: plain data.
+        let mut raw = unsafe { sys::llama_context_default_params() };
+        raw.n_ctx = params.context.saturating_mul(params.sequences);
+        raw.n_batch = params.batch;
+        raw.n_ubatch = params.batch;
+        raw.n_seq_max = params.sequences;
+        // Logits are wanted for one token of each sequence; room for a whole batch would cost 5 to 20 times the memory.
+        raw.n_outputs_max = params.sequences;
+        raw.n_threads = threads;
+        raw.n_threads_batch = threads;
+        raw.type_k = type_number(params.kv_type);
+        raw.type_v = type_number(params.kv_type);
+        raw.flash_attn_type =
+            if params.flash_attention { sys::LLAMA_FLASH_ATTN_TYPE_AUTO } else { sys::LLAMA_FLASH_ATTN_TYPE_DISABLED };
+        raw.kv_unified = false;
+        raw.no_perf = true;
+        raw.abort_callback = Some(should_abort);
+        raw.abort_callback_data = Arc::as_ptr(shared).cast_mut().cast();
+        // SAFETY: the model is alive and kept alive by the `Rc`; the callback's data by the `Arc`.
+        let context = unsafe { sys::llama_init_from_model(model.raw.as_ptr(), raw) };
+        let failed = LlamaError::Context { context: params.context, sequences: params.sequences };
+        let context = NonNull::new(context).ok_or(failed)?;
+        // SAFETY: the context was made above.
+        let (memory, n_batch, n_sequences) = unsafe {
+            let raw = context.as_ptr();
+            (sys::llama_get_memory(raw), sys::llama_n_batch(raw) as usize, sys::llama_n_seq_max(raw))
+        };
+        let n_vocab = model.n_vocab();
+        Ok(Self { raw: context, memory, n_vocab, n_batch, n_sequences, _shared: Arc::clone(shared), _model: Rc::clone(model) })
+    }
+
+    /// Tokens for each sequence, as llama.cpp rounded them.
+    pub fn tokens_per_sequence(&self) -> usize {
+        // SAFETY: the context is alive.
+        unsafe { sys::llama_n_ctx_seq(self.raw.as_ptr()) as usize }
+    }
+
+    /// Most tokens in one batch.
+    pub fn n_batch(&self) -> usize {
+        self.n_batch
+    }
+
+    /// Sequences.
+    pub fn n_sequences(&self) -> usize {
+        self.n_sequences as usize
+    }
+
+    /// Computes a batch.
+    pub fn decode(&mut self, batch: &mut Batch) -> Result<Decoded, DecodeFailed> {
+        // More tokens than n_batch, or an unknown sequence, would abort the process; an empty batch is an error anyway.
+        let fits = !batch.tokens.is_empty()
+            && batch.tokens.len() <= self.n_batch
+            && batch.sequences.iter().all(|s| s[0] >= 0 && s[0].unsigned_abs() < self.n_sequences);
+        if !fits {
+            return Err(DecodeFailed(-1));
+        }
+        let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(|s| s.as_mut_ptr()).collect();
+        let raw = sys::llama_batch {
+            n_tokens: i32::try_from(batch.tokens.len()).unwrap_or(0),
+            token: batch.tokens.as_mut_ptr(),
+            embd: ptr::null_mut(),
+            pos: batch.positions.as_mut_ptr(),
+            n_seq_id: batch.counts.as_mut_ptr(),
+            seq_id: sequences.as_mut_ptr(),
+            logits: batch.outputs.as_mut_ptr(),
+        };
+        // SAFETY: five arrays of n_tokens elements each, alive for the call; sizes and sequences were checked.
+        match unsafe { sys::llama_decode(self.raw.as_ptr(), raw) } {
+            0 => Ok(Decoded::Done),
+            2 => Ok(Decoded::Aborted),
+            code => Err(DecodeFailed(code)),
+        }
+    }
+
+    /// The logits of the i-th token of the batch that was just decoded; none if they were not asked for.
+    pub fn logits(&self, batch: &Batch, index: usize) -> Option<&[f32]> {
+        if batch.outputs.get(index) != Some(&1) {
+            return None;
+        }
+        let index = i32::try_from(index).ok()?;
+        // SAFETY: logits of this token were asked for, so llama.cpp has them.
+        let logits = unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), index) };
+        // SAFETY: n_vocab floats that stay until the next decode, which needs `&mut self`.
+        (!logits.is_null()).then(|| unsafe { std::slice::from_raw_parts(logits, self.n_vocab) })
+    }
+
+    /// How many tokens of a sequence are in memory, counted by the last position.
+    pub fn length(&self, sequence: usize) -> usize {
+        let Some(sequence) = self.sequence(sequence) else { return 0 };
+        // SAFETY: the sequence is known to the context.
+        let last = unsafe { sys::llama_memory_seq_pos_max(self.memory, sequence) };
+        usize::try_from(last + 1).unwrap_or(0)
+    }
+
+    /// Forgets everything of a sequence from a position on; false if this memory can't.
+    pub fn truncate(&mut self, sequence: usize, length: usize) -> bool {
+        let (Some(sequence), Ok(length)) = (self.sequence(sequence), i32::try_from(length)) else { return false };
+        // SAFETY: the sequence is known to the context.
+        unsafe { sys::llama_memory_seq_rm(self.memory, sequence, length, -1) }
+    }
+
+    /// Gives a whole sequence another number, whose old content is forgotten.
+    pub fn rename(&mut self, from: usize, to: usize) {
+        let (Some(from), Some(to)) = (self.sequence(from), self.sequence(to)) else { return };
+        // SAFETY: both are known to the context; only whole copies are allowed between streams, and this is one.
+        unsafe {
+            sys::llama_memory_seq_rm(self.memory, to, -1, -1);
+            sys::llama_memory_seq_cp(self.memory, from, to, -1, -1);
+            sys::llama_memory_seq_rm(self.memory, from, -1, -1);
+        }
+    }
+
+    fn sequence(&self, sequence: usize) -> Option<i32> {
+        i32::try_from(sequence).ok().filter(|s| s.unsigned_abs() < self.n_sequences)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: made by llama_init_from_model, freed once.
+        unsafe { sys::llama_free(self.raw.as_ptr()) };
+    }
+}
+
+/// Tokens to compute in one step. Add them by rising sequence: llama.cpp computes neighbours together.
+#[derive(Default)]
+pub struct Batch {
+    tokens: Vec<Token>,
+    positions: Vec<i32>,
+    sequences: Vec<[i32; 1]>,
+    counts: Vec<i32>,
+    outputs: Vec<i8>,
+}
+
+impl Batch {
+    /// Empties it for the next step.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.sequences.clear();
+        self.counts.clear();
+        self.outputs.clear();
+    }
+
+    /// Adds a token and gives its index; with `output`, its logits can be read afterwards.
+    pub fn add(&mut self, token: Token, position: usize, sequence: usize, output: bool) -> usize {
+        self.tokens.push(token);
+        // Values that do not fit are refused by `decode`.
+        self.positions.push(i32::try_from(position).unwrap_or(-1));
+        self.sequences.push([i32::try_from(sequence).unwrap_or(-1)]);
+        self.counts.push(1);
+        self.outputs.push(i8::from(output));
+        self.tokens.len() - 1
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is nothing to compute.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+fn type_number(kv_type: KvType) -> sys::ggml_type {
+    match kv_type {
+        KvType::F16 => sys::GGML_TYPE_F16,
+        KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        KvType::Q4_0 => sys::GGML_TYPE_Q4_0,
+    }
+}

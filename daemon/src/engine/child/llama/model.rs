@@ -1,0 +1,196 @@
+//! Weights, vocabulary and what a model says of itself.
+
+use std::ffi::{CStr, c_void};
+use std::ptr::{self, NonNull};
+
+use llama_cpp_sys_2 as sys;
+
+use super::{Backend, LlamaError, Token};
+
+/// Weights and vocabulary.
+pub struct Model {
+    pub(super) raw: NonNull<sys::llama_model>,
+}
+
+impl Model {
+    /// Loads a model file. The closure gets the share that is read, 0 to 1, and says whether to go on.
+    pub fn load(_backend: &Backend, path: &CStr, mut progress: impl FnMut(f32) -> bool) -> Result<Self, LlamaError> {
+        extern "C" fn report<F: FnMut(f32) -> bool>(share: f32, closure: *mut c_void) -> bool {
+            // SAFETY: the pointer below, to a closure that outlives the load, on the thread that called it.
+            let closure = unsafe { &mut *closure.cast::<F>() };
+            closure(share)
+        }
+        fn callback<F: FnMut(f32) -> bool>(_: &F) -> sys::llama_progress_callback {
+            Some(report::<F>)
+        }
+        // SAFETY: plain data.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.progress_callback = callback(&progress);
+        params.progress_callback_user_data = (&raw mut progress).cast();
+        // SAFETY: the path is a C string; the parameters point to `progress`, which outlives the call.
+        let raw = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
+        NonNull::new(raw).map(|raw| Self { raw }).ok_or(LlamaError::Model)
+    }
+
+    fn vocab(&self) -> *const sys::llama_vocab {
+        // SAFETY: the model is alive; the vocabulary lives as long as it.
+        unsafe { sys::llama_model_get_vocab(self.raw.as_ptr()) }
+    }
+
+    /// Such as `llama 134M Q4_1`.
+    pub fn description(&self) -> String {
+        let mut buffer = [0u8; 256];
+        // SAFETY: the buffer's length is passed; llama.cpp ends the text within it.
+        unsafe { sys::llama_model_desc(self.raw.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        CStr::from_bytes_until_nul(&buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> u64 {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_n_params(self.raw.as_ptr()) }
+    }
+
+    /// Bytes of weights.
+    pub fn weights(&self) -> u64 {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_size(self.raw.as_ptr()) }
+    }
+
+    /// Tokens of context in training.
+    pub fn trained_context(&self) -> u32 {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_n_ctx_train(self.raw.as_ptr()) }.unsigned_abs()
+    }
+
+    /// Whether the end of a sequence can be removed from memory; recurrent states can't go back.
+    pub fn can_rewind(&self) -> bool {
+        let model = self.raw.as_ptr();
+        // SAFETY: the model is alive.
+        unsafe { !sys::llama_model_is_recurrent(model) && !sys::llama_model_is_hybrid(model) }
+    }
+
+    /// Whether it generates text at all: encoders have no decoder.
+    pub fn generates(&self) -> bool {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_has_decoder(self.raw.as_ptr()) && !sys::llama_model_has_encoder(self.raw.as_ptr()) }
+    }
+
+    /// The chat template of the file, if there is one.
+    pub fn chat_template(&self) -> Option<String> {
+        // SAFETY: without a name the text belongs to the model, which is alive.
+        let text = unsafe { sys::llama_model_chat_template(self.raw.as_ptr(), ptr::null()) };
+        // SAFETY: not null, a C string of the model.
+        (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    }
+
+    /// Number of tokens in the vocabulary.
+    pub fn n_vocab(&self) -> usize {
+        // SAFETY: the vocabulary is alive.
+        unsafe { sys::llama_vocab_n_tokens(self.vocab()) }.unsigned_abs() as usize
+    }
+
+    /// The token that begins a text, if the model wants one.
+    pub fn bos(&self) -> Option<Token> {
+        // SAFETY: the vocabulary is alive.
+        unsafe { sys::llama_vocab_get_add_bos(self.vocab()).then(|| sys::llama_vocab_bos(self.vocab())) }
+            .filter(|token| *token >= 0)
+    }
+
+    /// The texts of the beginning and the end of a sequence, as templates know them.
+    pub fn bos_eos_text(&self) -> (String, String) {
+        // SAFETY: the vocabulary is alive.
+        let (bos, eos) = unsafe { (sys::llama_vocab_bos(self.vocab()), sys::llama_vocab_eos(self.vocab())) };
+        (self.token_text(bos), self.token_text(eos))
+    }
+
+    /// Whether a token ends the generation.
+    pub fn is_end(&self, token: Token) -> bool {
+        // SAFETY: the vocabulary is alive; an unknown token is answered with false.
+        unsafe { sys::llama_vocab_is_eog(self.vocab(), token) }
+    }
+
+    fn token_text(&self, token: Token) -> String {
+        if token < 0 || token.unsigned_abs() as usize >= self.n_vocab() {
+            return String::new();
+        }
+        // SAFETY: the token is in range; the text lives as long as the vocabulary.
+        unsafe { CStr::from_ptr(sys::llama_vocab_get_text(self.vocab(), token)) }.to_string_lossy().into_owned()
+    }
+
+    /// The control tokens of the vocabulary, with their texts and whether they swallow blanks on their left and right.
+    pub fn control_tokens(&self) -> Vec<ControlToken> {
+        let wanted = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
+        let count = Token::try_from(self.n_vocab()).unwrap_or(Token::MAX);
+        (0..count)
+            .filter_map(|token| {
+                // SAFETY: the token is in range.
+                let attributes = unsafe { sys::llama_vocab_get_attr(self.vocab(), token) };
+                let text = (attributes & wanted != 0).then(|| self.token_text(token)).filter(|text| !text.is_empty())?;
+                Some(ControlToken {
+                    token,
+                    text,
+                    strips_left: attributes & sys::LLAMA_TOKEN_ATTR_LSTRIP != 0,
+                    strips_right: attributes & sys::LLAMA_TOKEN_ATTR_RSTRIP != 0,
+                })
+            })
+            .collect()
+    }
+
+    /// Tokens of a plain text, in which nothing is taken for a control token.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<Token>, LlamaError> {
+        let failed = || LlamaError::Tokenize(text.len());
+        let length = i32::try_from(text.len()).map_err(|_| failed())?;
+        // A token is at least a byte; a blank may be put before the text.
+        let mut tokens = vec![0; text.len() + 2];
+        let capacity = i32::try_from(tokens.len()).map_err(|_| failed())?;
+        // SAFETY: both buffers are passed with their lengths.
+        let count = unsafe {
+            sys::llama_tokenize(self.vocab(), text.as_ptr().cast(), length, tokens.as_mut_ptr(), capacity, false, false)
+        };
+        tokens.truncate(usize::try_from(count).map_err(|_| failed())?);
+        Ok(tokens)
+    }
+
+    /// Appends the bytes of a token; control tokens have none.
+    pub fn append_piece(&self, token: Token, bytes: &mut Vec<u8>) {
+        let mut buffer = [0u8; 128];
+        // SAFETY: the buffer is passed with its length.
+        let length = unsafe {
+            sys::llama_token_to_piece(self.vocab(), token, buffer.as_mut_ptr().cast(), 128, 0, false)
+        };
+        if let Ok(length) = usize::try_from(length) {
+            bytes.extend_from_slice(&buffer[..length.min(buffer.len())]);
+            return;
+        }
+        // Negative: the length that is needed.
+        let mut long = vec![0u8; length.unsigned_abs() as usize];
+        let capacity = i32::try_from(long.len()).unwrap_or(0);
+        // SAFETY: as above.
+        let length = unsafe {
+            sys::llama_token_to_piece(self.vocab(), token, long.as_mut_ptr().cast(), capacity, 0, false)
+        };
+        long.truncate(usize::try_from(length).unwrap_or(0));
+        bytes.append(&mut long);
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: made by llama_model_load_from_file; every context holds an `Rc` of it, so none is left.
+        unsafe { sys::llama_model_free(self.raw.as_ptr()) };
+    }
+}
+
+/// A token that steers the model, such as `<|im_end|>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlToken {
+    /// Its number.
+    pub token: Token,
+    /// How it is written.
+    pub text: String,
+    /// Swallows blanks before it.
+    pub strips_left: bool,
+    /// Swallows blanks after it.
+    pub strips_right: bool,
+}

@@ -1,0 +1,162 @@
+//! The child side: `promptd engine`. It loads one model, answers jobs in a batch loop, and ends with its daemon.
+
+mod chooser;
+mod frame;
+mod golden;
+mod link;
+mod llama;
+mod logs;
+mod pace;
+mod prompt;
+mod sandbox;
+mod scheduler;
+mod sequence;
+mod template;
+mod text;
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use self::golden::GoldenError;
+use self::link::Link;
+use self::llama::{Backend, Context, ContextParams, LlamaError, Model};
+use self::pace::Pace;
+use self::prompt::Prompter;
+use self::scheduler::Scheduler;
+use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, SOCKET_FD, ToChild};
+use crate::plan::KvType;
+
+/// Most tokens in one step. Larger ones make prompts hardly faster on a CPU and cost compute buffer.
+const BATCH: u32 = 512;
+
+/// Why a child ended by itself.
+#[derive(Debug, Error)]
+pub enum ChildError {
+    /// The socket failed before it was of use.
+    #[error("the connection to the daemon failed: {0}")]
+    Connection(#[from] io::Error),
+    /// The sandbox could not be set up.
+    #[error("cannot give up the network: {0}")]
+    Sandbox(#[from] seccompiler::Error),
+    /// The daemon sent something else first.
+    #[error("the daemon did not begin with a load")]
+    NoLoad,
+    /// The model cannot serve; the daemon has been told.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// llama.cpp failed for good.
+    #[error(transparent)]
+    Decode(#[from] llama::DecodeFailed),
+}
+
+/// Why a model cannot serve.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// llama.cpp refused it.
+    #[error(transparent)]
+    Llama(#[from] LlamaError),
+    /// An encoder, or an encoder with a decoder.
+    #[error("the model does not generate text: it is an encoder")]
+    Encoder,
+    /// A quantized KV cache needs flash attention, which makes output depend on the load.
+    #[error("engine.reproducible needs kv_type \"f16\"")]
+    ReproducibleKv,
+    /// It loads and computes nonsense.
+    #[error("the golden prompt failed: {0}")]
+    Golden(#[from] GoldenError),
+}
+
+/// Runs a child whose daemon has this process id. Returns when the daemon went away or the model can't serve.
+pub fn run(parent: u32) -> Result<(), ChildError> {
+    logs::init();
+    let stream = UnixStream::from(sandbox::inherited(SOCKET_FD));
+    // Stays open as long as the process: llama.cpp opens it again by its number.
+    let model_file = sandbox::inherited(MODEL_FD);
+    if !sandbox::die_with_parent(parent)? {
+        return Ok(());
+    }
+    if let Err(e) = sandbox::volunteer_for_oom() {
+        tracing::warn!("cannot raise the out-of-memory score: {e}");
+    }
+    sandbox::leave_the_network()?;
+    let mut greeting = stream.try_clone()?;
+    frame::write(&mut greeting, &Hello::own())?;
+    let Some(ToChild::Load(params)) = frame::read(&mut greeting)? else { return Err(ChildError::NoLoad) };
+    let link = Link::start(stream)?;
+    let outcome = serve(link, &params);
+    drop(model_file);
+    outcome
+}
+
+fn serve(link: Link, params: &LoadParams) -> Result<(), ChildError> {
+    match load(&link, params) {
+        Ok((model, context, prompter, report)) => {
+            link.send(FromChild::Loaded(Box::new(report)));
+            let pace = Pace::new(params.max_stall);
+            let scheduler = Scheduler::new(model, context, prompter, link, pace, params.reproducible);
+            Ok(scheduler.run()?)
+        }
+        Err(e) => {
+            link.send(FromChild::LoadFailed(e.to_string()));
+            link.finish();
+            Err(e.into())
+        }
+    }
+}
+
+type Loaded = (Rc<Model>, Context, Prompter, ModelReport);
+
+fn load(link: &Link, params: &LoadParams) -> Result<Loaded, LoadError> {
+    let start = Instant::now();
+    if params.reproducible && params.kv_type != KvType::F16 {
+        return Err(LoadError::ReproducibleKv);
+    }
+    link.shared.enter(Phase::Loading);
+    let backend = Backend::load(Path::new(&params.backends))?;
+    let path = CString::new(format!("/proc/self/fd/{MODEL_FD}")).unwrap_or_default();
+    let mut reported = 0.0;
+    let model = Model::load(&backend, &path, |share| {
+        link.shared.progress();
+        if share >= reported + 0.01 {
+            reported = share;
+            link.offer(FromChild::LoadProgress(share));
+        }
+        true
+    })?;
+    if !model.generates() {
+        return Err(LoadError::Encoder);
+    }
+    let model = Rc::new(model);
+    let context_params = ContextParams {
+        context: params.context,
+        sequences: params.sequences,
+        batch: BATCH,
+        threads: params.threads,
+        kv_type: params.kv_type,
+        flash_attention: !params.reproducible,
+    };
+    let mut context = Context::new(&model, context_params, &link.shared)?;
+    let prompter = Prompter::new(&model);
+    link.shared.enter(Phase::Warming);
+    golden::check(&model, &mut context, &prompter, &params.golden, &link.shared)?;
+    let report = ModelReport {
+        description: model.description(),
+        parameters: model.parameters(),
+        weights: model.weights(),
+        context: u32::try_from(context.tokens_per_sequence()).unwrap_or(u32::MAX),
+        trained_context: model.trained_context(),
+        sequences: params.sequences,
+        threads: params.threads,
+        chat_template: prompter.has_template(),
+        devices: backend.devices(),
+        cpu_features: backend.cpu_features(),
+        load_time: start.elapsed(),
+    };
+    Ok((model, context, prompter, report))
+}

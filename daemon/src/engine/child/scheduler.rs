@@ -1,0 +1,341 @@
+//! The batch loop: every step computes the next token of each running job and as much of the waiting prompts as the
+//! others can bear.
+
+use std::rc::Rc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use super::link::Link;
+use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
+use super::pace::{GRID, Pace};
+use super::prompt::{PromptError, Prompter};
+use super::sequence::{Sequence, State};
+use crate::engine::protocol::{DELTA_CREDITS, EngineJob, FromChild, Phase, ToChild};
+use crate::job::{ErrorCode, JobId};
+
+/// How often an idle child turns its loop, so that its counter grows.
+const IDLE_TURN: Duration = Duration::from_secs(1);
+
+/// A free slot below a used one splits the batch in llama.cpp, which then reads the weights twice. When no new job has
+/// filled it for this many steps, the last sequence moves there.
+const GAP_STEPS: u32 = 4;
+
+/// Which sequences a step computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Decode,
+    Prefill,
+    Both,
+}
+
+/// One sequence's share of the batch.
+struct Entry {
+    slot: usize,
+    tokens: usize,
+    /// Index of the token whose logits choose the next one.
+    output: Option<usize>,
+}
+
+/// The loop and everything that it owns.
+pub struct Scheduler {
+    /// The loaded model.
+    pub model: Rc<Model>,
+    /// Its memory.
+    pub context: Context,
+    /// Makes prompts.
+    pub prompter: Prompter,
+    /// To the daemon.
+    pub link: Link,
+    /// Sizes prompt chunks.
+    pub pace: Pace,
+    /// Same output alone and under load: prompts are computed alone, in chunks on a fixed grid.
+    pub reproducible: bool,
+    slots: Vec<Option<Sequence>>,
+    /// Slots whose prompt is not computed yet, oldest first.
+    waiting: Vec<usize>,
+    batch: Batch,
+    credits: u32,
+    gap_age: u32,
+}
+
+impl Scheduler {
+    /// A loop without jobs.
+    pub fn new(
+        model: Rc<Model>,
+        context: Context,
+        prompter: Prompter,
+        link: Link,
+        pace: Pace,
+        reproducible: bool,
+    ) -> Self {
+        let slots = (0..context.n_sequences()).map(|_| None).collect();
+        let batch = Batch::default();
+        let waiting = Vec::new();
+        Self { model, context, prompter, link, pace, reproducible, slots, waiting, batch, credits: DELTA_CREDITS, gap_age: 0 }
+    }
+
+    /// Runs until the daemon goes away or llama.cpp fails for good.
+    pub fn run(mut self) -> Result<(), DecodeFailed> {
+        loop {
+            self.link.shared.progress();
+            if self.slots.iter().all(Option::is_none) {
+                self.link.shared.enter(Phase::Idle);
+                match self.link.inbox.recv_timeout(IDLE_TURN) {
+                    Ok(message) => self.handle(message),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
+                continue;
+            }
+            self.link.shared.enter(Phase::Working);
+            self.close_gap();
+            if self.reproducible {
+                self.step(Part::Decode)?;
+                self.step(Part::Prefill)?;
+            } else {
+                self.step(Part::Both)?;
+            }
+        }
+    }
+
+    /// Takes what has come in; true if something has.
+    fn drain(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(message) = self.link.inbox.try_recv() {
+            self.handle(message);
+            any = true;
+        }
+        any
+    }
+
+    fn handle(&mut self, message: ToChild) {
+        match message {
+            ToChild::Submit(job) => self.admit(*job),
+            ToChild::Cancel(job) => {
+                if let Some(slot) = self.slot_of(job) {
+                    self.fail(slot, ErrorCode::Cancelled, "cancelled while running");
+                }
+            }
+            ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
+            ToChild::Load(_) => tracing::error!("a second load was asked for; ignored"),
+        }
+    }
+
+    fn slot_of(&self, job: JobId) -> Option<usize> {
+        self.slots.iter().position(|s| s.as_ref().is_some_and(|s| s.job == job))
+    }
+
+    fn admit(&mut self, job: EngineJob) {
+        let id = job.id;
+        if let Err((code, message)) = self.try_admit(job) {
+            self.link.send(FromChild::Failed { job: id, code, message });
+        }
+    }
+
+    fn try_admit(&mut self, job: EngineJob) -> Result<(), (ErrorCode, String)> {
+        let slot = self.slots.iter().position(Option::is_none);
+        let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
+        let prompt = self.prompter.tokens(&self.model, &job.task).map_err(|e| {
+            let code = match e {
+                PromptError::NoTemplate | PromptError::Template(_) | PromptError::NoMark => ErrorCode::InvalidRequest,
+                PromptError::Tokenize(_) => ErrorCode::EngineFailed,
+            };
+            (code, e.to_string())
+        })?;
+        if prompt.is_empty() {
+            return Err((ErrorCode::InvalidRequest, "the prompt has no tokens".to_owned()));
+        }
+        let context = self.context.tokens_per_sequence();
+        if prompt.len() >= context {
+            let tokens = prompt.len();
+            let message = format!("the prompt has {tokens} tokens; the context holds {context}, one of them for the answer");
+            return Err((ErrorCode::ContextOverflow, message));
+        }
+        // The cells of a sequence are its own, so prompt and answer are reserved by this.
+        let room = context - prompt.len();
+        self.context.truncate(slot, 0);
+        self.slots[slot] = Some(Sequence::new(job, prompt, room, self.model.n_vocab()));
+        self.waiting.push(slot);
+        Ok(())
+    }
+
+    fn step(&mut self, part: Part) -> Result<(), DecodeFailed> {
+        let entries = loop {
+            let entries = self.fill(part);
+            self.link.shared.announce_prefill(self.abortable(&entries));
+            if !self.drain() {
+                break entries;
+            }
+        };
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let prompt_tokens = entries.iter().filter(|e| self.is_waiting(e.slot)).map(|e| e.tokens).sum();
+        let start = Instant::now();
+        match self.context.decode(&mut self.batch) {
+            Ok(Decoded::Done) => {
+                self.pace.measured(prompt_tokens, start.elapsed());
+                self.take_results(&entries);
+            }
+            Ok(Decoded::Aborted) => self.rewind(&entries),
+            Err(e) => {
+                for entry in &entries {
+                    self.fail(entry.slot, ErrorCode::EngineFailed, &e.to_string());
+                }
+                return Err(e);
+            }
+        }
+        self.send_deltas();
+        Ok(())
+    }
+
+    fn is_waiting(&self, slot: usize) -> bool {
+        matches!(self.slots[slot].as_ref().map(|s| s.state), Some(State::Prefill(_)))
+    }
+
+    /// Jobs whose cancel is worth leaving the step: a prompt takes long, one token doesn't.
+    fn abortable(&self, entries: &[Entry]) -> Vec<JobId> {
+        if !self.model.can_rewind() {
+            return Vec::new();
+        }
+        let prompts = entries.iter().filter(|e| self.is_waiting(e.slot));
+        prompts.filter_map(|e| self.slots[e.slot].as_ref().map(|s| s.job)).collect()
+    }
+
+    /// Fills the batch, by rising slot, and tells what is in it.
+    fn fill(&mut self, part: Part) -> Vec<Entry> {
+        self.batch.clear();
+        let shares = self.shares(part);
+        let mut entries = Vec::with_capacity(self.slots.len());
+        for (slot, share) in shares.into_iter().enumerate() {
+            let Some(sequence) = self.slots[slot].as_ref() else { continue };
+            let position = sequence.length();
+            match sequence.state {
+                State::Decode(token) if share > 0 => {
+                    let output = Some(self.batch.add(token, position, slot, true));
+                    entries.push(Entry { slot, tokens: 1, output });
+                }
+                State::Prefill(done) if share > 0 => {
+                    let prompt = sequence.prompt();
+                    let mut output = None;
+                    for (offset, &token) in prompt[done..done + share].iter().enumerate() {
+                        let last = done + offset + 1 == prompt.len();
+                        let index = self.batch.add(token, position + offset, slot, last);
+                        output = last.then_some(index);
+                    }
+                    entries.push(Entry { slot, tokens: share, output });
+                }
+                State::Decode(_) | State::Prefill(_) => {}
+            }
+        }
+        entries
+    }
+
+    /// How many tokens of each slot the next batch takes.
+    fn shares(&self, part: Part) -> Vec<usize> {
+        let mut shares = vec![0; self.slots.len()];
+        let decoding = |s: &Option<Sequence>| matches!(s.as_ref().map(|s| s.state), Some(State::Decode(_)));
+        let others = self.slots.iter().any(decoding);
+        if part != Part::Prefill {
+            for (share, _) in shares.iter_mut().zip(&self.slots).filter(|(_, s)| decoding(s)) {
+                *share = 1;
+            }
+        }
+        if part == Part::Decode {
+            return shares;
+        }
+        let room = self.context.n_batch() - shares.iter().sum::<usize>();
+        let mut budget = self.pace.prompt_budget(others, self.context.n_batch()).min(room);
+        for &slot in &self.waiting {
+            let Some(sequence) = self.slots[slot].as_ref() else { continue };
+            let left = sequence.prompt().len() - sequence.length();
+            let share = if self.reproducible { left.min((budget / GRID).max(1) * GRID) } else { left.min(budget) };
+            shares[slot] = share;
+            budget -= share.min(budget);
+            if budget == 0 || self.reproducible {
+                break;
+            }
+        }
+        shares
+    }
+
+    fn take_results(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let Some(sequence) = self.slots[entry.slot].as_mut() else { continue };
+            if let State::Prefill(done) = sequence.state {
+                sequence.state = State::Prefill(done + entry.tokens);
+            }
+            let Some(output) = entry.output else { continue };
+            self.waiting.retain(|&slot| slot != entry.slot);
+            let logits = self.context.logits(&self.batch, output);
+            match logits.and_then(|logits| sequence.advance(&self.model, logits)) {
+                Some(None) => {}
+                Some(Some(finish)) => {
+                    if let Some(sequence) = self.free(entry.slot) {
+                        let job = sequence.job;
+                        self.link.send(FromChild::Finished { job, answer: sequence.finish(finish) });
+                    }
+                }
+                None => self.fail(entry.slot, ErrorCode::EngineFailed, "the model computed values that are no numbers"),
+            }
+        }
+    }
+
+    /// After an aborted step nobody knows what was computed: each sequence goes on from what is in memory, and a token
+    /// whose logits are lost is computed again.
+    fn rewind(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let Some(sequence) = self.slots[entry.slot].as_mut() else { continue };
+            let most = sequence.length() + entry.tokens - usize::from(entry.output.is_some());
+            let keep = self.context.length(entry.slot).min(most);
+            if let State::Prefill(done) = &mut sequence.state {
+                *done = keep;
+            }
+            if !self.context.truncate(entry.slot, keep) {
+                self.fail(entry.slot, ErrorCode::EngineFailed, "the model's memory cannot go back after a cancel");
+            }
+        }
+    }
+
+    fn send_deltas(&mut self) {
+        for sequence in self.slots.iter_mut().flatten() {
+            if self.credits == 0 {
+                return;
+            }
+            if let Some(text) = sequence.take_delta() {
+                self.credits -= 1;
+                self.link.send(FromChild::Delta { job: sequence.job, text });
+            }
+        }
+    }
+
+    fn fail(&mut self, slot: usize, code: ErrorCode, message: &str) {
+        if let Some(sequence) = self.free(slot) {
+            self.link.send(FromChild::Failed { job: sequence.job, code, message: message.to_owned() });
+        }
+    }
+
+    fn free(&mut self, slot: usize) -> Option<Sequence> {
+        self.waiting.retain(|&waiting| waiting != slot);
+        self.context.truncate(slot, 0);
+        self.slots[slot].take()
+    }
+
+    fn close_gap(&mut self) {
+        let gap = self.slots.iter().position(Option::is_none);
+        let last = self.slots.iter().rposition(Option::is_some);
+        let (Some(gap), Some(last)) = (gap, last) else { return };
+        if gap > last {
+            self.gap_age = 0;
+            return;
+        }
+        self.gap_age += 1;
+        if self.gap_age > GAP_STEPS {
+            self.context.rename(last, gap);
+            self.slots.swap(last, gap);
+            for slot in self.waiting.iter_mut().filter(|slot| **slot == last) {
+                *slot = gap;
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One job in the batch loop.
+
+use std::time::Instant;
+
+use super::chooser::Chooser;
+use super::llama::{Model, Token};
+use super::text::{Step, TextStream};
+use crate::engine::protocol::{Answer, EngineJob};
+use crate::job::{Finish, JobId, Usage};
+
+/// Where a sequence is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// So many tokens of the prompt are in memory.
+    Prefill(usize),
+    /// The prompt is in memory, and this token is chosen and not computed.
+    Decode(Token),
+}
+
+/// One job that runs.
+pub struct Sequence {
+    /// Which job.
+    pub job: JobId,
+    /// Where it is.
+    pub state: State,
+    prompt: Vec<Token>,
+    chooser: Chooser,
+    text: TextStream,
+    output: String,
+    unsent: String,
+    stream: bool,
+    max_tokens: u32,
+    max_bytes: usize,
+    ignore_eos: bool,
+    generated: u32,
+    received: Instant,
+    first_token: Option<Instant>,
+}
+
+impl Sequence {
+    /// A job whose prompt leaves room for `room` tokens, at least one.
+    pub fn new(job: EngineJob, prompt: Vec<Token>, room: usize, n_vocab: usize) -> Self {
+        let chooser = Chooser::new(&job.sampling, n_vocab, &prompt);
+        Self {
+            job: job.id,
+            state: State::Prefill(0),
+            prompt,
+            chooser,
+            text: TextStream::new(job.output.stop),
+            output: String::new(),
+            unsent: String::new(),
+            stream: job.stream,
+            max_tokens: job.output.max_tokens.min(u32::try_from(room).unwrap_or(u32::MAX)),
+            max_bytes: job.output.max_bytes.map_or(usize::MAX, |bytes| bytes as usize),
+            ignore_eos: job.output.ignore_eos,
+            generated: 0,
+            received: Instant::now(),
+            first_token: None,
+        }
+    }
+
+    /// The whole prompt.
+    pub fn prompt(&self) -> &[Token] {
+        &self.prompt
+    }
+
+    /// Tokens in memory when nothing is being computed.
+    pub fn length(&self) -> usize {
+        match self.state {
+            State::Prefill(done) => done,
+            State::Decode(_) => self.prompt.len() + self.generated as usize - 1,
+        }
+    }
+
+    /// Chooses the next token from the logits of the last one; tells how the job ends if it does. `None` is a model that
+    /// gives no numbers.
+    pub fn advance(&mut self, model: &Model, logits: &[f32]) -> Option<Option<Finish>> {
+        let token = self.chooser.choose(logits)?;
+        self.first_token.get_or_insert_with(Instant::now);
+        self.generated += 1;
+        self.state = State::Decode(token);
+        Some(self.take(model, token))
+    }
+
+    fn take(&mut self, model: &Model, token: Token) -> Option<Finish> {
+        if model.is_end(token) && !self.ignore_eos {
+            let rest = self.text.finish();
+            return Some(self.show(&rest).unwrap_or(Finish::Stop));
+        }
+        let mut bytes = Vec::with_capacity(16);
+        model.append_piece(token, &mut bytes);
+        let stopped = match self.text.push(&bytes) {
+            Step::Text(text) => self.show(&text),
+            Step::Stopped(text) => Some(self.show(&text).unwrap_or(Finish::Stop)),
+        };
+        stopped.or_else(|| {
+            (self.generated >= self.max_tokens).then(|| {
+                let rest = self.text.finish();
+                self.show(&rest).unwrap_or(Finish::Length)
+            })
+        })
+    }
+
+    /// Adds text to the answer, up to the limit in bytes.
+    fn show(&mut self, text: &str) -> Option<Finish> {
+        let room = self.max_bytes - self.output.len();
+        let truncated = text.len() > room;
+        let text = if truncated { &text[..text.floor_char_boundary(room)] } else { text };
+        self.output.push_str(text);
+        if self.stream {
+            self.unsent.push_str(text);
+        }
+        truncated.then_some(Finish::Truncated)
+    }
+
+    /// Text that a delta should carry.
+    pub fn take_delta(&mut self) -> Option<String> {
+        (!self.unsent.is_empty()).then(|| std::mem::take(&mut self.unsent))
+    }
+
+    /// The answer.
+    pub fn finish(mut self, finish: Finish) -> Answer {
+        let now = Instant::now();
+        let first = self.first_token.unwrap_or(now);
+        Answer {
+            last_delta: self.take_delta(),
+            finish,
+            usage: Usage {
+                prompt_tokens: u32::try_from(self.prompt.len()).unwrap_or(u32::MAX),
+                cached_tokens: 0,
+                generated_tokens: self.generated,
+            },
+            prefill: first.saturating_duration_since(self.received),
+            decode: now.saturating_duration_since(first),
+            output: self.output,
+        }
+    }
+}

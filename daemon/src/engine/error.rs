@@ -1,0 +1,71 @@
+//! What goes wrong with an engine.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::gguf::GgufError;
+
+/// Errors of the parent side.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The model file cannot be opened or read.
+    #[error("cannot read the model {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The model file is no GGUF that llama.cpp could load.
+    #[error("{path} is not a usable GGUF file: {source}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: GgufError,
+    },
+    /// The model file is another one than configured.
+    #[error("{path} has SHA-256 {found}; configured is {expected}")]
+    WrongHash {
+        /// The file.
+        path: PathBuf,
+        /// Its hash.
+        found: String,
+        /// The configured hash.
+        expected: String,
+    },
+    /// The installation is incomplete.
+    #[error("no folder of compute back ends beside the binary; looked at {0}")]
+    NoBackends(String),
+    /// The child could not be started.
+    #[error("cannot start the engine process: {0}")]
+    Spawn(#[source] io::Error),
+    /// The binary was replaced by an upgrade, whose libraries this process must not meet.
+    #[error("promptd was upgraded while running; it must be restarted")]
+    Replaced,
+    /// The child is of another build.
+    #[error("the engine process is {found}, this daemon is {own}")]
+    WrongBuild {
+        /// What the child said.
+        found: String,
+        /// What the daemon is.
+        own: String,
+    },
+    /// The connection to the child broke.
+    #[error("the connection to the engine process failed: {0}")]
+    Connection(#[from] io::Error),
+    /// The child ended.
+    #[error("the engine process ended: {0}")]
+    Ended(String),
+    /// The child made no progress.
+    #[error("the engine process made no progress for {0:?}")]
+    Stalled(std::time::Duration),
+    /// The load took too long.
+    #[error("the model did not load within {0:?}")]
+    LoadTimeout(std::time::Duration),
+    /// The child refused the model.
+    #[error("{0}")]
+    Refused(String),
+}

@@ -1,0 +1,226 @@
+//! What the daemon and an engine child say to each other, over a Unix socket pair.
+//!
+//! A frame is a big-endian `u32` length and that many bytes of postcard. The first frame of the child is a [`Hello`];
+//! then the daemon sends [`ToChild::Load`], and jobs once it has seen [`FromChild::Loaded`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
+use crate::plan::KvType;
+
+/// Raised with every change to a message of this file.
+pub const PROTOCOL: u16 = 1;
+
+/// Which build this is. A daemon talks only to children of its own build.
+pub const BUILD: &str = env!("CARGO_PKG_VERSION");
+
+/// Largest frame in bytes: a prompt or an answer at its configured limit, with room to spare.
+pub const FRAME_MAX: usize = 8 * 1024 * 1024;
+
+/// How many deltas may be on their way from the child to the driver at once.
+pub const DELTA_CREDITS: u32 = 128;
+
+/// The descriptor on which a child finds its socket.
+pub const SOCKET_FD: i32 = 3;
+
+/// The descriptor on which a child finds its model file.
+pub const MODEL_FD: i32 = 4;
+
+/// How often a child reports its progress counter.
+pub const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// The child's first frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the child.
+    pub protocol: u16,
+    /// [`BUILD`] of the child.
+    pub build: String,
+}
+
+impl Hello {
+    /// The greeting of this build.
+    pub fn own() -> Self {
+        Self { protocol: PROTOCOL, build: BUILD.to_owned() }
+    }
+}
+
+/// From the daemon to the child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToChild {
+    /// Load the model; sent once.
+    Load(LoadParams),
+    /// Start a job. Never more than [`LoadParams::sequences`] at once.
+    Submit(Box<EngineJob>),
+    /// Stop a job that is running.
+    Cancel(JobId),
+    /// The driver has taken this many deltas.
+    Credit(u32),
+}
+
+/// From the child to the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromChild {
+    /// Still alive; the counter has grown if anything was done.
+    Heartbeat {
+        /// What the child is at.
+        phase: Phase,
+        /// Grows with every turn of the loop and every node of a compute graph.
+        counter: u64,
+    },
+    /// How much of the model file has been read, 0 to 1.
+    LoadProgress(f32),
+    /// The model answered its golden prompt.
+    Loaded(Box<ModelReport>),
+    /// The model cannot be used; the child ends.
+    LoadFailed(String),
+    /// A piece of an answer, in order.
+    Delta {
+        /// Whose answer.
+        job: JobId,
+        /// The text since the last delta.
+        text: String,
+    },
+    /// A job's whole answer.
+    Finished {
+        /// Which job.
+        job: JobId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A job ended without an answer.
+    Failed {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        code: ErrorCode,
+        /// For the client's developer; never quotes text.
+        message: String,
+    },
+}
+
+/// What a child is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Starting up.
+    Starting,
+    /// Reading the model.
+    Loading,
+    /// Answering the golden prompt.
+    Warming,
+    /// Waiting for jobs.
+    Idle,
+    /// Computing.
+    Working,
+}
+
+/// How to load a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadParams {
+    /// Folder of the back ends to load.
+    pub backends: String,
+    /// Tokens of context for each sequence.
+    pub context: u32,
+    /// Jobs that run at once.
+    pub sequences: u32,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Threads that compute.
+    pub threads: u32,
+    /// Longest time that a prompt may delay the next token of another job.
+    pub max_stall: Duration,
+    /// Same output alone and under load.
+    pub reproducible: bool,
+    /// The prompt that the model must answer before it is used.
+    pub golden: Golden,
+}
+
+/// The test that a model passes before it serves.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Golden {
+    /// The loss on a shipped sentence.
+    Loss,
+    /// The operator's prompt, whose greedy answer must match.
+    Answer {
+        /// The prompt.
+        prompt: String,
+        /// A regular expression.
+        expect: String,
+    },
+}
+
+impl std::fmt::Debug for Golden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Golden::Loss => "Loss",
+            Golden::Answer { .. } => "Answer",
+        })
+    }
+}
+
+/// A job as the child needs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineJob {
+    /// The daemon's number for it.
+    pub id: JobId,
+    /// What to answer.
+    pub task: Task,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Where to stop.
+    pub output: OutputLimits,
+    /// Send deltas.
+    pub stream: bool,
+}
+
+/// A job's answer and what it cost the child.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The whole text.
+    pub output: String,
+    /// Text that no delta has carried yet.
+    pub last_delta: Option<String>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens.
+    pub usage: Usage,
+    /// From the child's receipt to the first token.
+    pub prefill: Duration,
+    /// From the first token to the last.
+    pub decode: Duration,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Answer({} bytes, {:?}, {:?})", self.output.len(), self.finish, self.usage)
+    }
+}
+
+/// What a loaded model is, as llama.cpp sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// Such as `llama 134M Q4_1`.
+    pub description: String,
+    /// Parameters.
+    pub parameters: u64,
+    /// Bytes of weights.
+    pub weights: u64,
+    /// Tokens of context for each sequence, as rounded by llama.cpp.
+    pub context: u32,
+    /// Tokens of context that the model was trained with.
+    pub trained_context: u32,
+    /// Jobs that run at once.
+    pub sequences: u32,
+    /// Threads that compute.
+    pub threads: u32,
+    /// Whether the model's own chat template is used.
+    pub chat_template: bool,
+    /// Devices that compute, such as `CPU`.
+    pub devices: Vec<String>,
+    /// CPU features of the loaded back end.
+    pub cpu_features: String,
+    /// Time from the start of the load to the passed golden prompt.
+    pub load_time: Duration,
+}

@@ -1,0 +1,83 @@
+//! How a job ended.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{JobError, ModelName};
+
+/// The one end that every accepted job has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was answered.
+    Completed(Completion),
+    /// It was not.
+    Failed(JobError),
+}
+
+/// An answer and what it cost.
+#[derive(Clone, PartialEq)]
+pub struct Completion {
+    /// The whole text.
+    pub output: String,
+    /// Why it ended there.
+    pub finish: Finish,
+    /// The model that answered.
+    pub model: ModelName,
+    /// The strategy that the model ran with, such as `cpu:int4`.
+    pub strategy: String,
+    /// Tokens.
+    pub usage: Usage,
+    /// Times.
+    pub timings: Timings,
+    /// How many `delta` messages were sent for it.
+    pub deltas: u32,
+}
+
+/// Sizes only: answers do not belong in logs.
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion")
+            .field("output_bytes", &self.output.len())
+            .field("finish", &self.finish)
+            .field("usage", &self.usage)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// The model ended it, or a stop text was met.
+    Stop,
+    /// `max_tokens` or the end of the context.
+    Length,
+    /// `max_bytes`.
+    Truncated,
+}
+
+/// Token counts of one job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt, template included.
+    pub prompt_tokens: u32,
+    /// Of these, how many were not computed again.
+    pub cached_tokens: u32,
+    /// Tokens generated.
+    pub generated_tokens: u32,
+}
+
+/// Where the time of one job went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    /// From receipt to the engine.
+    pub queue: Duration,
+    /// From the engine's receipt to the first token.
+    pub prefill: Duration,
+    /// From the first token to the last.
+    pub decode: Duration,
+    /// From receipt to the outcome.
+    pub total: Duration,
+}

@@ -1,0 +1,200 @@
+//! A request after validation: nothing in it can be out of range.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{ClientName, ModelName, RequestId};
+
+/// A job's number within one run of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct JobId(pub u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One request of one client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The client's id for it, or one that promptd made.
+    pub id: RequestId,
+    /// Who asked.
+    pub client: ClientName,
+    /// What to do.
+    pub task: Task,
+    /// On which model; none means the default one.
+    pub model: Option<ModelName>,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Where to stop.
+    pub output: OutputLimits,
+    /// Its class in the queue.
+    pub priority: Priority,
+    /// Time from receipt after which the answer is worthless.
+    pub deadline: Duration,
+    /// Send `delta` messages while generating.
+    pub stream: bool,
+    /// Send an `accepted` message.
+    pub ack: bool,
+}
+
+/// What a request asks for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// Continue or answer one prompt.
+    Generate {
+        /// The prompt, never empty.
+        prompt: String,
+    },
+    /// Answer the last message of a conversation.
+    Chat {
+        /// The messages, never empty, oldest first.
+        messages: Vec<Message>,
+    },
+}
+
+impl Task {
+    /// The task's name in topics and replies.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Task::Generate { .. } => "generate",
+            Task::Chat { .. } => "chat",
+        }
+    }
+}
+
+/// Sizes only: prompts do not belong in logs.
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Generate { prompt } => write!(f, "Generate({} bytes)", prompt.len()),
+            Task::Chat { messages } => write!(f, "Chat({} messages)", messages.len()),
+        }
+    }
+}
+
+/// One message of a conversation.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({} bytes)", self.role, self.content.len())
+    }
+}
+
+/// Who speaks in a conversation. A closed list: a role is copied into the prompt as the template's own text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions of the operator or application.
+    System,
+    /// The human or device.
+    User,
+    /// The model's earlier answers.
+    Assistant,
+}
+
+impl Role {
+    /// The role as templates and requests spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// How the next token is chosen. Names and meanings as in llama.cpp; neutral values switch a step off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Keep the k most likely tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Keep the smallest set whose probability reaches this share; 1 keeps all.
+    pub top_p: f32,
+    /// Drop tokens less likely than this share of the best one; 0 keeps all.
+    pub min_p: f32,
+    /// Divides the logits of recent tokens; 1 changes nothing.
+    pub repeat_penalty: f32,
+    /// Same seed, same build, same load: same answer. None draws one.
+    pub seed: Option<u32>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        // llama.cpp's defaults for top-k, top-p and min-p; greedy, because devices expect the same answer twice.
+        Self { temperature: 0.0, top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty: 1.0, seed: None }
+    }
+}
+
+/// Where an answer ends.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputLimits {
+    /// Most tokens to generate, at least 1.
+    pub max_tokens: u32,
+    /// Most bytes of output; none means no limit of its own.
+    pub max_bytes: Option<u32>,
+    /// Texts that end the answer and are not part of it; none is empty.
+    pub stop: Vec<String>,
+    /// Go on when the model wants to end: for measurements.
+    pub ignore_eos: bool,
+}
+
+impl fmt::Debug for OutputLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OutputLimits({} tokens, {} stops)", self.max_tokens, self.stop.len())
+    }
+}
+
+/// Classes of the queue, most urgent last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// When nothing else waits.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Before everything else.
+    High,
+}
+
+/// Where and how the client wants its answer. Kept with the job, used when it ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyTo {
+    /// A topic that has been checked against `mqtt.reply_allow`.
+    pub topic: String,
+    /// MQTT 5 Correlation Data, echoed.
+    pub correlation: Option<Vec<u8>>,
+    /// The request's `ref`, echoed.
+    pub reference: Option<String>,
+    /// The request's fields that start with `x_`, echoed.
+    pub echo: Map<String, Value>,
+    /// JSON documents or bare text.
+    pub format: ReplyFormat,
+}
+
+/// The form of a reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplyFormat {
+    /// A JSON document.
+    #[default]
+    Json,
+    /// The output alone; an error reads `error: <code>`.
+    Text,
+}

@@ -1,0 +1,11 @@
+//! promptd: a language-model appliance for the devices around an edge computer. See `ARCHITECTURE.md` for the rooms.
+
+pub mod config;
+pub mod engine;
+pub mod gguf;
+pub mod job;
+pub mod mqtt;
+pub mod plan;
+pub mod queue;
+pub mod service;
+pub mod telemetry;

@@ -1,0 +1,18 @@
+//! The `promptd` command.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match cli::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("promptd: {:#}", failure.error);
+            failure.code.into()
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The fields of `generate` and `chat` requests.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::job::{JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling, Task};
+
+use super::RequestLimits;
+use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
+use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
+
+/// Most stop texts of one request: each is searched for in every piece of output.
+const STOPS_MAX: usize = 8;
+/// Longest stop text in bytes.
+const STOP_BYTES_MAX: usize = 256;
+/// Above this, sampling no longer differs from drawing at random.
+const TEMPERATURE_MAX: f64 = 100.0;
+/// More than the vocabulary of any model.
+const TOP_K_MAX: u32 = 1_000_000;
+/// Logits are divided by it.
+const REPEAT_PENALTY_MIN: f64 = 0.001;
+/// Above this the model can repeat nothing, not even a space.
+const REPEAT_PENALTY_MAX: f64 = 10.0;
+
+/// Fields that this version serves.
+const KNOWN: [&str; 22] = [
+    "id",
+    "input",
+    "prompt",
+    "messages",
+    "model",
+    "stream",
+    "ack",
+    "reply",
+    "reply_to",
+    "ref",
+    "priority",
+    "deadline_ms",
+    "max_tokens",
+    "max_bytes",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repeat_penalty",
+    "seed",
+    "stop",
+    "ignore_eos",
+];
+
+/// Fields of the interface that this version cannot serve yet. To ignore them would give another answer than asked for.
+const NOT_YET: [&str; 15] = [
+    "session",
+    "parts",
+    "schema",
+    "choices",
+    "regex",
+    "logprobs",
+    "inputs",
+    "labels",
+    "context",
+    "question",
+    "types",
+    "target_language",
+    "documents",
+    "steps",
+    "sent_at",
+];
+
+/// The two tasks of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TaskKind {
+    Generate,
+    Chat,
+}
+
+impl TaskKind {
+    pub const ALL: [TaskKind; 2] = [TaskKind::Generate, TaskKind::Chat];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskKind::Generate => "generate",
+            TaskKind::Chat => "chat",
+        }
+    }
+
+    /// The task on one plain text.
+    pub fn on(self, text: String) -> Task {
+        match self {
+            TaskKind::Generate => Task::Generate { prompt: text },
+            TaskKind::Chat => Task::Chat { messages: vec![Message { role: Role::User, content: text }] },
+        }
+    }
+}
+
+/// A request without what the topic and the message's properties say.
+pub(super) struct Body {
+    pub task: Task,
+    pub model: Option<ModelName>,
+    pub sampling: Sampling,
+    pub output: OutputLimits,
+    pub priority: Priority,
+    pub deadline: Duration,
+    pub stream: bool,
+    pub ack: bool,
+}
+
+impl Body {
+    /// A plain text with the default of everything.
+    pub fn plain(kind: TaskKind, text: String, limits: &RequestLimits) -> Self {
+        Self {
+            task: kind.on(text),
+            model: None,
+            sampling: Sampling::default(),
+            output: OutputLimits {
+                max_tokens: limits.max_tokens_default.min(limits.max_tokens_cap),
+                max_bytes: None,
+                stop: Vec::new(),
+                ignore_eos: false,
+            },
+            priority: Priority::default(),
+            deadline: limits.deadline_default.min(limits.deadline_cap),
+            stream: false,
+            ack: false,
+        }
+    }
+
+    /// From a request object.
+    pub fn read(kind: TaskKind, map: Map<String, Value>, limits: &RequestLimits) -> Result<Self, JobError> {
+        check_names(&map)?;
+        let mut fields = Fields::new(map);
+        check_address(&mut fields)?;
+        let task = read_task(kind, &mut fields)?;
+        let defaults = Self::plain(kind, String::new(), limits);
+        let model =
+            fields.text("model")?.map(ModelName::new).transpose().map_err(|error| invalid(error.to_string()))?;
+        let (stream, ack) = (fields.flag("stream")?, fields.flag("ack")?);
+        let formats = [("json", ReplyFormat::Json), ("text", ReplyFormat::Text)];
+        if fields.choice("reply", &formats)? == Some(ReplyFormat::Text) && (stream || ack) {
+            return Err(invalid("\"stream\" and \"ack\" need \"reply\":\"json\": a bare text is the whole output"));
+        }
+        let priorities = [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
+        let priority = fields.choice("priority", &priorities)?.unwrap_or_default();
+        let deadline_cap = u64::try_from(limits.deadline_cap.as_millis()).unwrap_or(u64::MAX);
+        let deadline =
+            fields.whole("deadline_ms", &Limits { range: 1..=deadline_cap, from: Some("limits.deadline_cap") })?;
+        Ok(Self {
+            task,
+            model,
+            sampling: read_sampling(&mut fields)?,
+            output: read_output(&mut fields, limits, &defaults.output)?,
+            priority,
+            deadline: deadline.map_or(defaults.deadline, Duration::from_millis),
+            stream,
+            ack,
+        })
+    }
+}
+
+fn check_names(map: &Map<String, Value>) -> Result<(), JobError> {
+    for name in map.keys() {
+        if NOT_YET.contains(&name.as_str()) {
+            return Err(invalid(format!("the field \"{name}\" is not supported by this version")));
+        }
+        if !KNOWN.contains(&name.as_str()) && !is_echo(name) {
+            return Err(unknown(name));
+        }
+    }
+    if echo_fits(&echo_of(map)) {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "fields starting with x_: allowed are {ECHO_FIELDS_MAX}, of {ECHO_BYTES_MAX} bytes of JSON together"
+    )))
+}
+
+/// The values are in use already, if they could be used: here they are only complained about.
+fn check_address(fields: &mut Fields) -> Result<(), JobError> {
+    if let Some(id) = fields.text("id")? {
+        RequestId::new(id).map_err(|error| invalid(error.to_string()))?;
+    }
+    fields.text("reply_to")?;
+    match fields.text("ref")? {
+        Some(text) if text.len() > REF_MAX => {
+            Err(invalid(format!("field \"ref\" has {} bytes; allowed are 0 to {REF_MAX}", text.len())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_task(kind: TaskKind, fields: &mut Fields) -> Result<Task, JobError> {
+    let given = (fields.text("input")?, fields.text("prompt")?, fields.take("messages"));
+    match (given, kind) {
+        ((Some(text), None, None), _) => Ok(kind.on(not_blank("field \"input\"", text)?)),
+        ((None, Some(text), None), _) => Ok(kind.on(not_blank("field \"prompt\"", text)?)),
+        ((None, None, Some(messages)), TaskKind::Chat) => read_messages(messages),
+        ((None, None, Some(_)), TaskKind::Generate) => Err(invalid(
+            "field \"messages\": the task \"generate\" takes \"input\" or \"prompt\"; \"chat\" takes messages",
+        )),
+        ((None, None, None), TaskKind::Generate) => Err(invalid("\"input\" or \"prompt\" is missing")),
+        ((None, None, None), TaskKind::Chat) => Err(invalid("\"messages\", \"input\" or \"prompt\" is missing")),
+        _ => Err(invalid("only one of \"input\", \"prompt\" and \"messages\" may be given")),
+    }
+}
+
+pub(super) fn not_blank(what: &str, text: String) -> Result<String, JobError> {
+    if text.trim().is_empty() { Err(invalid(format!("{what} is empty"))) } else { Ok(text) }
+}
+
+fn read_messages(value: Value) -> Result<Task, JobError> {
+    let Value::Array(items) = value else { return Err(wrong_type("messages", &value, "an array")) };
+    let messages = items.into_iter().enumerate().map(read_message).collect::<Result<Vec<_>, _>>()?;
+    match messages.last() {
+        Some(last) if !last.content.trim().is_empty() => Ok(Task::Chat { messages }),
+        Some(_) => Err(invalid("field \"messages\": the last message is empty")),
+        None => Err(invalid("field \"messages\" is empty")),
+    }
+}
+
+fn read_message((index, value): (usize, Value)) -> Result<Message, JobError> {
+    let Value::Object(map) = value else { return Err(wrong_type(&format!("messages[{index}]"), &value, "an object")) };
+    let place = |error: JobError| invalid(format!("messages[{index}]: {}", error.message));
+    if let Some(name) = map.keys().find(|name| !["role", "content"].contains(&name.as_str())) {
+        return Err(place(unknown(name)));
+    }
+    let mut fields = Fields::new(map);
+    let roles = [("system", Role::System), ("user", Role::User), ("assistant", Role::Assistant)];
+    let role = fields.choice("role", &roles).map_err(place)?;
+    let content = fields.text("content").map_err(place)?;
+    match (role, content) {
+        (Some(role), Some(content)) => Ok(Message { role, content }),
+        _ => Err(place(invalid("\"role\" and \"content\" are needed"))),
+    }
+}
+
+fn read_sampling(fields: &mut Fields) -> Result<Sampling, JobError> {
+    let default = Sampling::default();
+    Ok(Sampling {
+        temperature: fields.number("temperature", &(0.0..=TEMPERATURE_MAX).into())?.unwrap_or(default.temperature),
+        top_k: fields.whole_u32("top_k", 0..=TOP_K_MAX, None)?.unwrap_or(default.top_k),
+        top_p: fields.number("top_p", &(0.0..=1.0).into())?.unwrap_or(default.top_p),
+        min_p: fields.number("min_p", &(0.0..=1.0).into())?.unwrap_or(default.min_p),
+        repeat_penalty: fields
+            .number("repeat_penalty", &(REPEAT_PENALTY_MIN..=REPEAT_PENALTY_MAX).into())?
+            .unwrap_or(default.repeat_penalty),
+        seed: fields.whole_u32("seed", 0..=u32::MAX, None)?.or(default.seed),
+    })
+}
+
+fn read_output(fields: &mut Fields, limits: &RequestLimits, default: &OutputLimits) -> Result<OutputLimits, JobError> {
+    let max_tokens = fields.whole_u32("max_tokens", 1..=limits.max_tokens_cap, Some("limits.max_tokens_cap"))?;
+    Ok(OutputLimits {
+        max_tokens: max_tokens.unwrap_or(default.max_tokens),
+        max_bytes: fields.whole_u32("max_bytes", 1..=u32::MAX, None)?,
+        stop: read_stops(fields.take("stop"))?,
+        ignore_eos: fields.flag("ignore_eos")?,
+    })
+}
+
+fn read_stops(value: Option<Value>) -> Result<Vec<String>, JobError> {
+    let items = match value {
+        None => return Ok(Vec::new()),
+        Some(text @ Value::String(_)) => vec![text],
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(wrong_type("stop", &other, "a string or an array of strings")),
+    };
+    if items.len() > STOPS_MAX {
+        return Err(invalid(format!("field \"stop\" has {} texts; allowed are 0 to {STOPS_MAX}", items.len())));
+    }
+    items.into_iter().map(read_stop).collect()
+}
+
+fn read_stop(value: Value) -> Result<String, JobError> {
+    match value {
+        Value::String(text) if (1..=STOP_BYTES_MAX).contains(&text.len()) => Ok(text),
+        Value::String(text) => {
+            Err(invalid(format!("field \"stop\": a text has {} bytes; allowed are 1 to {STOP_BYTES_MAX}", text.len())))
+        }
+        other => Err(wrong_type("stop", &other, "a string or an array of strings")),
+    }
+}

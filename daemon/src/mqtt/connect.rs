@@ -1,0 +1,106 @@
+//! The options of one connection.
+
+use std::time::Duration;
+
+use rumqttc::NetworkOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill};
+use rumqttc::v5::{AsyncClient, MqttOptions};
+
+use super::poller::Poller;
+use super::{Fault, LinkConfig};
+
+/// Messages at QoS 1 in flight. rumqttc counts packet ids up to it, so that a small number costs little memory, and
+/// with a window one smaller an id is never in use when its turn comes again.
+pub(super) const INFLIGHT_MAX: u16 = 16;
+/// rumqttc panics below it.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(5);
+/// MQTT has 16 bits for it.
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
+/// Seconds to connect, from the name look-up to the CONNACK.
+const CONNECT_TIMEOUT_S: u64 = 5;
+
+/// Starts a connection.
+pub(super) fn open(config: &LinkConfig, clean_start: bool, retain: bool) -> Result<(AsyncClient, Poller), Fault> {
+    let password = (config.password)().map_err(Fault::Password)?;
+    let options = options(config, password, clean_start, retain);
+    Ok(Poller::spawn(options, requests_max(config)))
+}
+
+/// `host:port`; an IPv6 address needs brackets.
+pub(super) fn address(config: &LinkConfig) -> String {
+    format!("{}:{}", host(config), config.port)
+}
+
+fn host(config: &LinkConfig) -> String {
+    if config.host.contains(':') && !config.host.starts_with('[') {
+        format!("[{}]", config.host)
+    } else {
+        config.host.clone()
+    }
+}
+
+/// The keep-alive that is asked for.
+pub(super) fn keep_alive(config: &LinkConfig) -> Duration {
+    config.keep_alive.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX)
+}
+
+/// Most messages of ours at QoS 1 in flight. One less than rumqttc's own limit, at which it stops to take anything,
+/// acknowledgements included.
+pub(super) fn window(broker_receive_maximum: Option<u16>) -> usize {
+    let limit = INFLIGHT_MAX.min(broker_receive_maximum.unwrap_or(INFLIGHT_MAX));
+    usize::from(limit.saturating_sub(1).max(1))
+}
+
+/// Most received messages that wait for our acknowledgement. A broker that goes far beyond what it was told is not
+/// worth its memory.
+pub(super) fn unacknowledged_max(config: &LinkConfig) -> usize {
+    usize::from(config.receive_maximum.max(1)) * 2
+}
+
+/// Room for all that can be given to rumqttc before it is written, so that `try_*` never finds it full: a window of
+/// messages, a few transients, all acknowledgements, subscriptions and the disconnect.
+fn requests_max(config: &LinkConfig) -> usize {
+    usize::from(INFLIGHT_MAX) + 64 + unacknowledged_max(config) + config.subscriptions.len() + 1
+}
+
+fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, retain: bool) -> MqttOptions {
+    let mut options = MqttOptions::new(&config.client_id, host(config), config.port);
+    let mut network = NetworkOptions::new();
+    // Without it an answer within 40 ms of its request waits for a delayed ACK.
+    network.set_tcp_nodelay(true);
+    let (topic, payload) = &config.will;
+    options
+        .set_network_options(network)
+        .set_connection_timeout(CONNECT_TIMEOUT_S)
+        .set_keep_alive(keep_alive(config))
+        .set_clean_start(clean_start)
+        .set_manual_acks(true)
+        .set_outgoing_inflight_upper_limit(INFLIGHT_MAX)
+        .set_last_will(LastWill::new(topic, payload.to_vec(), QoS::AtLeastOnce, retain, None))
+        .set_connect_properties(ConnectProperties {
+            session_expiry_interval: Some(u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX)),
+            receive_maximum: Some(config.receive_maximum.max(1)),
+            max_packet_size: Some(config.packet_max),
+            ..ConnectProperties::new()
+        });
+    if config.username.is_some() || password.is_some() {
+        options.set_credentials(config.username.as_deref().unwrap_or_default(), password.unwrap_or_default());
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_stays_below_rumqttc_s() {
+        for (broker, expected) in
+            [(None, 15), (Some(65_535), 15), (Some(20), 15), (Some(16), 15), (Some(5), 4), (Some(2), 1)]
+        {
+            assert_eq!(window(broker), expected);
+        }
+        assert_eq!(window(Some(1)), 1, "rumqttc then stops until the PUBACK, which needs nothing from us");
+    }
+}

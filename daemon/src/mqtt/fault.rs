@@ -1,0 +1,196 @@
+//! Why there is no connection: rumqttc's errors in our words.
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
+use rumqttc::v5::{ConnectionError, StateError};
+use thiserror::Error;
+
+/// Why a connection was lost or could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// Nobody answers at that address.
+    #[error("the broker cannot be reached: {0}")]
+    Unreachable(String),
+    /// The broker answered with a refusal.
+    #[error("the broker refuses the connection: {reason}; {remedy}")]
+    Refused {
+        /// The broker's reason.
+        reason: String,
+        /// What the operator can do.
+        remedy: &'static str,
+    },
+    /// The broker refuses a will that is retained.
+    #[error("the broker takes no retained messages: status documents are lost on whoever subscribes later")]
+    NoRetained,
+    /// The password could not be read.
+    #[error("the MQTT password cannot be read: {0}")]
+    Password(String),
+    /// Another client connected with our client id.
+    #[error("another client took over the client id")]
+    TakenOver,
+    /// The broker ended the connection and said why.
+    #[error("the broker ended the connection: {0}")]
+    Ended(String),
+    /// The broker closed the connection and did not say why.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// The network failed.
+    #[error("the connection failed: {0}")]
+    Lost(String),
+    /// Nothing came for too long.
+    #[error("the broker has been silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The broker sent something that MQTT does not allow, or rumqttc cannot read.
+    #[error("the broker broke the protocol: {0}")]
+    Protocol(String),
+    /// rumqttc panicked.
+    #[error("the MQTT client crashed")]
+    Crashed,
+}
+
+/// Whether a fault is a reason to suspect what was in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The network or the broker went away.
+    None,
+    /// The broker closed the connection, or its answer cannot be read: perhaps because of what we sent.
+    Perhaps,
+    /// The broker said that something we sent was wrong.
+    Certain,
+}
+
+impl Fault {
+    pub(super) fn blame(&self) -> Blame {
+        match self {
+            Fault::Ended(_) => Blame::Certain,
+            Fault::Closed | Fault::Protocol(_) => Blame::Perhaps,
+            _ => Blame::None,
+        }
+    }
+
+    /// Whether a message that waits in the broker's session may be what breaks each connection.
+    pub(super) fn is_our_reader(&self) -> bool {
+        matches!(self, Fault::Protocol(_) | Fault::Crashed)
+    }
+
+    /// `was_up`: the broker had accepted the connection.
+    pub(super) fn from_rumqttc(error: ConnectionError, was_up: bool) -> Self {
+        match error {
+            ConnectionError::MqttState(error) => Self::from_state(error, was_up),
+            ConnectionError::Timeout(_) => Fault::Unreachable("no answer to the connect in time".to_owned()),
+            ConnectionError::Io(error) => Self::network(error.to_string(), was_up),
+            ConnectionError::ConnectionRefused(ConnectReturnCode::RetainNotSupported) => Fault::NoRetained,
+            ConnectionError::ConnectionRefused(code) => {
+                Fault::Refused { reason: words(&format!("{code:?}")), remedy: remedy(code) }
+            }
+            ConnectionError::NotConnAck(_) => Fault::Protocol("the first packet was no CONNACK".to_owned()),
+            ConnectionError::RequestsDone => Fault::Crashed,
+        }
+    }
+
+    fn from_state(error: StateError, was_up: bool) -> Self {
+        match error {
+            StateError::ServerDisconnect { reason_code, reason_string } => ended(reason_code, reason_string),
+            StateError::Io(error) => Self::network(error.to_string(), was_up),
+            StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(error)) => {
+                Self::network(error.to_string(), was_up)
+            }
+            // A PUBACK or DISCONNECT with a reason that rumqttc does not know, such as mosquitto's 0x95 for a message above
+            // its message_size_limit.
+            StateError::Deserialization(rumqttc::v5::mqttbytes::Error::InvalidConnectReturnCode(code)) if was_up => {
+                Fault::Ended(format!("reason code 0x{code:02x}"))
+            }
+            StateError::AwaitPingResp => Fault::Lost("a ping was not answered".to_owned()),
+            StateError::ConnectionAborted if was_up => Fault::Closed,
+            StateError::ConnectionAborted => Fault::Refused {
+                reason: "closed without an answer".to_owned(),
+                remedy: "the broker must speak MQTT 5 on this port, without TLS",
+            },
+            other => Fault::Protocol(other.to_string()),
+        }
+    }
+
+    fn network(text: String, was_up: bool) -> Self {
+        if was_up { Fault::Lost(text) } else { Fault::Unreachable(text) }
+    }
+}
+
+fn ended(code: DisconnectReasonCode, reason: Option<String>) -> Fault {
+    use DisconnectReasonCode as Code;
+    let text = match reason {
+        Some(reason) => format!("{} ({})", words(&format!("{code:?}")), reason.escape_debug()),
+        None => words(&format!("{code:?}")),
+    };
+    match code {
+        Code::SessionTakenOver => Fault::TakenOver,
+        // The broker's own business: nothing that we sent is to blame.
+        Code::NormalDisconnection
+        | Code::ServerBusy
+        | Code::ServerShuttingDown
+        | Code::KeepAliveTimeout
+        | Code::AdministrativeAction
+        | Code::UseAnotherServer
+        | Code::ServerMoved
+        | Code::ConnectionRateExceeded
+        | Code::MaximumConnectTime => Fault::Lost(format!("the broker ended it: {text}")),
+        _ => Fault::Ended(text),
+    }
+}
+
+fn remedy(code: ConnectReturnCode) -> &'static str {
+    use ConnectReturnCode as Code;
+    match code {
+        Code::BadUserNamePassword | Code::NotAuthorized => {
+            "check mqtt.username and mqtt.password_credential, and the broker's list of users"
+        }
+        Code::ClientIdentifierNotValid | Code::BadClientId => "check mqtt.client_id",
+        Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => "the broker must speak MQTT 5",
+        Code::Banned => "the broker's operator has banned this client",
+        Code::QoSNotSupported => "the broker must allow QoS 1",
+        Code::PacketTooLarge => "the broker's maximum packet size is too small for the connect itself",
+        _ => "the broker's log says more",
+    }
+}
+
+/// `NotAuthorized` as `not authorized`.
+pub(super) fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(error: StateError, was_up: bool) -> Fault {
+        Fault::from_rumqttc(ConnectionError::MqttState(error), was_up)
+    }
+
+    #[test]
+    fn names_the_remedy() {
+        let fault = Fault::from_rumqttc(ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized), false);
+        assert_eq!(
+            fault.to_string(),
+            "the broker refuses the connection: not authorized; check mqtt.username and mqtt.password_credential, \
+             and the broker's list of users"
+        );
+    }
+
+    #[test]
+    fn tells_takeovers_and_blame() {
+        let disconnect = |code| StateError::ServerDisconnect { reason_code: code, reason_string: None };
+        assert_eq!(state(disconnect(DisconnectReasonCode::SessionTakenOver), true), Fault::TakenOver);
+        assert_eq!(state(disconnect(DisconnectReasonCode::MalformedPacket), true).blame(), Blame::Certain);
+        assert_eq!(state(disconnect(DisconnectReasonCode::ServerShuttingDown), true).blame(), Blame::None);
+        assert_eq!(state(StateError::ConnectionAborted, true).blame(), Blame::Perhaps);
+        assert_eq!(state(StateError::AwaitPingResp, true).blame(), Blame::None);
+        assert!(matches!(state(StateError::ConnectionAborted, false), Fault::Refused { .. }));
+    }
+}

@@ -1,0 +1,143 @@
+//! What waits for the driver to take it.
+
+use std::collections::VecDeque;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{InboundMessage, LinkEvent};
+
+/// Most QoS 0 messages that wait. At QoS 1 the broker waits instead.
+const QOS0_MAX: usize = 256;
+/// Most bytes of them: a few large messages must not take the memory that a model needs.
+const QOS0_BYTES_MAX: usize = 8 << 20;
+
+/// An event, and the slot of the publication that it is about, held until the driver takes it.
+pub(super) struct Pending {
+    pub event: LinkEvent,
+    pub slot: Option<OwnedSemaphorePermit>,
+}
+
+/// A queue that the link can always add to, bounded by the broker's flow control at QoS 1 and by dropping at QoS 0.
+#[derive(Default)]
+pub(super) struct Inbound {
+    pending: VecDeque<Pending>,
+    held: Vec<InboundMessage>,
+    qos0: usize,
+    qos0_bytes: usize,
+}
+
+impl Inbound {
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Adds an event. False: it was a QoS 0 message, and there was no room.
+    pub fn push(&mut self, pending: Pending) -> bool {
+        if let Some(bytes) = qos0_bytes(&pending.event) {
+            if self.qos0 >= QOS0_MAX || self.qos0_bytes + bytes > QOS0_BYTES_MAX {
+                return false;
+            }
+            self.qos0 += 1;
+            self.qos0_bytes += bytes;
+        }
+        self.pending.push_back(pending);
+        true
+    }
+
+    pub fn pop(&mut self) -> Option<Pending> {
+        let pending = self.pending.pop_front()?;
+        if let Some(bytes) = qos0_bytes(&pending.event) {
+            self.qos0 -= 1;
+            self.qos0_bytes -= bytes;
+        }
+        Some(pending)
+    }
+
+    /// The connection is gone. Messages that it could no longer acknowledge wait for what the broker remembers.
+    pub fn hold(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            match pending.event {
+                LinkEvent::Message(message) if message.ack.is_some() => self.held.push(message),
+                event => self.pending.push_back(Pending { event, slot: pending.slot }),
+            }
+        }
+    }
+
+    /// There is a new connection. A broker with the session sends the held messages again; one without has forgotten
+    /// them, and they exist only here.
+    pub fn release(&mut self, session_present: bool) {
+        for message in std::mem::take(&mut self.held) {
+            if !session_present {
+                let event = LinkEvent::Message(InboundMessage { ack: None, ..message });
+                self.pending.push_back(Pending { event, slot: None });
+            }
+        }
+    }
+}
+
+fn qos0_bytes(event: &LinkEvent) -> Option<usize> {
+    match event {
+        LinkEvent::Message(message) if message.qos == 0 => Some(message.topic.len() + message.payload.len()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use crate::mqtt::message::AckToken;
+
+    use super::*;
+
+    fn message(qos: u8, payload: usize) -> Pending {
+        let message = InboundMessage {
+            topic: String::new(),
+            payload: vec![0; payload].into(),
+            qos,
+            retain: false,
+            response_topic: None,
+            correlation: None,
+            expiry: None,
+            received: Instant::now(),
+            ack: (qos == 1).then_some(AckToken { epoch: 1, number: 0 }),
+        };
+        Pending { event: LinkEvent::Message(message), slot: None }
+    }
+
+    fn drain(inbound: &mut Inbound) -> Vec<(u8, bool)> {
+        let next = || match inbound.pop()?.event {
+            LinkEvent::Message(message) => Some((message.qos, message.ack.is_some())),
+            _ => Some((9, false)),
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn qos_0_is_bounded_in_number_and_bytes() {
+        let mut inbound = Inbound::default();
+        let taken = (0..1000).filter(|_| inbound.push(message(0, 0))).count();
+        assert_eq!(taken, QOS0_MAX);
+        assert!(inbound.push(message(1, 0)), "QoS 1 is bounded by the broker");
+        inbound.pop();
+        assert!(inbound.push(message(0, 0)), "room again");
+        let mut inbound = Inbound::default();
+        let taken = (0..100).filter(|_| inbound.push(message(0, 1 << 20))).count();
+        assert_eq!(taken, 8);
+    }
+
+    #[test]
+    fn held_messages_are_dropped_only_if_the_broker_sends_them_again() {
+        for (session_present, expected) in [(true, vec![(0, false)]), (false, vec![(0, false), (1, false)])] {
+            let mut inbound = Inbound::default();
+            inbound.push(message(1, 0));
+            inbound.push(message(0, 0));
+            inbound.hold();
+            inbound.release(session_present);
+            assert_eq!(drain(&mut inbound), expected);
+        }
+        let mut inbound = Inbound::default();
+        inbound.push(message(1, 0));
+        assert_eq!(drain(&mut inbound), [(1, true)]);
+    }
+}

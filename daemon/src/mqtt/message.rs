@@ -1,0 +1,46 @@
+//! A message on its way in.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+/// A message that a client published.
+pub struct InboundMessage {
+    /// The topic it came on.
+    pub topic: String,
+    /// The message.
+    pub payload: Bytes,
+    /// 0 or 1: promptd never subscribes at 2.
+    pub qos: u8,
+    /// Published as a retained message, whether it is live or replayed.
+    pub retain: bool,
+    /// MQTT 5 Response Topic.
+    pub response_topic: Option<String>,
+    /// MQTT 5 Correlation Data.
+    pub correlation: Option<Bytes>,
+    /// What remains of its MQTT 5 Message Expiry Interval.
+    pub expiry: Option<Duration>,
+    /// When it came.
+    pub received: Instant,
+    /// To be given back when the message is safe; none if the broker waits for no acknowledgement.
+    pub ack: Option<AckToken>,
+}
+
+/// Sizes only: prompts do not belong in logs.
+impl fmt::Debug for InboundMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InboundMessage({}, {} bytes, QoS {})", self.topic, self.payload.len(), self.qos)
+    }
+}
+
+/// The right to acknowledge one message. The broker sends no more than `receive_maximum` messages ahead of their
+/// acknowledgements, and they go out in the order of receipt: a token that is never given back stops them all.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a message that is never acknowledged stops all that follow it"]
+pub struct AckToken {
+    /// The connection that the message came on.
+    pub(super) epoch: u64,
+    /// Its number among the QoS 1 messages of that connection.
+    pub(super) number: u64,
+}

@@ -1,0 +1,60 @@
+//! Everything MQTT: topics, wire types and the link to the broker. rumqttc's types do not leave this room.
+//!
+//! ```text
+//!            ┌───────────────────────── link task ─────────────────────────┐
+//! broker ──▶ poller ──▶ session ──▶ inbound ──▶ LinkEvent ──▶ driver        │
+//!   ▲          ▲           │                                    │           │
+//!   └──────────┴───────────┴── outbox ◀── Slot, LinkHandle ◀────┘           │
+//!            └──────────────────────────────────────────────────────────────┘
+//! ```
+//! Invariants: the poller never waits for the driver; a message at QoS 1 leaves the outbox only on its PUBACK; every
+//! queue is bounded; after any error the connection is built anew, without rumqttc's memory of the last one.
+
+mod address;
+mod body;
+mod config;
+mod connect;
+mod counters;
+mod documents;
+mod error;
+mod event;
+mod fault;
+mod fields;
+mod filter;
+mod handle;
+mod inbound;
+mod incoming;
+mod link;
+mod message;
+mod outbox;
+#[cfg(test)]
+mod outbox_tests;
+mod pacing;
+mod poller;
+mod publication;
+mod receipts;
+mod reply;
+mod reply_policy;
+mod request;
+#[cfg(test)]
+mod request_tests;
+mod session;
+mod strict;
+mod suspicion;
+mod topic;
+
+pub use config::{LinkConfig, PasswordSource};
+pub use counters::Counters;
+pub use error::TopicError;
+pub use event::{Delivery, LinkEvent, ShutdownEnd};
+pub use fault::Fault;
+pub use filter::TopicFilter;
+pub use handle::{LinkHandle, Slot};
+pub use link::Link;
+pub use message::{AckToken, InboundMessage};
+pub use publication::Publication;
+pub use reply::Replies;
+pub use reply_policy::ReplyPolicy;
+pub use request::{Accepted, Rejected, RequestLimits, RequestReader, parse_cancel};
+pub use strict::{JsonLimits, parse_object};
+pub use topic::{InboundTopic, Topics};

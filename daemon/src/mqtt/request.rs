@@ -1,0 +1,223 @@
+//! From an MQTT message to a job's request.
+
+use std::time::Duration;
+
+use serde::Deserializer;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::job::{ClientName, ErrorCode, JobError, ReplyTo, Request, RequestId};
+
+use super::address::Address;
+use super::body::{Body, TaskKind, not_blank};
+use super::fields::invalid;
+use super::strict::{JsonLimits, parse_object, shown};
+use super::{InboundMessage, ReplyPolicy, Topics};
+
+/// Longest Correlation Data in bytes: it is kept with the job.
+const CORRELATION_MAX: usize = 1024;
+
+/// What a request may ask for at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Bytes of payload.
+    pub request_bytes: usize,
+    /// Tokens when the request does not say.
+    pub max_tokens_default: u32,
+    /// Most tokens that a request may ask for.
+    pub max_tokens_cap: u32,
+    /// Deadline when the request does not say.
+    pub deadline_default: Duration,
+    /// Longest deadline that a request may ask for.
+    pub deadline_cap: Duration,
+}
+
+/// Reads requests by the rules of the interface.
+#[derive(Debug, Clone)]
+pub struct RequestReader {
+    /// For the default reply topic.
+    pub topics: Topics,
+    /// For other reply topics.
+    pub reply_policy: ReplyPolicy,
+    /// What may be asked for.
+    pub limits: RequestLimits,
+}
+
+/// A valid request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// What to do.
+    pub request: Request,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+    /// The same for the same task and content: tells a retry from another request under the same id.
+    pub fingerprint: [u8; 32],
+}
+
+/// A request that cannot become a job, with all that is needed to say so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejected {
+    /// The client's id if it could be read, else one that promptd made.
+    pub id: RequestId,
+    /// Where the error goes: always an allowed topic.
+    pub reply: ReplyTo,
+    /// What is wrong.
+    pub error: JobError,
+}
+
+impl RequestReader {
+    /// Reads a message on a request topic. `make_id` is asked for an id when the request has none that can be used.
+    pub fn read(
+        &self,
+        task: &str,
+        client: ClientName,
+        message: &InboundMessage,
+        make_id: impl FnOnce() -> RequestId,
+    ) -> Result<Accepted, Box<Rejected>> {
+        let content = self.content(&message.payload);
+        let address = match &content {
+            Ok(Content::Object(map)) => Address::of(map),
+            Ok(Content::Text(_)) => Address::default(),
+            Err(_) => Address::salvage(&message.payload),
+        };
+        let id = address.id.unwrap_or_else(make_id);
+        let (topic, reply_allowed) = self.reply_topic(message, address.reply_to, &client, &id);
+        let correlation = correlation(message);
+        let reply = ReplyTo {
+            topic,
+            correlation: correlation.clone().unwrap_or_default(),
+            reference: address.reference,
+            echo: address.echo,
+            format: address.format,
+        };
+        let accepted = || {
+            if message.retain {
+                let text = "a request may not be retained: it would be repeated at each connect";
+                return Err(JobError::new(ErrorCode::Retained, text));
+            }
+            let content = content?;
+            reply_allowed?;
+            correlation?;
+            let kind = task_kind(task)?;
+            let fingerprint = fingerprint(kind, &content);
+            let body = match content {
+                Content::Object(map) => Body::read(kind, map, &self.limits)?,
+                Content::Text(text) => Body::plain(kind, text, &self.limits),
+            };
+            Ok((body, fingerprint))
+        };
+        match accepted() {
+            Ok((body, fingerprint)) => {
+                let request = request(id, client, body, message.expiry);
+                Ok(Accepted { request, reply, fingerprint })
+            }
+            Err(error) => Err(Box::new(Rejected { id, reply, error })),
+        }
+    }
+
+    fn content(&self, payload: &[u8]) -> Result<Content, JobError> {
+        let (size, max) = (payload.len(), self.limits.request_bytes);
+        if size > max {
+            let text = format!("the request has {size} bytes; allowed are {max} (limits.request)");
+            return Err(JobError::new(ErrorCode::TooLarge, text));
+        }
+        if payload.iter().find(|byte| !b" \t\r\n".contains(byte)) == Some(&b'{') {
+            return parse_object(payload, JsonLimits::default()).map(Content::Object);
+        }
+        if is_json(payload) {
+            return Err(invalid("the payload is JSON but no object"));
+        }
+        let text = std::str::from_utf8(payload)
+            .map_err(|error| invalid(format!("the payload is not UTF-8: byte {} is wrong", error.valid_up_to())))?;
+        if text.contains('\0') {
+            return Err(invalid("the payload contains NUL"));
+        }
+        not_blank("the payload", text.to_owned()).map(Content::Text)
+    }
+
+    /// The topic to answer on, and whether the one that was asked for is allowed.
+    fn reply_topic(
+        &self,
+        message: &InboundMessage,
+        reply_to: Option<String>,
+        client: &ClientName,
+        id: &RequestId,
+    ) -> (String, Result<(), JobError>) {
+        let default = || self.topics.response(client, id);
+        let Some(topic) = message.response_topic.clone().or(reply_to) else { return (default(), Ok(())) };
+        match self.reply_policy.check(client, &topic) {
+            Ok(()) => (topic, Ok(())),
+            Err(error) => (default(), Err(error)),
+        }
+    }
+}
+
+/// Reads the payload of a cancel topic: the id of the client's own job.
+pub fn parse_cancel(payload: &[u8]) -> Result<RequestId, JobError> {
+    let map = parse_object(payload, JsonLimits::default())?;
+    if let Some(name) = map.keys().find(|name| *name != "id" && !super::address::is_echo(name)) {
+        return Err(super::fields::unknown(name));
+    }
+    let id = super::fields::Fields::new(map).text("id")?.ok_or_else(|| invalid("\"id\" is missing"))?;
+    RequestId::new(id).map_err(|error| invalid(error.to_string()))
+}
+
+enum Content {
+    Object(Map<String, Value>),
+    Text(String),
+}
+
+/// Whether all of it is JSON. Only asked for what is no object.
+fn is_json(payload: &[u8]) -> bool {
+    let mut deserializer = serde_json::Deserializer::from_slice(payload);
+    (&mut deserializer).deserialize_ignored_any(IgnoredAny).is_ok() && deserializer.end().is_ok()
+}
+
+fn correlation(message: &InboundMessage) -> Result<Option<Vec<u8>>, JobError> {
+    match &message.correlation {
+        Some(data) if data.len() > CORRELATION_MAX => {
+            Err(invalid(format!("the Correlation Data has {} bytes; allowed are 0 to {CORRELATION_MAX}", data.len())))
+        }
+        data => Ok(data.as_ref().map(|data| data.to_vec())),
+    }
+}
+
+fn task_kind(task: &str) -> Result<TaskKind, JobError> {
+    TaskKind::ALL.into_iter().find(|kind| kind.name() == task).ok_or_else(|| {
+        let known = TaskKind::ALL.map(TaskKind::name).join(", ");
+        JobError::new(ErrorCode::UnknownTask, format!("no task {}; known are: {known}", shown(task)))
+    })
+}
+
+fn request(id: RequestId, client: ClientName, body: Body, expiry: Option<Duration>) -> Request {
+    Request {
+        id,
+        client,
+        task: body.task,
+        model: body.model,
+        sampling: body.sampling,
+        output: body.output,
+        priority: body.priority,
+        deadline: expiry.map_or(body.deadline, |expiry| expiry.min(body.deadline)),
+        stream: body.stream,
+        ack: body.ack,
+    }
+}
+
+/// Of the object, not of its text: a client that writes its fields in another order still makes the same request.
+fn fingerprint(kind: TaskKind, content: &Content) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(kind.name());
+    match content {
+        Content::Object(map) => {
+            hash.update(b"\0json\0");
+            hash.update(serde_json::to_vec(map).unwrap_or_default());
+        }
+        Content::Text(text) => {
+            hash.update(b"\0text\0");
+            hash.update(text);
+        }
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,246 @@
+//! One connection, from the attempt to its end.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use tokio::time::{self, Instant};
+
+use super::connect::{keep_alive, window};
+use super::link::Worker;
+use super::outbox::{Next, OutOfStep, Outgoing, RetainedTurn, Room};
+use super::poller::Poller;
+use super::{Delivery, Fault, ShutdownEnd};
+
+/// How long the broker may take for a SUBACK.
+const SUBACK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the broker may take for a PUBACK.
+const PUBACK_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long rumqttc may take to say why it takes nothing.
+const DEAF_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How a connection ended.
+pub(super) enum Ended {
+    /// On purpose.
+    Left(ShutdownEnd),
+    /// The driver has dropped the receiver.
+    Abandoned,
+    /// It failed; `up` since the broker had accepted it.
+    Fault { fault: Fault, up: Option<Instant> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connecting,
+    Subscribing,
+    Ready,
+    Leaving,
+}
+
+/// Why the turn of the session stops.
+pub(super) enum Stop {
+    Fault(Fault),
+    Left(ShutdownEnd),
+    Abandoned,
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<OutOfStep> for Stop {
+    fn from(_: OutOfStep) -> Self {
+        Self::Fault(Fault::Protocol("an acknowledgement fits nothing that was sent".to_owned()))
+    }
+}
+
+pub(super) struct Session<'w> {
+    pub worker: &'w mut Worker,
+    pub client: AsyncClient,
+    poller: Poller,
+    pub phase: Phase,
+    pub up: Option<Instant>,
+    pub last_packet: Instant,
+    pub keep_alive: Duration,
+    pub window: usize,
+    /// Filters whose SUBACK has not come.
+    pub subscribing: VecDeque<Vec<String>>,
+    pub subscribed_at: Instant,
+    /// When the retained documents are published again.
+    pub republish_at: Option<Instant>,
+    /// When a shutdown has to be over.
+    closing: Option<Instant>,
+    /// rumqttc takes nothing any more: its event loop has ended, and its error follows, or it never does.
+    pub deaf_until: Option<Instant>,
+    /// The timer stands at a time that no longer counts.
+    pub rearm: bool,
+}
+
+impl<'w> Session<'w> {
+    pub fn new(worker: &'w mut Worker, client: AsyncClient, poller: Poller) -> Self {
+        let keep_alive = keep_alive(&worker.config);
+        let now = Instant::now();
+        Self {
+            worker,
+            client,
+            poller,
+            phase: Phase::Connecting,
+            up: None,
+            last_packet: now,
+            keep_alive,
+            window: window(None),
+            subscribing: VecDeque::new(),
+            subscribed_at: now,
+            republish_at: None,
+            closing: None,
+            deaf_until: None,
+            rearm: false,
+        }
+    }
+
+    pub async fn run(mut self) -> Ended {
+        match self.turn().await {
+            Stop::Fault(fault) => Ended::Fault { fault, up: self.up },
+            Stop::Left(end) => Ended::Left(end),
+            Stop::Abandoned => Ended::Abandoned,
+        }
+    }
+
+    async fn turn(&mut self) -> Stop {
+        let shared = Arc::clone(&self.worker.shared);
+        let events = self.worker.events.clone();
+        let mut timer = pin!(time::sleep_until(self.next_deadline()));
+        loop {
+            let step = tokio::select! {
+                event = self.poller.next() => match event {
+                    Some(event) => self.on_event(event),
+                    None => Err(self.poller.fault(self.up.is_some()).await.into()),
+                },
+                () = shared.wake.notified() => Ok(()),
+                permit = events.reserve(), if !self.worker.inbound.is_empty() => {
+                    self.worker.deliver(permit);
+                    Ok(())
+                }
+                () = events.closed() => Err(Stop::Abandoned),
+                () = &mut timer => {
+                    self.rearm = true;
+                    self.on_timer()
+                }
+            };
+            if let Err(stop) = step.and_then(|()| self.pump()) {
+                return stop;
+            }
+            if std::mem::take(&mut self.rearm) {
+                timer.as_mut().reset(self.next_deadline());
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let subscribe = (self.phase == Phase::Subscribing).then(|| self.subscribed_at + SUBACK_TIMEOUT);
+        let silence = self.last_packet + 2 * self.keep_alive;
+        [self.republish_at, self.closing, self.deaf_until, subscribe].into_iter().flatten().fold(silence, Instant::min)
+    }
+
+    /// Checks everything that takes too long. The timer is set anew only when it fires, so that messages cost none.
+    fn on_timer(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        if self.closing.is_some_and(|deadline| deadline <= now) {
+            return Err(Stop::Left(ShutdownEnd::TimedOut));
+        }
+        if self.deaf_until.is_some_and(|until| until <= now) {
+            return Err(Fault::Lost("rumqttc takes no requests".to_owned()).into());
+        }
+        if now >= self.last_packet + 2 * self.keep_alive {
+            return Err(Fault::Silent(now - self.last_packet).into());
+        }
+        if self.phase == Phase::Subscribing && now >= self.subscribed_at + SUBACK_TIMEOUT {
+            return Err(Fault::Protocol("a subscription was not answered".to_owned()).into());
+        }
+        let mut state = self.worker.shared.state();
+        if state.outbox.waiting_since().is_some_and(|since| since.elapsed() >= PUBACK_TIMEOUT) {
+            return Err(Fault::Protocol("a message was not acknowledged".to_owned()).into());
+        }
+        if self.republish_at.is_some_and(|at| at <= now) {
+            self.republish_at = None;
+            state.outbox.republish();
+        }
+        Ok(())
+    }
+
+    /// Gives rumqttc all that it may have now.
+    fn pump(&mut self) -> Result<(), Stop> {
+        let shared = Arc::clone(&self.worker.shared);
+        let mut state = shared.state();
+        for token in state.acks.drain(..) {
+            self.worker.receipts.done(token);
+        }
+        while let Some(pkid) = self.worker.receipts.next() {
+            let publish = Publish { qos: QoS::AtLeastOnce, pkid, ..Publish::default() };
+            let taken = self.client.try_ack(&publish);
+            self.note(&taken);
+        }
+        let deadline = state.closing.as_ref().map(|closing| closing.deadline);
+        if deadline.is_some() && self.closing.is_none() {
+            if self.phase == Phase::Connecting {
+                return Err(Stop::Left(ShutdownEnd::NotConnected));
+            }
+            self.closing = deadline;
+            self.rearm = true;
+        }
+        if self.phase != Phase::Ready {
+            return Ok(());
+        }
+        let retained = match (self.republish_at, self.closing) {
+            (_, Some(_)) => RetainedTurn::Last,
+            (Some(_), None) => RetainedTurn::NotYet,
+            (None, None) => RetainedTurn::First,
+        };
+        let room = Room { window: self.window, packet_max: shared.packet_max(), retained };
+        while let Some(next) = state.outbox.next(room) {
+            match next {
+                Next::Send(outgoing) => self.send(outgoing),
+                Next::Drop(gone) => {
+                    self.worker.warn_refused(&gone.topic, "larger than the broker's maximum, or no valid topic");
+                    self.worker.settle(gone, Delivery::Refused);
+                }
+            }
+        }
+        if self.closing.is_some() && state.outbox.is_settled() {
+            let taken = self.client.try_disconnect();
+            self.note(&taken);
+            self.phase = Phase::Leaving;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        let publication = outgoing.publication;
+        let properties = PublishProperties {
+            content_type: publication.content_type.map(str::to_owned),
+            correlation_data: publication.correlation.map(Into::into),
+            ..PublishProperties::default()
+        };
+        let qos = if outgoing.reliable { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        let retain = outgoing.retain && self.worker.retain;
+        let (topic, payload) = (publication.topic, publication.payload);
+        let taken = self.client.try_publish_with_properties(topic, qos, retain, payload, properties);
+        self.note(&taken);
+    }
+
+    /// By its size, rumqttc's channel is never full. So an error means that the event loop has ended; why, its own error
+    /// says in a moment, and nothing is lost: what was not sent is still in the outbox.
+    pub(super) fn note<E>(&mut self, taken: &Result<(), E>) {
+        if taken.is_err() && self.deaf_until.is_none() {
+            self.deaf_until = Some(Instant::now() + DEAF_TIMEOUT);
+            self.rearm = true;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The topics of one node.
+
+use crate::job::{ClientName, ModelName, NodeName, RequestId};
+
+use super::TopicError;
+use super::filter::check_topic;
+
+/// Longest root in bytes, so that every topic stays far below MQTT's limit.
+const ROOT_MAX: usize = 256;
+
+/// Builds and reads every topic of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    root: String,
+    base: String,
+}
+
+/// What a topic that the node received a message on means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InboundTopic {
+    /// `request/<task>` or `request/<task>/<client>`.
+    Request {
+        /// The task as it stands in the topic; perhaps no task at all.
+        task: String,
+        /// The client, `anonymous` without a segment for it.
+        client: ClientName,
+    },
+    /// `cancel/<client>`.
+    Cancel {
+        /// The client.
+        client: ClientName,
+    },
+    /// A topic of nobody's here.
+    Other,
+}
+
+impl Topics {
+    /// The topics under `<root>/<node>`.
+    pub fn new(root: &str, node: &NodeName) -> Result<Self, TopicError> {
+        check_topic("root", root, ROOT_MAX)?;
+        if root.starts_with('$') || root.split('/').any(str::is_empty) {
+            return Err(TopicError::Root { root: root.to_owned() });
+        }
+        Ok(Self { root: root.to_owned(), base: format!("{root}/{node}") })
+    }
+
+    /// What all nodes of the fleet have in common.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The filters to subscribe.
+    pub fn subscriptions(&self) -> Vec<String> {
+        ["request/+", "request/+/+", "cancel/+"].map(|filter| format!("{}/{filter}", self.base)).into()
+    }
+
+    /// Where a client's requests of a task go.
+    pub fn request(&self, task: &str, client: &ClientName) -> String {
+        format!("{}/request/{task}/{client}", self.base)
+    }
+
+    /// Where a client cancels its own requests.
+    pub fn cancel(&self, client: &ClientName) -> String {
+        format!("{}/cancel/{client}", self.base)
+    }
+
+    /// Where the answers to one request go when it names no other topic.
+    pub fn response(&self, client: &ClientName, id: &RequestId) -> String {
+        format!("{}/response/{client}/{id}", self.base)
+    }
+
+    /// `online` or `offline`, the will's topic.
+    pub fn availability(&self) -> String {
+        format!("{}/availability", self.base)
+    }
+
+    /// The state document.
+    pub fn status(&self) -> String {
+        format!("{}/status", self.base)
+    }
+
+    /// The description of the node.
+    pub fn info(&self) -> String {
+        format!("{}/info", self.base)
+    }
+
+    /// The document of one model.
+    pub fn model(&self, name: &ModelName) -> String {
+        format!("{}/model/{name}", self.base)
+    }
+
+    /// Reads a topic; an error means a client name that cannot be answered.
+    pub fn classify(&self, topic: &str) -> Result<InboundTopic, TopicError> {
+        let Some(rest) = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/')) else {
+            return Ok(InboundTopic::Other);
+        };
+        let mut levels = rest.split('/');
+        let kind = match (levels.next(), levels.next(), levels.next(), levels.next()) {
+            (Some("request"), Some(task), client, None) => InboundTopic::Request {
+                task: task.to_owned(),
+                client: client.map_or_else(|| Ok(ClientName::anonymous()), ClientName::new)?,
+            },
+            (Some("cancel"), Some(client), None, None) => InboundTopic::Cancel { client: ClientName::new(client)? },
+            _ => InboundTopic::Other,
+        };
+        Ok(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics() -> Topics {
+        Topics::new("site/promptd", &NodeName::new("gw1").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn builds_every_topic() {
+        let topics = topics();
+        assert_eq!(
+            topics.subscriptions(),
+            ["site/promptd/gw1/request/+", "site/promptd/gw1/request/+/+", "site/promptd/gw1/cancel/+"]
+        );
+        let (client, id) = (ClientName::new("cam").unwrap(), RequestId::new("7").unwrap());
+        assert_eq!(topics.response(&client, &id), "site/promptd/gw1/response/cam/7");
+        assert_eq!(topics.request("chat", &client), "site/promptd/gw1/request/chat/cam");
+        assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
+        assert_eq!(topics.availability(), "site/promptd/gw1/availability");
+        assert_eq!(topics.status(), "site/promptd/gw1/status");
+        assert_eq!(topics.info(), "site/promptd/gw1/info");
+        assert_eq!(topics.model(&ModelName::new("main").unwrap()), "site/promptd/gw1/model/main");
+        assert_eq!(topics.root(), "site/promptd");
+    }
+
+    #[test]
+    fn reads_topics() {
+        let request = |task: &str, client: &str| InboundTopic::Request {
+            task: task.to_owned(),
+            client: ClientName::new(client).unwrap(),
+        };
+        let cancel = InboundTopic::Cancel { client: ClientName::new("cam").unwrap() };
+        for (topic, expected) in [
+            ("request/generate/cam", request("generate", "cam")),
+            ("request/generate", request("generate", "anonymous")),
+            ("request/no such task/cam", request("no such task", "cam")),
+            ("request//cam", request("", "cam")),
+            ("cancel/cam", cancel),
+            ("request", InboundTopic::Other),
+            ("request/generate/cam/x", InboundTopic::Other),
+            ("cancel", InboundTopic::Other),
+            ("cancel/cam/x", InboundTopic::Other),
+            ("status", InboundTopic::Other),
+        ] {
+            assert_eq!(topics().classify(&format!("site/promptd/gw1/{topic}")), Ok(expected), "{topic}");
+        }
+        for other in ["", "site/promptd/gw1", "site/promptd/gw10/request/generate/cam", "promptd/gw1/request/generate"]
+        {
+            assert_eq!(topics().classify(other), Ok(InboundTopic::Other), "{other}");
+        }
+    }
+
+    #[test]
+    fn refuses_client_names_that_cannot_be_answered() {
+        for bad in ["request/generate/", "request/generate/a b", "request/generate/ä", "cancel/", "cancel/a*b"] {
+            assert!(topics().classify(&format!("site/promptd/gw1/{bad}")).is_err(), "{bad}");
+        }
+        let long = format!("site/promptd/gw1/request/generate/{}", "x".repeat(65));
+        assert_eq!(topics().classify(&long).unwrap_err().to_string(), "client has 65 bytes; allowed are 1 to 64");
+    }
+
+    #[test]
+    fn refuses_roots_that_no_broker_could_serve() {
+        let node = NodeName::new("gw1").unwrap();
+        for bad in ["", "/", "/a", "a/", "a//b", "$SYS", "$share/x", "a/+", "#", "a\0b"] {
+            assert!(Topics::new(bad, &node).is_err(), "{bad:?}");
+        }
+        assert!(Topics::new(&"x".repeat(257), &node).is_err());
+    }
+}

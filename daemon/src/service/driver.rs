@@ -1,0 +1,400 @@
+//! The one task that changes state.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use super::jobs::{Jobs, Stage};
+use super::models::{ModelEntry, ModelState};
+use super::status::StatusBoard;
+use super::{ServiceError, systemd};
+use crate::config::Config;
+use crate::engine::protocol::{Golden, LoadParams};
+use crate::engine::{Engine, EngineError, EngineEvent, EngineReport, EngineSpec, ModelFile, backends_folder};
+use crate::job::{ErrorCode, JobError, JobId, ModelName};
+use crate::mqtt::{Link, LinkConfig, LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter, Topics};
+use crate::queue::{Queue, QueueLimits};
+use crate::telemetry::NodeState;
+
+/// Reports that may wait for the driver, of all engines together.
+const REPORTS: usize = 256;
+
+/// The two words of the availability topic.
+const ONLINE: &[u8] = b"online";
+const OFFLINE: &[u8] = b"offline";
+
+/// How long the clean good-bye to the broker may take.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// The driver and all state of the daemon.
+pub(super) struct Driver {
+    pub(super) config: Config,
+    pub(super) topics: Topics,
+    pub(super) reader: RequestReader,
+    pub(super) replies: Replies,
+    pub(super) link: LinkHandle,
+    pub(super) queue: Queue,
+    pub(super) jobs: Jobs,
+    pub(super) models: Vec<ModelEntry>,
+    pub(super) board: StatusBoard,
+    pub(super) phase: Phase,
+    /// Mean time that jobs ran lately, for estimates.
+    pub(super) job_time: Option<Duration>,
+    backends: String,
+    reports: mpsc::Sender<EngineReport>,
+}
+
+/// Whether the daemon takes work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It does.
+    Open,
+    /// It finishes what runs until then.
+    Draining {
+        until: Instant,
+    },
+}
+
+enum Wake {
+    Link(Slot, LinkEvent),
+    Engine(EngineReport),
+    File(ModelName, Result<Box<ModelFile>, EngineError>),
+    Deadline,
+    Signal,
+    LinkGone,
+}
+
+/// Runs the daemon until a signal ends it. Must be called on the main thread, within a runtime of that thread: the engine
+/// children die with it.
+pub async fn run(config: Config) -> Result<(), ServiceError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let topics = Topics::new(&config.mqtt.root, &config.node.name)?;
+    let backends = backends_folder()?.to_string_lossy().into_owned();
+    let (link, mut link_events) = Link::spawn(link_config(&config, &topics));
+    let (reports, mut engine_reports) = mpsc::channel(REPORTS);
+    let (files, mut opened) = mpsc::channel(config.models.len().max(1));
+    for model in &config.models {
+        open_in_background(model.name.clone(), &model.file, files.clone());
+    }
+    let mut driver = Driver::new(config, topics, link, backends, reports)?;
+    driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
+    driver.board.publish_info(&driver.link, &driver.topics, &driver.config);
+    driver.publish_status();
+    loop {
+        let deadline = driver.next_deadline();
+        let wake = tokio::select! {
+            wake = next_link_event(&driver.link, &mut link_events) => wake,
+            Some(report) = engine_reports.recv() => Wake::Engine(report),
+            Some((model, file)) = opened.recv() => Wake::File(model, file),
+            () = sleep_until(deadline.into()) => Wake::Deadline,
+            () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
+        };
+        match wake {
+            Wake::Link(slot, event) => driver.on_link(slot, event),
+            Wake::Engine(report) => driver.on_engine(report)?,
+            Wake::File(model, file) => driver.on_file(&model, file),
+            Wake::Deadline => driver.on_deadline(),
+            Wake::Signal => driver.on_signal(),
+            Wake::LinkGone => break,
+        }
+        if driver.is_drained() {
+            break;
+        }
+    }
+    driver.end_all(&JobError::new(ErrorCode::Draining, "the node is stopping"));
+    driver.models.clear();
+    driver.board.publish_state(&driver.link, &driver.topics, NodeState::Stopped, Vec::new());
+    let last = vec![(driver.topics.availability(), Bytes::from_static(OFFLINE))];
+    let end = driver.link.shutdown(last, GOODBYE).await;
+    tracing::debug!(?end, "said good-bye to the broker");
+    Ok(())
+}
+
+/// A message is taken only when its answer has a place in the outbox. Both waits can be given up without loss.
+async fn next_link_event(link: &LinkHandle, events: &mut mpsc::Receiver<LinkEvent>) -> Wake {
+    let slot = link.reserve().await;
+    match events.recv().await {
+        Some(event) => Wake::Link(slot, event),
+        None => Wake::LinkGone,
+    }
+}
+
+async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
+    let mqtt = config.mqtt.clone();
+    let password = mqtt.clone();
+    LinkConfig {
+        host: mqtt.url.host.clone(),
+        port: mqtt.url.port,
+        client_id: mqtt.client_id,
+        username: mqtt.username,
+        password: Arc::new(move || match password.password() {
+            Ok(secret) => Ok(secret.map(|secret| secret.expose().to_owned())),
+            Err(e) => Err(e.to_string()),
+        }),
+        keep_alive: mqtt.keep_alive,
+        session_expiry: mqtt.session_expiry,
+        receive_maximum: mqtt.receive_maximum,
+        packet_max: mqtt.packet_max,
+        outbox_max: mqtt.outbox_max,
+        backoff_min: mqtt.backoff_min,
+        backoff_max: mqtt.backoff_max,
+        subscriptions: topics.subscriptions(),
+        will: (topics.availability(), Bytes::from_static(OFFLINE)),
+    }
+}
+
+fn open_in_background(
+    model: ModelName,
+    file: &crate::config::ModelFile,
+    files: mpsc::Sender<(ModelName, Result<Box<ModelFile>, EngineError>)>,
+) {
+    let file = file.clone();
+    tokio::task::spawn_blocking(move || {
+        let opened = ModelFile::open(Path::new(&file.path), file.sha256.as_ref()).map(Box::new);
+        // The driver is gone only when the daemon ends.
+        let _ = files.blocking_send((model, opened));
+    });
+}
+
+impl Driver {
+    fn new(
+        config: Config,
+        topics: Topics,
+        link: LinkHandle,
+        backends: String,
+        reports: mpsc::Sender<EngineReport>,
+    ) -> Result<Self, ServiceError> {
+        let filters = config.mqtt.reply_allow.iter().map(|filter| TopicFilter::new(filter.as_str()));
+        let reply_allow = filters.collect::<Result<_, _>>()?;
+        let limits = &config.limits;
+        let reader = RequestReader {
+            topics: topics.clone(),
+            reply_policy: ReplyPolicy::new(topics.root(), reply_allow),
+            limits: RequestLimits {
+                request_bytes: limits.request,
+                max_tokens_default: limits.max_tokens,
+                max_tokens_cap: limits.max_tokens_cap,
+                deadline_default: limits.deadline,
+                deadline_cap: limits.deadline_cap,
+            },
+        };
+        let queue = Queue::new(QueueLimits { jobs: limits.queue_jobs, jobs_per_client: limits.queue_jobs_per_client });
+        Ok(Self {
+            reader,
+            replies: Replies::new(config.node.name.clone()),
+            link,
+            queue,
+            jobs: Jobs::default(),
+            models: config.models.iter().cloned().map(ModelEntry::new).collect(),
+            board: StatusBoard::new(config.node.name.clone()),
+            phase: Phase::Open,
+            job_time: None,
+            topics,
+            config,
+            backends,
+            reports,
+        })
+    }
+
+    fn on_link(&mut self, slot: Slot, event: LinkEvent) {
+        match event {
+            LinkEvent::Message(message) => self.on_message(slot, message),
+            LinkEvent::Connected { session_present } => tracing::info!(session_present, "connected to the broker"),
+            // The link has said why, once.
+            LinkEvent::Disconnected { reason } => tracing::debug!("disconnected from the broker: {reason}"),
+            LinkEvent::DuplicateClient { pause } => {
+                tracing::error!(
+                    client_id = self.config.mqtt.client_id,
+                    "another client uses our client id, perhaps a node with the same name; trying again in {pause:?}"
+                );
+            }
+            LinkEvent::Settled { .. } => {}
+            LinkEvent::SubscriptionRefused { filter, reason } => {
+                tracing::error!("the broker refuses the subscription {filter}: {reason}; requests on it will not arrive");
+            }
+        }
+    }
+
+    fn on_file(&mut self, model: &ModelName, file: Result<Box<ModelFile>, EngineError>) {
+        let Some(index) = self.models.iter().position(|entry| entry.name() == model) else { return };
+        match file {
+            Ok(file) => {
+                let file: Arc<ModelFile> = Arc::from(file);
+                let spec = self.engine_spec(index, Arc::clone(&file));
+                let entry = &mut self.models[index];
+                entry.engine = Some(Engine::start(spec, self.reports.clone()));
+                entry.file = Some(file);
+            }
+            Err(error) => {
+                tracing::error!(%model, "{error}");
+                self.set_unavailable(index, error.to_string(), None);
+            }
+        }
+        self.publish_model(index);
+    }
+
+    fn engine_spec(&self, index: usize, file: Arc<ModelFile>) -> EngineSpec {
+        let model = &self.models[index].config;
+        let golden = match (&model.golden_prompt, &model.golden_expect) {
+            (Some(prompt), expect) => {
+                Golden::Answer { prompt: prompt.clone(), expect: expect.clone().unwrap_or_else(|| r"\S".to_owned()) }
+            }
+            (None, _) => Golden::Loss,
+        };
+        EngineSpec {
+            model: model.name.clone(),
+            file,
+            load: LoadParams {
+                backends: format!("{}/cpu", self.backends),
+                context: model.context,
+                sequences: model.sequences,
+                kv_type: model.kv_type,
+                threads: model.threads.unwrap_or_else(default_threads),
+                max_stall: self.config.engine.max_stall,
+                reproducible: self.config.engine.reproducible,
+                golden,
+            },
+            load_timeout: self.config.load.timeout,
+            heartbeat_timeout: self.config.engine.heartbeat_timeout,
+        }
+    }
+
+    fn on_engine(&mut self, report: EngineReport) -> Result<(), ServiceError> {
+        let Some(index) = self.models.iter().position(|entry| *entry.name() == report.model) else { return Ok(()) };
+        match report.event {
+            EngineEvent::Loading(share) => {
+                self.models[index].state = ModelState::Loading(share);
+                self.publish_model(index);
+            }
+            EngineEvent::Ready(report) => {
+                tracing::info!(model = %self.models[index].name(), "ready: {}", report.description);
+                let entry = &mut self.models[index];
+                entry.state = ModelState::Ready(report);
+                entry.has_served = true;
+                self.publish_model(index);
+                self.dispatch();
+            }
+            EngineEvent::Delta { job, text } => self.publish_delta(job, &text),
+            EngineEvent::Ended { job, result } => {
+                let entry = &mut self.models[index];
+                entry.running = entry.running.saturating_sub(1);
+                self.finish_running(job, result);
+                self.dispatch();
+            }
+            EngineEvent::Down { error: EngineError::Replaced, .. } => return Err(EngineError::Replaced.into()),
+            EngineEvent::Down { error, restart } => {
+                tracing::error!(model = %self.models[index].name(), "{error}");
+                self.set_unavailable(index, error.to_string(), restart);
+                self.publish_model(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// A model that never served may never do so: what waits for it ends now, with the reason.
+    fn set_unavailable(&mut self, index: usize, reason: String, retry: Option<Duration>) {
+        let entry = &mut self.models[index];
+        entry.running = 0;
+        if !entry.has_served {
+            let name = entry.name().clone();
+            let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, job)| job.model == name).map(|(id, _)| id).collect();
+            let error = unavailable(&name, &reason, retry);
+            for job in waiting {
+                self.fail(job, error.clone());
+            }
+        }
+        self.models[index].state = ModelState::Unavailable { reason, retry };
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let running = self.jobs.running().map(|(_, job)| job.deadline);
+        let drain = if let Phase::Draining { until } = self.phase { Some(until) } else { None };
+        let next = self.queue.next_deadline().into_iter().chain(running).chain(drain).min();
+        // Without one there is nothing to wake up for.
+        next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+    }
+
+    fn on_deadline(&mut self) {
+        let now = Instant::now();
+        let expired = JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start");
+        for job in self.queue.expire(now) {
+            self.fail(job, expired.clone());
+        }
+        let late: Vec<JobId> = self.jobs.running().filter(|(_, job)| job.deadline <= now).map(|(id, _)| id).collect();
+        for job in late {
+            self.stop(job, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed while the job was running"));
+        }
+    }
+
+    fn on_signal(&mut self) {
+        systemd::stopping();
+        if let Phase::Draining { .. } = self.phase {
+            self.phase = Phase::Draining { until: Instant::now() };
+            return;
+        }
+        let running = self.jobs.running().count();
+        tracing::info!(running, waiting = self.queue.len(), "stopping");
+        self.phase = Phase::Draining { until: Instant::now() + self.config.service.drain_timeout };
+        let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, j)| matches!(j.stage, Stage::Waiting)).map(|(id, _)| id).collect();
+        let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
+        for job in waiting {
+            self.queue.remove(job);
+            self.fail(job, error.clone());
+        }
+        self.publish_status();
+    }
+
+    fn is_drained(&self) -> bool {
+        match self.phase {
+            Phase::Open => false,
+            Phase::Draining { until } => self.jobs.is_empty() || until <= Instant::now(),
+        }
+    }
+
+    fn end_all(&mut self, error: &JobError) {
+        let open: Vec<JobId> = self.jobs.iter().map(|(id, _)| id).collect();
+        for job in open {
+            self.fail(job, error.clone());
+        }
+    }
+
+    /// Publishes a model's document and, as it follows from the models, the node's state.
+    pub(super) fn publish_model(&mut self, index: usize) {
+        let document = self.models[index].document();
+        self.board.publish_model(&self.link, &self.topics, &document);
+        self.publish_status();
+    }
+
+    /// Publishes the node's state.
+    pub(super) fn publish_status(&mut self) {
+        let (state, reasons) = super::status::state_of(self.phase, &self.models);
+        self.board.publish_state(&self.link, &self.topics, state, reasons);
+    }
+}
+
+/// The error for jobs of a model that cannot serve.
+pub(super) fn unavailable(model: &ModelName, reason: &str, retry: Option<Duration>) -> JobError {
+    let error = JobError::new(ErrorCode::ModelUnavailable, format!("the model {model} cannot serve: {reason}"));
+    match retry {
+        Some(after) => error.retry_after(after),
+        None => error,
+    }
+}
+
+/// One thread for each core that this process may use.
+fn default_threads() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}

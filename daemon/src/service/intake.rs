@@ -1,0 +1,205 @@
+//! From a message to a job in the queue, or to an answer that says why not.
+
+use std::time::Instant;
+
+use super::driver::{Driver, Phase, unavailable};
+use super::jobs::{Job, Stage};
+use super::models::ModelState;
+use crate::engine::protocol::EngineJob;
+use crate::job::{ClientName, ErrorCode, JobError, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
+use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Slot, parse_cancel};
+use crate::queue::Waiting;
+
+impl Driver {
+    /// Takes a message; its answer already has a place.
+    pub(super) fn on_message(&mut self, slot: Slot, mut message: InboundMessage) {
+        let ack = message.ack.take();
+        match self.topics.classify(&message.topic) {
+            Ok(InboundTopic::Request { task, client }) => self.on_request(slot, &task, client, &message),
+            Ok(InboundTopic::Cancel { client }) => self.on_cancel(slot, client, &message),
+            Ok(InboundTopic::Other) => tracing::debug!("a message on a topic of nobody's here"),
+            // The topic names no client that could be answered.
+            Err(e) => tracing::warn!("a request on an unusable topic was dropped: {e}"),
+        }
+        if let Some(ack) = ack {
+            self.link.ack(ack);
+        }
+    }
+
+    fn on_request(&mut self, slot: Slot, task: &str, client: ClientName, message: &InboundMessage) {
+        let accepted = match self.reader.read(task, client.clone(), message, made_id) {
+            Ok(accepted) => accepted,
+            Err(rejected) => {
+                self.refuse(slot, &rejected.id, &rejected.error, &rejected.reply);
+                return;
+            }
+        };
+        if client == ClientName::anonymous() && !self.config.mqtt.anonymous {
+            let text = "requests need a client in their topic: request/<task>/<client> (mqtt.anonymous = false)";
+            self.refuse(slot, &accepted.request.id, &JobError::new(ErrorCode::Forbidden, text), &accepted.reply);
+            return;
+        }
+        match self.jobs.find(&client, &accepted.request.id) {
+            None => self.admit(slot, accepted, message.received),
+            // A redelivery, or a client that asks again: the one answer is on its way.
+            Some((_, open)) if open.fingerprint == accepted.fingerprint => {}
+            Some(_) => {
+                let text = "another request with this id is open";
+                self.refuse(slot, &accepted.request.id, &JobError::new(ErrorCode::IdConflict, text), &accepted.reply);
+            }
+        }
+    }
+
+    fn admit(&mut self, slot: Slot, accepted: Accepted, received: Instant) {
+        let Accepted { request, reply, fingerprint } = accepted;
+        let admitted = self.model_for(&request).and_then(|model| {
+            let id = self.jobs.next_id();
+            let deadline = received + request.deadline;
+            let waiting = Waiting {
+                job: id,
+                client: request.client.clone(),
+                model: model.clone(),
+                priority: request.priority,
+                deadline,
+            };
+            match self.queue.admit(waiting) {
+                Ok(position) => Ok((id, model, deadline, position)),
+                Err(full) => {
+                    let error = JobError::new(ErrorCode::QueueFull, full.to_string());
+                    Err(match self.job_time {
+                        Some(time) => error.retry_after(time),
+                        None => error,
+                    })
+                }
+            }
+        });
+        let (id, model, deadline, position) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.refuse(slot, &request.id, &error, &reply);
+                return;
+            }
+        };
+        if request.ack && reply.format == ReplyFormat::Json {
+            self.publish_accepted(&request.id, &model, position, &reply);
+        }
+        let stage = Stage::Waiting;
+        self.jobs.insert(id, Job { request, reply, fingerprint, model, received, deadline, slot, stage });
+        self.dispatch();
+    }
+
+    /// The model that shall answer, if it can or soon can.
+    fn model_for(&self, request: &Request) -> Result<ModelName, JobError> {
+        if self.phase != Phase::Open {
+            return Err(JobError::new(ErrorCode::Draining, "the node is stopping"));
+        }
+        let name = match (&request.model, self.config.default_model()) {
+            (Some(name), _) => name,
+            (None, Some(model)) => &model.name,
+            (None, None) => return Err(JobError::new(ErrorCode::NoModel, "no model is configured on this node")),
+        };
+        let Some(entry) = self.models.iter().find(|entry| entry.name() == name) else {
+            let known: Vec<&str> = self.models.iter().map(|entry| entry.name().as_str()).collect();
+            let text = format!("no model {name}; known are: {}", known.join(", "));
+            return Err(JobError::new(ErrorCode::UnknownModel, text));
+        };
+        match &entry.state {
+            // One that has served comes back: the job may wait for it.
+            ModelState::Unavailable { reason, retry } if !entry.has_served || retry.is_none() => {
+                Err(unavailable(name, reason, *retry))
+            }
+            ModelState::Loading(_) | ModelState::Ready(_) | ModelState::Unavailable { .. } => Ok(name.clone()),
+        }
+    }
+
+    fn publish_accepted(&self, id: &RequestId, model: &ModelName, position: usize, reply: &ReplyTo) {
+        let sequences = self.models.iter().find(|e| e.name() == model).map_or(1, |e| e.config.sequences);
+        let rounds = u32::try_from(position).unwrap_or(u32::MAX) / sequences.max(1) + 1;
+        let eta = self.job_time.map(|time| time.saturating_mul(rounds));
+        let publication = self.replies.accepted(id, position, eta, reply);
+        match self.link.try_reserve() {
+            Some(slot) => slot.publish(publication),
+            None => tracing::warn!("the outbox is full: an \"accepted\" message was left out"),
+        }
+    }
+
+    fn on_cancel(&mut self, slot: Slot, client: ClientName, message: &InboundMessage) {
+        let id = if message.retain {
+            Err(JobError::new(ErrorCode::Retained, "a cancel may not be retained: it would be repeated at each connect"))
+        } else {
+            parse_cancel(&message.payload)
+        };
+        let id = match id {
+            Ok(id) => id,
+            Err(error) => {
+                let id = made_id();
+                self.refuse(slot, &id, &error, &self.default_reply(&client, &id));
+                return;
+            }
+        };
+        match self.jobs.find(&client, &id).map(|(job, open)| (job, matches!(open.stage, Stage::Waiting))) {
+            Some((job, true)) => {
+                self.queue.remove(job);
+                self.fail(job, JobError::new(ErrorCode::Cancelled, "cancelled before it started"));
+            }
+            Some((job, false)) => self.stop(job, JobError::new(ErrorCode::Cancelled, "cancelled while it was running")),
+            None => {
+                let error = JobError::new(ErrorCode::NotFound, format!("no open job {id} of this client"));
+                self.refuse(slot, &id, &error, &self.default_reply(&client, &id));
+            }
+        }
+    }
+
+    fn default_reply(&self, client: &ClientName, id: &RequestId) -> ReplyTo {
+        ReplyTo {
+            topic: self.topics.response(client, id),
+            correlation: None,
+            reference: None,
+            echo: serde_json::Map::new(),
+            format: ReplyFormat::Json,
+        }
+    }
+
+    fn refuse(&self, slot: Slot, id: &RequestId, error: &JobError, reply: &ReplyTo) {
+        tracing::debug!(code = %error.code, "a request was refused");
+        slot.publish(self.replies.error(id, error, reply));
+    }
+
+    /// Starts waiting jobs wherever a sequence is free.
+    pub(super) fn dispatch(&mut self) {
+        for index in 0..self.models.len() {
+            while self.models[index].has_room() {
+                let Some(id) = self.queue.next(self.models[index].name()) else { break };
+                self.start(index, id);
+            }
+        }
+    }
+
+    fn start(&mut self, index: usize, id: crate::job::JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.deadline <= Instant::now() {
+            self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start"));
+            return;
+        }
+        let work = EngineJob {
+            id,
+            task: job.request.task.clone(),
+            sampling: job.request.sampling.clone(),
+            output: job.request.output.clone(),
+            stream: job.request.stream,
+        };
+        job.stage = Stage::Running { since: Instant::now(), deltas: 0, stopping: None };
+        let entry = &mut self.models[index];
+        if entry.engine.as_ref().is_some_and(|engine| engine.submit(work)) {
+            entry.running += 1;
+        } else {
+            self.fail(id, JobError::new(ErrorCode::Internal, "the engine took no job although it has room"));
+        }
+    }
+}
+
+/// An id for a request that has none.
+fn made_id() -> RequestId {
+    let text = format!("p-{:016x}", fastrand::u64(..));
+    RequestId::new(text).expect("hexadecimal digits are a valid name")
+}

@@ -1,0 +1,91 @@
+//! The configured models and what has become of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Model;
+use crate::engine::protocol::ModelReport;
+use crate::engine::{Engine, ModelFile};
+use crate::job::ModelName;
+use crate::telemetry::{ModelDocument, ModelStage};
+
+/// A configured model.
+pub struct ModelEntry {
+    /// Its configuration.
+    pub config: Model,
+    /// Where it is.
+    pub state: ModelState,
+    /// Its file, once that was read.
+    pub file: Option<Arc<ModelFile>>,
+    /// Its engine, once the file was read.
+    pub engine: Option<Engine>,
+    /// Jobs in the engine.
+    pub running: usize,
+    /// Whether it has served in this run.
+    pub has_served: bool,
+}
+
+/// Where a model is.
+#[derive(Debug)]
+pub enum ModelState {
+    /// The file is hashed, or a child reads it: the share that is done.
+    Loading(f32),
+    /// It serves.
+    Ready(Box<ModelReport>),
+    /// It does not serve: why, and when it is tried again.
+    Unavailable {
+        /// In words.
+        reason: String,
+        /// None if only a new start can help.
+        retry: Option<Duration>,
+    },
+}
+
+impl ModelEntry {
+    /// A model that nobody has looked at yet.
+    pub fn new(config: Model) -> Self {
+        Self { config, state: ModelState::Loading(0.0), file: None, engine: None, running: 0, has_served: false }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ModelName {
+        &self.config.name
+    }
+
+    /// Whether another job can start.
+    pub fn has_room(&self) -> bool {
+        matches!(self.state, ModelState::Ready(_)) && self.running < self.config.sequences as usize
+    }
+
+    /// Precision and placement, once the file was read.
+    pub fn strategy(&self) -> Option<String> {
+        self.file.as_ref().map(|file| format!("cpu:{}", file.facts.precision))
+    }
+
+    /// `model/<name>`.
+    pub fn document(&self) -> ModelDocument {
+        let report = if let ModelState::Ready(report) = &self.state { Some(report) } else { None };
+        let (state, progress, reason) = match &self.state {
+            ModelState::Loading(share) => (ModelStage::Loading, Some(*share), None),
+            ModelState::Ready(_) => (ModelStage::Ready, None, None),
+            ModelState::Unavailable { reason, .. } => (ModelStage::Unavailable, None, Some(reason.clone())),
+        };
+        let file = self.config.file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        ModelDocument {
+            name: self.name().clone(),
+            state,
+            progress,
+            reason,
+            strategy: report.and_then(|_| self.strategy()),
+            file,
+            sha256: self.file.as_ref().map(|file| file.sha256.clone()),
+            precision: self.file.as_ref().map(|file| file.facts.file_type.clone()),
+            description: report.map(|report| report.description.clone()),
+            context: report.map(|report| report.context),
+            sequences: report.map(|report| report.sequences),
+            threads: report.map(|report| report.threads),
+            cpu_features: report.map(|report| report.cpu_features.clone()),
+            load_seconds: report.map(|report| report.load_time.as_secs_f32()),
+        }
+    }
+}

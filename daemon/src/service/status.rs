@@ -1,0 +1,95 @@
+//! Which state the node is in, and where it is shown: retained topics, systemd, the log.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::driver::Phase;
+use super::models::{ModelEntry, ModelState};
+use super::systemd;
+use crate::config::Config;
+use crate::job::NodeName;
+use crate::mqtt::{LinkHandle, Topics};
+use crate::telemetry::{Documents, InfoLimits, ModelDocument, NodeState, TaskInfo};
+
+/// The tasks that this version serves.
+const TASKS: [TaskInfo; 2] = [TaskInfo { name: "chat" }, TaskInfo { name: "generate" }];
+
+/// Publishes the documents and remembers what was said last.
+pub struct StatusBoard {
+    documents: Documents,
+    last: (NodeState, Vec<String>),
+    since: SystemTime,
+    told_ready: bool,
+}
+
+impl StatusBoard {
+    /// The board of a node that starts.
+    pub fn new(node: NodeName) -> Self {
+        // Nothing was said yet: any state is a change.
+        let last = (NodeState::Starting, vec![String::new()]);
+        Self { documents: Documents::new(node), last, since: UNIX_EPOCH, told_ready: false }
+    }
+
+    /// `info`, once.
+    pub fn publish_info(&self, link: &LinkHandle, topics: &Topics, config: &Config) {
+        let limits = &config.limits;
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let info_limits = InfoLimits {
+            request_bytes: limits.request,
+            result_bytes: limits.result,
+            queue_jobs: limits.queue_jobs,
+            queue_jobs_per_client: limits.queue_jobs_per_client,
+            max_tokens: limits.max_tokens,
+            max_tokens_cap: limits.max_tokens_cap,
+            deadline_ms: millis(limits.deadline),
+            deadline_cap_ms: millis(limits.deadline_cap),
+        };
+        let models: Vec<_> = config.models.iter().map(|model| model.name.clone()).collect();
+        let info = self.documents.info(&TASKS, &models, &info_limits, &config.node.labels);
+        link.set_retained(topics.info(), info);
+    }
+
+    /// `model/<name>`.
+    pub fn publish_model(&self, link: &LinkHandle, topics: &Topics, document: &ModelDocument) {
+        link.set_retained(topics.model(&document.name), self.documents.model(document));
+    }
+
+    /// `status`, when it has changed.
+    pub fn publish_state(&mut self, link: &LinkHandle, topics: &Topics, state: NodeState, reasons: Vec<String>) {
+        if state != NodeState::Loading && !self.told_ready {
+            self.told_ready = true;
+            systemd::ready();
+        }
+        if (state, &reasons) == (self.last.0, &self.last.1) {
+            return;
+        }
+        if state != self.last.0 {
+            self.since = SystemTime::now();
+        }
+        tracing::info!(state = state.as_str(), "{}", if reasons.is_empty() { "-".to_owned() } else { reasons.join("; ") });
+        systemd::status(&format!("{}: {}", state.as_str(), reasons.join("; ")));
+        link.set_retained(topics.status(), self.documents.status(state, &reasons, self.since));
+        self.last = (state, reasons);
+    }
+}
+
+/// The node's state, which follows from its models, and why it is not better.
+pub fn state_of(phase: Phase, models: &[ModelEntry]) -> (NodeState, Vec<String>) {
+    if let Phase::Draining { .. } = phase {
+        return (NodeState::Draining, Vec::new());
+    }
+    if models.is_empty() {
+        return (NodeState::NoModel, vec!["no model is configured".to_owned()]);
+    }
+    let reasons: Vec<String> = models
+        .iter()
+        .filter_map(|entry| match &entry.state {
+            ModelState::Unavailable { reason, .. } => Some(format!("{}: {reason}", entry.name())),
+            ModelState::Loading(_) | ModelState::Ready(_) => None,
+        })
+        .collect();
+    if !reasons.is_empty() {
+        return (NodeState::Degraded, reasons);
+    }
+    let loading = models.iter().any(|entry| matches!(entry.state, ModelState::Loading(_)));
+    (if loading { NodeState::Loading } else { NodeState::Ready }, Vec::new())
+}

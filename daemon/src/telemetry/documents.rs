@@ -1,0 +1,212 @@
+//! The retained documents. Each stays under 4 KiB: brokers and small clients keep them all in memory.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::NodeState;
+use crate::job::{ModelName, NodeName};
+
+/// Longest retained document in bytes.
+pub const DOCUMENT_MAX: usize = 4096;
+
+/// Longest reason in bytes: a handful of them fit into a document.
+const REASON_MAX: usize = 400;
+
+/// Most reasons in a document.
+const REASONS_MAX: usize = 6;
+
+/// Writes the documents of one run of the daemon.
+#[derive(Debug, Clone)]
+pub struct Documents {
+    node: NodeName,
+    boot: String,
+    epoch: u64,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    state: NodeState,
+    reasons: Vec<&'a str>,
+    since: String,
+    boot: &'a str,
+    epoch: u64,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    node: &'a str,
+    version: &'a str,
+    api: &'a str,
+    tasks: &'a [TaskInfo],
+    models: Vec<&'a str>,
+    limits: &'a InfoLimits,
+    labels: &'a BTreeMap<String, String>,
+}
+
+/// A task as `info` lists it.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskInfo {
+    /// The segment of the request topic.
+    pub name: &'static str,
+}
+
+/// The limits that a client should know before it asks.
+#[derive(Debug, Clone, Serialize)]
+pub struct InfoLimits {
+    /// Bytes of a request.
+    pub request_bytes: usize,
+    /// Bytes of an answer.
+    pub result_bytes: usize,
+    /// Jobs that wait.
+    pub queue_jobs: usize,
+    /// Jobs of one client that wait.
+    pub queue_jobs_per_client: usize,
+    /// Tokens of an answer if the request says nothing.
+    pub max_tokens: u32,
+    /// Most tokens of an answer.
+    pub max_tokens_cap: u32,
+    /// Deadline if the request says nothing, milliseconds.
+    pub deadline_ms: u64,
+    /// Longest deadline, milliseconds.
+    pub deadline_cap_ms: u64,
+}
+
+/// Where a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelStage {
+    /// Its file is hashed and read, or its engine starts again.
+    Loading,
+    /// It serves.
+    Ready,
+    /// It cannot serve; its reason says why.
+    Unavailable,
+}
+
+/// `model/<name>`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelDocument {
+    /// The model's name.
+    pub name: ModelName,
+    /// Where it is.
+    pub state: ModelStage,
+    /// Share of the load that is done, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f32>,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Precision and placement, such as `cpu:int4`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Name of the file.
+    pub file: String,
+    /// Its hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Its real precision, such as `Q4_1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
+    /// What llama.cpp calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Tokens of context for each sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<u32>,
+    /// Jobs that run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<u32>,
+    /// Threads that compute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+    /// CPU features that the back end uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_features: Option<String>,
+    /// Seconds from the start of the load to the passed golden prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_seconds: Option<f32>,
+}
+
+impl Documents {
+    /// Documents of the run that starts now.
+    pub fn new(node: NodeName) -> Self {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { node, boot: boot.trim().to_owned(), epoch: epoch.as_secs() }
+    }
+
+    /// `status`.
+    pub fn status(&self, state: NodeState, reasons: &[String], since: SystemTime) -> Vec<u8> {
+        let since = Timestamp::try_from(since).unwrap_or_default();
+        json(&Status {
+            state,
+            reasons: reasons.iter().take(REASONS_MAX).map(|reason| short(reason)).collect(),
+            since: format!("{since:.0}"),
+            boot: &self.boot,
+            epoch: self.epoch,
+        })
+    }
+
+    /// `info`.
+    pub fn info(
+        &self,
+        tasks: &[TaskInfo],
+        models: &[ModelName],
+        limits: &InfoLimits,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<u8> {
+        json(&Info {
+            node: self.node.as_str(),
+            version: env!("CARGO_PKG_VERSION"),
+            api: "1.0",
+            tasks,
+            models: models.iter().map(ModelName::as_str).collect(),
+            limits,
+            labels,
+        })
+    }
+
+    /// `model/<name>`.
+    pub fn model(&self, model: &ModelDocument) -> Vec<u8> {
+        json(&ModelDocument { reason: model.reason.as_deref().map(|reason| short(reason).to_owned()), ..model.clone() })
+    }
+}
+
+fn short(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_MAX)]
+}
+
+/// JSON of a document.
+pub fn json(document: &impl Serialize) -> Vec<u8> {
+    // Only maps with keys that are no strings can fail, and there are none.
+    serde_json::to_vec(document).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents() -> Documents {
+        Documents::new(NodeName::new("gw1").unwrap())
+    }
+
+    #[test]
+    fn status_has_its_fields_and_a_time_in_utc() {
+        let since = UNIX_EPOCH + Duration::from_secs(1_750_000_000);
+        let bytes = documents().status(NodeState::Ready, &["a".into()], since);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["state"], "ready");
+        assert_eq!(value["reasons"], serde_json::json!(["a"]));
+        assert_eq!(value["since"], "2025-06-15T15:06:40Z");
+        assert!(value["epoch"].as_u64().unwrap() > 1_700_000_000);
+    }
+
+    #[test]
+    fn the_longest_status_stays_below_the_limit() {
+        let reasons = vec!["ü".repeat(4000); 100];
+        assert!(documents().status(NodeState::Degraded, &reasons, SystemTime::now()).len() < DOCUMENT_MAX);
+    }
+}

@@ -1,0 +1,7 @@
+//! What the fleet sees: the documents of the retained topics.
+
+mod documents;
+mod state;
+
+pub use documents::{DOCUMENT_MAX, Documents, InfoLimits, ModelDocument, ModelStage, TaskInfo, json};
+pub use state::NodeState;

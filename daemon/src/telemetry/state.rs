@@ -1,0 +1,50 @@
+//! The state of a node in one word.
+
+use serde::Serialize;
+
+/// From the interface's list; the words that later parts of promptd give are not here yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Before the first look at the models.
+    Starting,
+    /// No model is configured.
+    NoModel,
+    /// A model is being loaded and none is in trouble.
+    Loading,
+    /// Every model serves.
+    Ready,
+    /// Something is wrong, and the rest serves.
+    Degraded,
+    /// Open jobs are finished, new ones refused.
+    Draining,
+    /// The daemon ended on purpose.
+    Stopped,
+}
+
+impl NodeState {
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeState::Starting => "starting",
+            NodeState::NoModel => "no_model",
+            NodeState::Loading => "loading",
+            NodeState::Ready => "ready",
+            NodeState::Degraded => "degraded",
+            NodeState::Draining => "draining",
+            NodeState::Stopped => "stopped",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_is_what_serde_writes() {
+        for state in [NodeState::NoModel, NodeState::Ready, NodeState::Stopped] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+    }
+}

@@ -67,6 +67,26 @@ def start(command, log, **more):
     return process
 
 
+def adopt_orphans():
+    """Grandchildren that outlive their parent become children of this script: their CPU time counts, and none is left over."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+def reap_orphans(seconds=5):
+    """Waits for adopted processes to end, and ends them when they do not."""
+    limit = time.monotonic() + seconds
+    while True:
+        known = {process.pid for process in STARTED}
+        orphans = [pid for pid in family(os.getpid())[1:] if pid not in known and parent(pid) == os.getpid()]
+        if not orphans:
+            return
+        for pid in orphans:
+            if time.monotonic() > limit:
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0 if time.monotonic() > limit else os.WNOHANG)
+        time.sleep(0.02)
+
+
 def stop(process):
     """Ends a process that this script started, and what is left of its own process group."""
     if process.poll() is None:
@@ -82,6 +102,7 @@ def stop(process):
         pass
     if process in STARTED:
         STARTED.remove(process)
+    reap_orphans()
 
 
 def stop_all():
@@ -156,6 +177,13 @@ def answers(url):
 def stat_fields(pid):
     with open(f"/proc/{pid}/stat") as f:
         return f.read().rsplit(") ", 1)[1].split()
+
+
+def parent(pid):
+    try:
+        return int(stat_fields(pid)[1])
+    except OSError:
+        return 0
 
 
 def cpu_seconds(pid):
@@ -609,6 +637,7 @@ def arguments():
 def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    adopt_orphans()
     atexit.register(stop_all)
     with tempfile.TemporaryDirectory(prefix="promptd-peers-") as folder:
         bench = Bench(args, pathlib.Path(folder))

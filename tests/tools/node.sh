@@ -42,9 +42,15 @@ $(cat)
 CONF
   "$promptd" run --config "$config" 2>"$work/promptd.log" &
   pids+=($!)
-  if ! mosquitto_sub -h 127.0.0.1 -p "$port" -t "promptd/$1/status" -W 120 2>/dev/null | grep -q -m1 '"state":"ready"'; then
-    echo "the node did not become ready; its log:" >&2
-    cat "$work/promptd.log" >&2
-    exit 1
-  fi
+  for _ in {1..240}; do
+    # The retained document says it at once; each call waits a moment for one.
+    if mosquitto_sub -h 127.0.0.1 -p "$port" -t "promptd/$1/status" -C 1 -W 1 2>/dev/null | grep -q '"state":"ready"'; then
+      return
+    fi
+    kill -0 "${pids[-1]}" 2>/dev/null || break
+    sleep 0.25
+  done
+  echo "the node did not become ready; its log:" >&2
+  cat "$work/promptd.log" >&2
+  exit 1
 }

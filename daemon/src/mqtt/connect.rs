@@ -52,16 +52,13 @@ pub(super) fn window(broker_receive_maximum: Option<u16>) -> usize {
     usize::from(limit.saturating_sub(1).max(1))
 }
 
-/// Most received messages that wait for our acknowledgement. A broker that goes far beyond what it was told is not
-/// worth its memory.
-pub(super) fn unacknowledged_max(config: &LinkConfig) -> usize {
-    usize::from(config.receive_maximum.max(1)) * 2
-}
+/// Most received messages that wait for our acknowledgement, for brokers that do not keep to `receive_maximum`.
+pub(super) const UNACKNOWLEDGED_MAX: usize = 4096;
 
 /// Room for all that can be given to rumqttc before it is written, so that `try_*` never finds it full: a window of
 /// messages, a few transients, all acknowledgements, subscriptions and the disconnect.
 fn requests_max(config: &LinkConfig) -> usize {
-    usize::from(INFLIGHT_MAX) + 64 + unacknowledged_max(config) + config.subscriptions.len() + 1
+    usize::from(INFLIGHT_MAX) + 64 + UNACKNOWLEDGED_MAX + config.subscriptions.len() + 1
 }
 
 fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, retain: bool) -> MqttOptions {

@@ -9,6 +9,8 @@ pub struct Counters {
     pub received: u64,
     /// Messages received at QoS 0 and dropped, because the driver was behind.
     pub dropped_qos0: u64,
+    /// Messages received at QoS 1 and left to the broker to send again, because it sent more than it was told.
+    pub deferred: u64,
     /// Messages at QoS 1 that the broker has taken, retained documents included.
     pub published: u64,
     /// Of these, how many had no subscriber. Retained documents do not count.
@@ -37,7 +39,7 @@ macro_rules! tallies {
     };
 }
 
-tallies!(received, dropped_qos0, published, undelivered, refused, dropped_transients, reconnects);
+tallies!(received, dropped_qos0, deferred, published, undelivered, refused, dropped_transients, reconnects);
 
 /// One of them.
 #[derive(Debug, Default)]

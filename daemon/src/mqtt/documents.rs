@@ -4,53 +4,60 @@ use bytes::Bytes;
 
 use super::Publication;
 use super::fault::Blame;
-use super::suspicion::Suspicion;
+use super::suspicion::{Suspicion, Trial};
 
 struct Document {
     topic: String,
     payload: Bytes,
     due: bool,
+    /// Grows with each change: they are sent in the order of their last changes.
+    turn: u64,
     suspicion: Suspicion,
 }
 
-/// Every retained document, in the order in which they first came. They are never removed, so that an index stays.
+/// Every retained document. They are never removed, so that an index stays.
 #[derive(Default)]
-pub(super) struct Documents(Vec<Document>);
+pub(super) struct Documents {
+    documents: Vec<Document>,
+    turns: u64,
+}
 
 impl Documents {
     /// Sent if it changed.
     pub fn set(&mut self, topic: String, payload: Bytes) {
-        let document = Document { topic, payload, due: true, suspicion: Suspicion::default() };
-        match self.0.iter_mut().find(|known| known.topic == document.topic) {
+        self.turns += 1;
+        let document = Document { topic, payload, due: true, turn: self.turns, suspicion: Suspicion::default() };
+        match self.documents.iter_mut().find(|known| known.topic == document.topic) {
             Some(known) if known.payload == document.payload => {}
             Some(known) => *known = document,
-            None => self.0.push(document),
+            None => self.documents.push(document),
         }
     }
 
     /// After a connect: the broker may have lost them, and the will has overwritten one.
     pub fn republish(&mut self) {
-        for document in self.0.iter_mut().filter(|document| !document.suspicion.is_guilty()) {
+        for document in self.documents.iter_mut().filter(|document| !document.suspicion.is_guilty()) {
             document.due = true;
         }
     }
 
     /// The first that is to be sent.
     pub fn due(&self) -> Option<usize> {
-        self.0.iter().position(|document| document.due)
+        let due = self.documents.iter().enumerate().filter(|(_, document)| document.due);
+        due.min_by_key(|(_, document)| document.turn).map(|(index, _)| index)
     }
 
-    pub fn is_suspect(&self, index: usize) -> bool {
-        self.0[index].suspicion.is_suspect()
+    pub fn suspicion(&self, index: usize) -> Suspicion {
+        self.documents[index].suspicion
     }
 
     pub fn topic(&self, index: usize) -> &str {
-        &self.0[index].topic
+        &self.documents[index].topic
     }
 
     /// The document to send, which is no longer due.
     pub fn take(&mut self, index: usize) -> Publication {
-        let document = &mut self.0[index];
+        let document = &mut self.documents[index];
         document.due = false;
         let (topic, payload) = (document.topic.clone(), document.payload.clone());
         Publication { topic, payload, content_type: None, correlation: None }
@@ -58,13 +65,13 @@ impl Documents {
 
     /// The broker has taken or refused it.
     pub fn acknowledged(&mut self, index: usize) {
-        self.0[index].suspicion = Suspicion::default();
+        self.documents[index].suspicion = Suspicion::default();
     }
 
     /// The connection ended before. False: it is what ends connections, and is sent again only when it has changed.
-    pub fn lost(&mut self, index: usize, blame: Blame, alone: bool) -> bool {
-        let document = &mut self.0[index];
-        document.suspicion.add(blame, alone);
+    pub fn lost(&mut self, index: usize, blame: Blame, trial: Trial) -> bool {
+        let document = &mut self.documents[index];
+        document.suspicion.add(blame, trial);
         document.due = !document.suspicion.is_guilty();
         document.due
     }

@@ -12,7 +12,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::connect::{unacknowledged_max, window};
+use super::connect::{UNACKNOWLEDGED_MAX, window};
 use super::fault::words;
 use super::session::{Phase, Session, Stop};
 use super::{Delivery, Fault, InboundMessage, LinkEvent, ShutdownEnd};
@@ -40,9 +40,11 @@ impl Session<'_> {
                 }
             }
             Event::Outgoing(Written::Publish(packet_id)) => {
+                self.last_publish = Some(Instant::now());
                 let mut state = self.worker.shared.state();
                 Ok(state.outbox.on_written(packet_id, std::time::Instant::now())?)
             }
+            Event::Outgoing(Written::Disconnect) if self.closing.is_none() => Err(Stop::Renew),
             Event::Outgoing(Written::Disconnect) => Err(Stop::Left(ShutdownEnd::Clean)),
             Event::Outgoing(_) => Ok(()),
         }
@@ -127,15 +129,16 @@ impl Session<'_> {
     }
 
     fn on_publish(&mut self, publish: Publish) -> Result<(), Stop> {
-        self.worker.shared.tallies.received.one();
         let ack = match publish.qos {
             QoS::AtMostOnce => None,
-            QoS::AtLeastOnce if self.worker.receipts.open() < unacknowledged_max(&self.worker.config) => {
-                Some(self.worker.receipts.add(publish.pkid))
+            QoS::AtLeastOnce if self.has_room(&publish) => Some(self.worker.receipts.add(publish.pkid)),
+            QoS::AtLeastOnce => {
+                self.defer();
+                return Ok(());
             }
-            QoS::AtLeastOnce => return Err(Fault::Protocol("more messages than receive_maximum".to_owned()).into()),
             QoS::ExactlyOnce => return Err(Fault::Protocol("a message at QoS 2".to_owned()).into()),
         };
+        self.worker.shared.tallies.received.one();
         let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
             // No subscription of ours matches such a topic; a broker that sends it all the same gets it acknowledged.
             if let Some(token) = ack {
@@ -159,6 +162,23 @@ impl Session<'_> {
             self.worker.shared.tallies.dropped_qos0.one();
         }
         Ok(())
+    }
+
+    /// Once one message did not fit, none does: what is sent again has to come in order.
+    fn has_room(&self, publish: &Publish) -> bool {
+        !self.renew
+            && self.worker.receipts.open() < UNACKNOWLEDGED_MAX
+            && self.worker.inbound.has_room(publish.topic.len() + publish.payload.len())
+    }
+
+    /// Leaves a message with the broker, which sends it again on the next connection: that is made as soon as all that
+    /// came before is acknowledged.
+    fn defer(&mut self) {
+        self.worker.shared.tallies.deferred.one();
+        if !self.renew {
+            warn!("the broker sends more than receive_maximum allows; the rest is fetched with a new connection");
+            self.renew = true;
+        }
     }
 
     fn on_puback(&mut self, ack: &PubAck) -> Result<(), Stop> {

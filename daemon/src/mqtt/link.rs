@@ -10,18 +10,21 @@ use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 use tracing::{debug, error, info, warn};
 
+use super::fault::Blame;
 use super::handle::Shared;
 use super::inbound::{Inbound, Pending};
 use super::outbox::Gone;
 use super::pacing::{Ending, Pacing, Takeover};
 use super::receipts::Receipts;
-use super::session::{Ended, Session};
+use super::session::{Ended, Session, Up};
 use super::{Delivery, Fault, LinkConfig, LinkEvent, LinkHandle, ShutdownEnd, connect};
 
 /// Events in the channel to the driver; more wait in the link.
 const EVENTS_MAX: usize = 16;
 /// How long the broker has to accept the connection with which we ask whether it is still there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A broker that closes the connection over something that we sent does so within this time.
+const QUIET: Duration = Duration::from_millis(300);
 /// After so many connections that ended over something unreadable, the broker's session is given up with what waits
 /// in it: a message that breaks its reader would break it for ever.
 const UNREADABLE_MAX: u32 = 3;
@@ -89,15 +92,14 @@ impl Worker {
             let (fault, ending) = match self.connection().await {
                 Ended::Left(end) => return self.end(end),
                 Ended::Abandoned => return,
+                Ended::Renewed => {
+                    self.forget(Blame::None);
+                    continue;
+                }
                 Ended::Fault { fault, up: None } => (fault, Ending::Failed),
-                Ended::Fault { fault, up: Some(since) } => {
-                    let idle = self.shared.state().outbox.unacknowledged() == 0;
-                    let takeover = match fault {
-                        Fault::TakenOver => Takeover::Certain,
-                        Fault::Closed if idle && self.broker_is_there().await => Takeover::Likely,
-                        _ => Takeover::No,
-                    };
-                    (fault, Ending::Lost { up: since.elapsed(), takeover })
+                Ended::Fault { fault, up: Some(up) } => {
+                    let takeover = self.takeover(&fault, &up).await;
+                    (fault, Ending::Lost { up: up.since.elapsed(), takeover })
                 }
             };
             self.lost(&fault, ending);
@@ -128,20 +130,38 @@ impl Worker {
         }
     }
 
-    /// A connection, or the attempt at one, has failed.
-    fn lost(&mut self, fault: &Fault, ending: Ending) {
+    /// Whether another client took the connection over. Without a word from the broker, it has to be the only
+    /// explanation: nothing of ours can have displeased the broker, and it is still there.
+    async fn takeover(&self, fault: &Fault, up: &Up) -> Takeover {
+        let quiet = self.shared.state().outbox.unacknowledged() == 0
+            && up.last_publish.is_none_or(|last| last.elapsed() >= QUIET);
+        match fault {
+            Fault::TakenOver => Takeover::Certain,
+            Fault::Closed if quiet && self.broker_is_there().await => Takeover::Likely,
+            _ => Takeover::No,
+        }
+    }
+
+    /// What belonged to the last connection is over.
+    fn forget(&mut self, blame: Blame) {
         self.shared.connected.store(false, Ordering::Relaxed);
-        let (idle, guilty) = {
+        let guilty = {
             let mut state = self.shared.state();
             state.epoch += 1;
             state.acks.clear();
-            (state.outbox.unacknowledged() == 0, state.outbox.connection_lost(fault.blame()))
+            state.outbox.connection_lost(blame)
         };
         self.inbound.hold();
         for gone in guilty {
             error!(topic = gone.topic, "a message is dropped: the broker ends each connection over it");
             self.settle(gone, Delivery::Refused);
         }
+    }
+
+    /// A connection, or the attempt at one, has failed.
+    fn lost(&mut self, fault: &Fault, ending: Ending) {
+        let idle = self.shared.state().outbox.unacknowledged() == 0;
+        self.forget(fault.blame());
         if *fault == Fault::NoRetained {
             self.retain = false;
         }

@@ -27,6 +27,13 @@ pub struct InboundMessage {
     pub ack: Option<AckToken>,
 }
 
+impl InboundMessage {
+    /// What it takes of the memory for waiting messages.
+    pub(super) fn size(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
 /// Sizes only: prompts do not belong in logs.
 impl fmt::Debug for InboundMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,8 +41,8 @@ impl fmt::Debug for InboundMessage {
     }
 }
 
-/// The right to acknowledge one message. The broker sends no more than `receive_maximum` messages ahead of their
-/// acknowledgements, and they go out in the order of receipt: a token that is never given back stops them all.
+/// The right to acknowledge one message. Acknowledgements go out in the order of receipt, and the broker sends only so
+/// many messages ahead of them: a token that is never given back stops them all.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a message that is never acknowledged stops all that follow it"]
 pub struct AckToken {

@@ -17,7 +17,7 @@ use super::Publication;
 use super::documents::Documents;
 use super::fault::Blame;
 use super::filter::is_topic;
-use super::suspicion::Suspicion;
+use super::suspicion::{Suspicion, Trial};
 
 /// Most QoS 0 messages in rumqttc's channel; more wait here.
 const TRANSIENTS_HANDED_MAX: usize = 32;
@@ -114,8 +114,7 @@ pub(super) struct Outbox {
     /// up to its window and round again, so the length, holes included, is what must stay below that window.
     flight: VecDeque<Option<Flight>>,
     documents: Documents,
-    /// A suspect is in flight, alone.
-    trial: bool,
+    trial: Trial,
 }
 
 impl Outbox {
@@ -157,7 +156,10 @@ impl Outbox {
     /// The next message to give to rumqttc now.
     pub fn next(&mut self, room: Room) -> Option<Next> {
         let in_flight = self.unacknowledged();
-        if self.trial || in_flight >= room.window {
+        if self.trial == Trial::Yes {
+            return None;
+        }
+        if in_flight >= room.window {
             return self.next_transient();
         }
         let turn = match room.retained {
@@ -172,15 +174,15 @@ impl Outbox {
     }
 
     fn next_retained(&mut self, index: usize, in_flight: usize, room: Room) -> Option<Next> {
-        let suspect = self.documents.is_suspect(index);
-        if suspect && in_flight > 0 {
+        let trial = Trial::of(self.documents.suspicion(index));
+        if trial == Trial::Yes && in_flight > 0 {
             return None;
         }
         let publication = self.documents.take(index);
         if !fits(&publication, room.packet_max) {
             return Some(Next::Drop(Gone::retained(publication.topic)));
         }
-        self.trial = suspect;
+        self.trial = trial;
         self.handed.push_back(Handed::Kept(Kept::Retained(index)));
         Some(Next::Send(Outgoing { publication, reliable: true, retain: true }))
     }
@@ -188,14 +190,14 @@ impl Outbox {
     fn next_waiting(&mut self, in_flight: usize, room: Room) -> Option<Next> {
         match self.waiting.front()? {
             Waiting::Transient(..) => return self.next_transient(),
-            Waiting::Durable(durable) if durable.suspicion.is_suspect() && in_flight > 0 => return None,
+            Waiting::Durable(durable) if Trial::of(durable.suspicion) == Trial::Yes && in_flight > 0 => return None,
             Waiting::Durable(_) => {}
         }
         let Some(Waiting::Durable(durable)) = self.waiting.pop_front() else { return None };
         if !fits(&durable.publication, room.packet_max) {
             return Some(Next::Drop(durable.gone()));
         }
-        self.trial = durable.suspicion.is_suspect();
+        self.trial = Trial::of(durable.suspicion);
         let publication = durable.publication.clone();
         self.handed.push_back(Handed::Kept(Kept::Durable(durable)));
         Some(Next::Send(Outgoing { publication, reliable: true, retain: false }))
@@ -237,7 +239,7 @@ impl Outbox {
         let is_it = |flight: &&mut Option<Flight>| flight.as_ref().is_some_and(|flight| flight.packet_id == packet_id);
         let flight = self.flight.iter_mut().find(is_it).and_then(Option::take).ok_or(OutOfStep)?;
         while self.flight.pop_front_if(|flight| flight.is_none()).is_some() {}
-        self.trial = false;
+        self.trial = Trial::No;
         Ok(match flight.kept {
             Kept::Durable(durable) => durable.gone(),
             Kept::Retained(index) => {
@@ -256,14 +258,13 @@ impl Outbox {
             Handed::Transient { .. } => None,
         });
         let kept: Vec<Kept> = flight.chain(handed).collect();
-        let alone = kept.len() == 1;
-        self.trial = false;
+        let trial = std::mem::take(&mut self.trial);
         let mut guilty = Vec::new();
         let mut again = VecDeque::new();
         for kept in kept {
             match kept {
                 Kept::Durable(mut durable) => {
-                    durable.suspicion.add(blame, alone);
+                    durable.suspicion.add(blame, trial);
                     if durable.suspicion.is_guilty() {
                         guilty.push(durable.gone());
                     } else {
@@ -271,7 +272,7 @@ impl Outbox {
                     }
                 }
                 Kept::Retained(index) => {
-                    if !self.documents.lost(index, blame, alone) {
+                    if !self.documents.lost(index, blame, trial) {
                         guilty.push(Gone::retained(self.documents.topic(index).to_owned()));
                     }
                 }

@@ -157,6 +157,7 @@ fn a_message_that_ends_connections_is_found_and_dropped() {
         }
         assert_eq!(bench.sent(room()).len(), 3);
         assert!(bench.lost(blame).is_empty(), "no way to tell which");
+        bench.push_transient("delta");
         assert_eq!(bench.sent(room()), ["good 1"], "alone");
         bench.written(1);
         bench.acked(1);
@@ -166,6 +167,10 @@ fn a_message_that_ends_connections_is_found_and_dropped() {
             assert_eq!(guilty.len(), usize::from(connection == connections), "{blame:?} {connection}");
         }
         assert_eq!(bench.sent(room()), ["good 2"]);
+        bench.written(1);
+        bench.acked(1);
+        bench.push_transient("delta");
+        assert_eq!(bench.sent(room()), ["delta"]);
     }
 }
 
@@ -183,7 +188,8 @@ fn a_broken_network_makes_nothing_suspect() {
 fn a_retained_document_that_ends_connections_waits_for_its_next_change() {
     let mut bench = Bench::new();
     bench.outbox.set_retained("doc".to_owned(), "poison".into());
-    for _ in 0..2 {
+    // The first time it only becomes a suspect.
+    for _ in 0..3 {
         assert_eq!(bench.sent(room()), ["doc"]);
         bench.lost(Blame::Certain);
         bench.outbox.republish();

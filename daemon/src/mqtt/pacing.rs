@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// Two takeovers within this time are no accident.
 const TAKEOVER_WINDOW: Duration = Duration::from_mins(1);
+/// Whoever was thrown out by us comes back, and throws us out, within this time.
+const TAKEOVER_SOON: Duration = Duration::from_secs(30);
 /// Then somebody else has our client id, and each reconnect throws them out: leave them alone for long.
 const TAKEOVER_PAUSE: Duration = Duration::from_mins(5);
 
@@ -68,7 +70,7 @@ impl Pacing {
                 if up >= STABLE_AFTER {
                     self.failures = 0;
                 }
-                if self.is_duplicate(takeover, now) {
+                if self.is_duplicate(takeover, up, now) {
                     return Pause { delay: TAKEOVER_PAUSE, duplicate: true };
                 }
             }
@@ -78,9 +80,12 @@ impl Pacing {
         Pause { delay: base.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0), duplicate: false }
     }
 
-    fn is_duplicate(&mut self, takeover: Takeover, now: Instant) -> bool {
-        if takeover == Takeover::No {
-            return false;
+    fn is_duplicate(&mut self, takeover: Takeover, up: Duration, now: Instant) -> bool {
+        match takeover {
+            Takeover::No => return false,
+            // A proxy that closes idle connections does so again and again, too, but not so soon.
+            Takeover::Likely if up >= TAKEOVER_SOON => self.takeovers.retain(|(_, kind)| *kind == Takeover::Certain),
+            Takeover::Likely | Takeover::Certain => {}
         }
         self.takeovers.retain(|(at, _)| now.duration_since(*at) < TAKEOVER_WINDOW);
         self.takeovers.push((now, takeover));
@@ -138,6 +143,15 @@ mod tests {
         let (mut pacing, now) = pacing();
         assert!(!pacing.after(lost(SECOND, Takeover::Certain), now, 1.0).duplicate);
         assert!(!pacing.after(lost(SECOND, Takeover::Certain), now + 60 * SECOND, 1.0).duplicate, "too far apart");
+    }
+
+    #[test]
+    fn a_proxy_that_closes_idle_connections_is_no_takeover() {
+        let (mut pacing, now) = pacing();
+        for round in 0..10 {
+            let pause = pacing.after(lost(45 * SECOND, Takeover::Likely), now + round * 46 * SECOND, 1.0);
+            assert_eq!(pause, Pause { delay: SECOND, duplicate: false });
+        }
     }
 
     #[test]

@@ -30,8 +30,16 @@ pub(super) enum Ended {
     Left(ShutdownEnd),
     /// The driver has dropped the receiver.
     Abandoned,
-    /// It failed; `up` since the broker had accepted it.
-    Fault { fault: Fault, up: Option<Instant> },
+    /// To get what did not fit, on a new connection.
+    Renewed,
+    /// It failed.
+    Fault { fault: Fault, up: Option<Up> },
+}
+
+/// What is known of a connection that the broker had accepted.
+pub(super) struct Up {
+    pub since: Instant,
+    pub last_publish: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +54,7 @@ pub(super) enum Phase {
 pub(super) enum Stop {
     Fault(Fault),
     Left(ShutdownEnd),
+    Renew,
     Abandoned,
 }
 
@@ -68,6 +77,7 @@ pub(super) struct Session<'w> {
     pub phase: Phase,
     pub up: Option<Instant>,
     pub last_packet: Instant,
+    pub last_publish: Option<Instant>,
     pub keep_alive: Duration,
     pub window: usize,
     /// Filters whose SUBACK has not come.
@@ -76,7 +86,9 @@ pub(super) struct Session<'w> {
     /// When the retained documents are published again.
     pub republish_at: Option<Instant>,
     /// When a shutdown has to be over.
-    closing: Option<Instant>,
+    pub closing: Option<Instant>,
+    /// The broker sent more than fits: a new connection is needed.
+    pub renew: bool,
     /// rumqttc takes nothing any more: its event loop has ended, and its error follows, or it never does.
     pub deaf_until: Option<Instant>,
     /// The timer stands at a time that no longer counts.
@@ -94,12 +106,14 @@ impl<'w> Session<'w> {
             phase: Phase::Connecting,
             up: None,
             last_packet: now,
+            last_publish: None,
             keep_alive,
             window: window(None),
             subscribing: VecDeque::new(),
             subscribed_at: now,
             republish_at: None,
             closing: None,
+            renew: false,
             deaf_until: None,
             rearm: false,
         }
@@ -107,7 +121,11 @@ impl<'w> Session<'w> {
 
     pub async fn run(mut self) -> Ended {
         match self.turn().await {
-            Stop::Fault(fault) => Ended::Fault { fault, up: self.up },
+            Stop::Fault(fault) => {
+                let up = self.up.map(|since| Up { since, last_publish: self.last_publish });
+                Ended::Fault { fault, up }
+            }
+            Stop::Renew => Ended::Renewed,
             Stop::Left(end) => Ended::Left(end),
             Stop::Abandoned => Ended::Abandoned,
         }
@@ -203,6 +221,14 @@ impl<'w> Session<'w> {
             (Some(_), None) => RetainedTurn::NotYet,
             (None, None) => RetainedTurn::First,
         };
+        let renew = self.renew && self.closing.is_none() && self.worker.receipts.open() == 0;
+        if renew {
+            // Nothing new is sent, so that nothing has to be sent twice.
+            if state.outbox.unacknowledged() == 0 {
+                self.leave();
+            }
+            return Ok(());
+        }
         let room = Room { window: self.window, packet_max: shared.packet_max(), retained };
         while let Some(next) = state.outbox.next(room) {
             match next {
@@ -214,11 +240,16 @@ impl<'w> Session<'w> {
             }
         }
         if self.closing.is_some() && state.outbox.is_settled() {
-            let taken = self.client.try_disconnect();
-            self.note(&taken);
-            self.phase = Phase::Leaving;
+            self.leave();
         }
         Ok(())
+    }
+
+    /// With a DISCONNECT, which withdraws the will and keeps the session.
+    fn leave(&mut self) {
+        let taken = self.client.try_disconnect();
+        self.note(&taken);
+        self.phase = Phase::Leaving;
     }
 
     fn send(&mut self, outgoing: Outgoing) {

@@ -1,0 +1,116 @@
+//! Brokers that die, come late or refuse.
+
+use std::collections::HashSet;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::harness::{Broker, Device, Node, Setup, until};
+
+/// Settings of a broker that keeps sessions when it is killed.
+fn remembering(folder: &std::path::Path) -> String {
+    format!(
+        "allow_anonymous true\npersistence true\npersistence_location {}/\nautosave_interval 1\nautosave_on_changes true\n",
+        folder.display()
+    )
+}
+
+#[tokio::test]
+async fn answers_survive_a_broker_that_dies_under_them() {
+    let store = tempfile::tempdir().unwrap();
+    let mut broker = Broker::with(&remembering(store.path())).await;
+    let node = Node::ready(&broker, Setup::default()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let mut missing = HashSet::new();
+    for number in 0..8 {
+        let id = format!("job{number}");
+        let request = json!({ "id": id, "prompt": "Count.", "max_tokens": 60, "ignore_eos": true, "stream": number == 7 });
+        device.ask("generate", &request).await;
+        missing.insert(id);
+    }
+    // The last one was taken, and it runs.
+    assert_eq!(device.next().await.json["event"], "delta");
+    broker.kill();
+    until("the node notices", || node.log().contains("WARN").then_some(())).await;
+    broker.up().await;
+    while !missing.is_empty() {
+        let reply = device.outcome_of_any().await;
+        assert_eq!(reply["event"], "result", "{reply}");
+        missing.remove(reply["id"].as_str().unwrap());
+    }
+    let mut watcher = Device::connect(&broker, "watcher").await;
+    watcher.subscribe("promptd/gw/availability").await;
+    // The will of the lost connection may be there first.
+    while watcher.next().await.payload != "online" {}
+    let warnings = node.log().matches("WARN").count();
+    assert!(warnings <= 3, "said once, not at each attempt:\n{}", node.log());
+}
+
+#[tokio::test]
+async fn a_broker_may_come_later_than_the_node() {
+    let mut broker = Broker::absent("allow_anonymous true\n");
+    let node = Node::start(&broker, Setup { sequences: 1, ..Setup::default() });
+    // The model is loaded without a broker.
+    until("the model is ready", || node.log().contains("ready").then_some(())).await;
+    let warnings = node.log().matches("WARN").count();
+    assert_eq!(warnings, 1, "the absent broker is named once:\n{}", node.log());
+    broker.up().await;
+    node.wait_for_state(&broker, "ready").await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let reply = device.answer("generate", json!({ "id": "1", "prompt": "Hi", "max_tokens": 1 })).await;
+    assert_eq!(reply["event"], "result", "{reply}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_once_and_a_right_one_is_taken_up() {
+    let mut broker = Broker::absent("");
+    let passwords = broker.password_file("gw", "right");
+    broker.settings(&format!("allow_anonymous true\npassword_file {}\n", passwords.display()));
+    broker.up().await;
+    let secret = broker.folder().join("secret");
+    std::fs::write(&secret, "wrong\n").unwrap();
+    let mqtt = format!("username = \"gw\"\npassword_credential = {secret:?}");
+    let node = Node::start(&broker, Setup { sequences: 1, mqtt, ..Setup::default() });
+    until("the refusal is logged", || node.log().contains("refuses the connection").then_some(())).await;
+    until("the model is ready", || node.log().contains("ready").then_some(())).await;
+    assert_eq!(node.log().matches("refuses the connection").count(), 1, "{}", node.log());
+    assert!(!node.log().contains("wrong\n") && !node.log().contains("right"), "no password in the log");
+    std::fs::write(&secret, "right\n").unwrap();
+    node.wait_for_state(&broker, "ready").await;
+}
+
+#[tokio::test]
+async fn a_clean_stop_says_so_and_a_crash_leaves_the_will() {
+    let broker = Broker::start().await;
+    let mut watcher = Device::connect(&broker, "watcher").await;
+    watcher.subscribe("promptd/gw/availability").await;
+    let mut node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    assert_eq!(watcher.next().await.payload, "online");
+    let mut device = Device::connect(&broker, "dev").await;
+    let request = json!({ "id": "1", "prompt": "Count.", "max_tokens": 30, "ignore_eos": true, "stream": true });
+    device.ask("generate", &request).await;
+    assert_eq!(device.next().await.json["event"], "delta");
+    device.ask("generate", &json!({ "id": "2", "prompt": "Hi" })).await;
+    device.ask("generate", &json!({ "id": "3", "prompt": "Hi", "ack": true })).await;
+    while device.next().await.json["event"] != "accepted" {}
+    node.signal(Signal::TERM);
+    // What runs is finished, what waits is told.
+    let mut outcomes = HashSet::new();
+    for _ in 0..3 {
+        let reply = device.outcome_of_any().await;
+        outcomes.insert((reply["id"].to_string(), reply["event"].to_string(), reply["code"].to_string()));
+    }
+    for (id, event, code) in [("1", "result", "null"), ("2", "error", "draining"), ("3", "error", "draining")] {
+        let quoted = |text: &str| if text == "null" { text.to_owned() } else { format!("{text:?}") };
+        assert!(outcomes.contains(&(quoted(id), quoted(event), quoted(code))), "{outcomes:?}");
+    }
+    assert_eq!(node.ended().await, Some(0), "{}", node.log());
+    assert_eq!(watcher.next().await.payload, "offline");
+    watcher.subscribe("promptd/gw/status").await;
+    assert_eq!(watcher.next().await.json["state"], "stopped");
+
+    let node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    while watcher.next().await.payload != "online" {}
+    node.signal(Signal::KILL);
+    while watcher.next().await.payload != "offline" {}
+}

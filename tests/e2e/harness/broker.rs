@@ -1,0 +1,96 @@
+//! mosquitto on a loopback port of its own.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::until;
+
+/// A broker that can be stopped and started again on the same port.
+pub struct Broker {
+    pub port: u16,
+    folder: TempDir,
+    settings: String,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// A broker that lets everybody in and forgets everything when it stops.
+    pub async fn start() -> Self {
+        Self::with("allow_anonymous true\npersistence false\n").await
+    }
+
+    /// A broker with these lines of configuration.
+    pub async fn with(settings: &str) -> Self {
+        let mut broker = Self::absent(settings);
+        broker.up().await;
+        broker
+    }
+
+    /// A broker that is not running yet.
+    pub fn absent(settings: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        Self { port, folder, settings: settings.to_owned(), process: None }
+    }
+
+    /// Other lines of configuration, from the next start on.
+    pub fn settings(&mut self, settings: &str) {
+        settings.clone_into(&mut self.settings);
+    }
+
+    /// Its folder, for password and ACL files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it.
+    pub async fn up(&mut self) {
+        let config = self.folder.path().join("mosquitto.conf");
+        let text = format!(
+            "listener {} 127.0.0.1\nset_tcp_nodelay true\nuser root\nmax_queued_messages 10000\n{}",
+            self.port, self.settings
+        );
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new(mosquitto()).arg("-c").arg(&config).stderr(Stdio::null()).spawn().unwrap();
+        self.process = Some(child);
+        let port = self.port;
+        until("mosquitto listens", || TcpStream::connect(("127.0.0.1", port)).ok()).await;
+    }
+
+    /// Kills it: nothing is said to anybody.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Runs a mosquitto client with its standard output.
+    pub fn client(&self, program: &str, arguments: &[&str]) -> std::process::Output {
+        let port = self.port.to_string();
+        Command::new(program).args(["-h", "127.0.0.1", "-p", &port]).args(arguments).output().unwrap()
+    }
+
+    /// Makes a password file for one user.
+    pub fn password_file(&self, user: &str, password: &str) -> PathBuf {
+        let file = self.folder.path().join("passwords");
+        let status = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).status();
+        assert!(status.unwrap().success());
+        file
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn mosquitto() -> &'static str {
+    // Debian keeps it out of the path of ordinary users.
+    if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" }
+}

@@ -1,0 +1,151 @@
+//! A running promptd.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Broker, Device, model, until};
+
+/// The binary, without the environment of the test: it must need none.
+pub fn promptd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_promptd"));
+    command.env_clear();
+    command
+}
+
+/// What a node is configured with. Engines of concurrent tests share the cores, hence one thread by default.
+pub struct Setup {
+    pub sequences: u32,
+    pub context: u32,
+    pub threads: u32,
+    /// Lines for the table `[[model]]`.
+    pub model: String,
+    /// Whole tables.
+    pub tables: String,
+    /// Lines for the table `[mqtt]`.
+    pub mqtt: String,
+    /// Without a model there is no `[[model]]` at all.
+    pub with_model: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            sequences: 8,
+            context: 1024,
+            threads: 1,
+            model: String::new(),
+            tables: String::new(),
+            mqtt: String::new(),
+            with_model: true,
+        }
+    }
+}
+
+/// A daemon that is killed when it is dropped.
+pub struct Node {
+    process: Child,
+    folder: TempDir,
+}
+
+impl Node {
+    /// Starts a node and waits until it answers.
+    pub async fn ready(broker: &Broker, setup: Setup) -> Self {
+        let node = Self::start(broker, setup);
+        node.wait_for_state(broker, "ready").await;
+        node
+    }
+
+    /// Starts a node.
+    pub fn start(broker: &Broker, setup: Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("promptd.toml");
+        std::fs::write(&config, configuration(broker, &setup)).unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let process =
+            promptd().args(["run", "--config"]).arg(&config).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        Self { process, folder }
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("promptd.toml")
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Waits until `status` says so.
+    pub async fn wait_for_state(&self, broker: &Broker, state: &str) -> Value {
+        let mut device = Device::connect(broker, "watcher").await;
+        device.subscribe("promptd/gw/status").await;
+        loop {
+            let Some(reply) = device.try_next().await else { panic!("no state {state}; log:\n{}", self.log()) };
+            if reply.json["state"] == state {
+                return reply.json;
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Process ids of its engine children.
+    pub fn engines(&self) -> Vec<u32> {
+        let path = format!("/proc/{0}/task/{0}/children", self.process.id());
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    /// Waits for its end; gives the exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        until("the node ends", || self.process.try_wait().unwrap()).await.code()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("log of the node:\n{}", self.log());
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Sends a signal to a process by its number.
+pub fn signal_pid(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+fn configuration(broker: &Broker, setup: &Setup) -> String {
+    let mut text = format!(
+        "[node]\nname = \"gw\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nbackoff_min = \"100ms\"\nbackoff_max = \"1s\"\n{}\n{}\n",
+        broker.port, setup.mqtt, setup.tables
+    );
+    if setup.with_model {
+        text += &format!(
+            "[[model]]\nname = \"main\"\nfiles = [{{ path = {:?} }}]\nsequences = {}\ncontext = {}\nthreads = {}\n{}\n",
+            model(),
+            setup.sequences,
+            setup.context,
+            setup.threads,
+            setup.model
+        );
+    }
+    text
+}

@@ -1,0 +1,14 @@
+//! promptd from the outside: a real broker, a real model, the real binary.
+
+mod harness;
+
+mod answers;
+mod broker_trouble;
+mod cancel;
+mod command_line;
+mod documents;
+mod engine_trouble;
+mod refusals;
+mod replies;
+mod reproducible;
+mod sandbox;

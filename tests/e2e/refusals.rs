@@ -1,0 +1,145 @@
+//! Every request that can't be served, with its code and a message that names value and limit.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Broker, Device, Node, Send, Setup, words};
+
+#[tokio::test]
+async fn bad_requests_get_their_code() {
+    let broker = Broker::start().await;
+    let setup = Setup { sequences: 1, tables: "[limits]\nrequest = \"64KiB\"".into(), ..Setup::default() };
+    let _node = Node::ready(&broker, setup).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let topic = "promptd/gw/request/generate/dev";
+    let long = words(4000, 1);
+    let cases: Vec<(&str, String, &str, &str)> = vec![
+        ("generate", r#"{"id":"1","prompt":"#.into(), "invalid_request", ""),
+        ("generate", "[1, 2]".into(), "invalid_request", "no object"),
+        ("generate", "   ".into(), "invalid_request", "empty"),
+        ("generate", r#"{"prompt":"a","prompt":"b"}"#.into(), "invalid_request", "prompt"),
+        ("generate", r#"{"prompt":"a","colour":1}"#.into(), "invalid_request", "colour"),
+        ("generate", r#"{"prompt":"a","max_tokens":"many"}"#.into(), "invalid_request", "max_tokens"),
+        ("generate", r#"{"prompt":"a","max_tokens":99999}"#.into(), "invalid_request", "4096"),
+        ("generate", r#"{"prompt":"a","temperature":-1}"#.into(), "invalid_request", "temperature"),
+        ("generate", r#"{"prompt":"a","schema":{}}"#.into(), "invalid_request", "schema"),
+        ("generate", r#"{"prompt":"a","input":"b"}"#.into(), "invalid_request", "input"),
+        ("generate", r#"{"prompt":""}"#.into(), "invalid_request", "prompt"),
+        ("generate", "{\"prompt\":\"a\\u0000b\"}".into(), "invalid_request", "NUL"),
+        ("generate", r#"{"prompt":"\ud800"}"#.into(), "invalid_request", ""),
+        ("generate", format!("{}1{}", r#"{"prompt":"a","x_a":"#.to_owned() + &"[".repeat(40), "]".repeat(40) + "}"), "invalid_request", "32"),
+        ("generate", "x".repeat(70_000), "too_large", "65536"),
+        ("generate", json!({ "prompt": long }).to_string(), "context_overflow", "1024"),
+        ("generate", r#"{"prompt":"a","model":"huge"}"#.into(), "unknown_model", "main"),
+        ("poem", r#"{"prompt":"a"}"#.into(), "unknown_task", "generate"),
+        ("chat", r#"{"messages":[]}"#.into(), "invalid_request", "messages"),
+        ("chat", r#"{"messages":[{"role":"root","content":"a"}]}"#.into(), "invalid_request", "role"),
+        ("generate", r#"{"prompt":"a","reply_to":"promptd/gw/request/generate/x"}"#.into(), "reply_forbidden", ""),
+        ("generate", r#"{"prompt":"a","reply_to":"promptd/gw/response/other/1"}"#.into(), "reply_forbidden", ""),
+        ("generate", r#"{"prompt":"a","reply_to":"$SYS/x"}"#.into(), "reply_forbidden", ""),
+        ("generate", r#"{"prompt":"a","reply_to":"promptd/gw/response/dev/#"}"#.into(), "reply_forbidden", ""),
+    ];
+    for (task, payload, code, mentioned) in cases {
+        let shown: String = payload.chars().take(80).collect();
+        device.send(Send::new(&topic.replace("generate", task), payload)).await;
+        let reply = device.next().await.json;
+        assert_eq!((&reply["event"], &reply["code"]), (&json!("error"), &json!(code)), "{shown}: {reply}");
+        let message = reply["message"].as_str().unwrap();
+        assert!(message.contains(mentioned), "{shown}: {message:?} does not mention {mentioned:?}");
+    }
+    let not_utf8 = Send::new(topic, vec![b'a', 0xff, 0xfe]);
+    device.send(not_utf8).await;
+    assert_eq!(device.next().await.json["code"], "invalid_request");
+
+    let retained = Send { retain: true, ..Send::new(topic, r#"{"id":"kept","prompt":"a"}"#) };
+    device.send(retained).await;
+    assert_eq!(device.outcome("kept").await["code"], "retained");
+    // And it is taken from the broker again, for the sake of other tests of the same broker.
+    device.send(Send { retain: true, ..Send::new(topic, Vec::new()) }).await;
+    assert_eq!(device.next().await.json["code"], "retained");
+
+    device.send(Send::new("promptd/gw/cancel/dev", r#"{"id":"nobody"}"#)).await;
+    assert_eq!(device.outcome("nobody").await["code"], "not_found");
+    // After all of that it still answers.
+    assert_eq!(device.answer("generate", json!({ "id": "ok", "prompt": "Hi", "max_tokens": 1 })).await["event"], "result");
+}
+
+#[tokio::test]
+async fn a_full_queue_and_deadlines() {
+    let broker = Broker::start().await;
+    let tables = "[limits]\nqueue_jobs = 2\nqueue_jobs_per_client = 1\nmax_tokens_cap = 100000";
+    let setup = Setup { sequences: 1, tables: tables.into(), ..Setup::default() };
+    let _node = Node::ready(&broker, setup).await;
+    let mut first = Device::connect(&broker, "first").await;
+    let mut second = Device::connect(&broker, "second").await;
+    let long = |id: &str, deadline: u64| json!({
+        "id": id, "prompt": "Hi", "max_tokens": 900, "ignore_eos": true, "stream": true, "deadline_ms": deadline
+    });
+    first.ask("generate", &long("running", 3_000)).await;
+    assert_eq!(first.next().await.json["event"], "delta", "it runs");
+
+    // One may wait for each client, two together.
+    first.ask("generate", &long("waiting1", 60_000)).await;
+    let refused = first.answer("generate", json!({ "id": "w2", "prompt": "Hi" })).await;
+    assert_eq!((&refused["code"], &refused["retryable"]), (&json!("queue_full"), &json!(true)), "{refused}");
+    second.ask("generate", &json!({ "id": "waiting2", "prompt": "Hi", "deadline_ms": 100 })).await;
+    let mut third = Device::connect(&broker, "third").await;
+    let third_reply = third.answer("generate", json!({ "id": "x", "prompt": "Hi" })).await;
+    // The one with the short deadline may have ended by now; then there was room.
+    assert!(third_reply["code"] == "queue_full" || third_reply["event"] == "result", "{third_reply}");
+
+    assert_eq!(second.outcome("waiting2").await["code"], "deadline_exceeded", "it never ran");
+    let late = first.outcome("running").await;
+    assert_eq!(late["code"], "deadline_exceeded", "it was stopped while running: {late}");
+    first.send(Send::new("promptd/gw/cancel/first", r#"{"id":"waiting1"}"#)).await;
+    assert_eq!(first.outcome("waiting1").await["code"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_message_that_expires_soon_has_a_short_deadline() {
+    let broker = Broker::start().await;
+    let _node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let request = json!({ "id": "e", "prompt": "Hi", "max_tokens": 900, "ignore_eos": true });
+    let mut message = Send::new("promptd/gw/request/generate/dev", request.to_string());
+    message.properties.message_expiry_interval = Some(1);
+    device.send(message).await;
+    assert_eq!(device.outcome("e").await["code"], "deadline_exceeded");
+}
+
+#[tokio::test]
+async fn without_a_usable_model() {
+    let broker = Broker::start().await;
+    let node = Node::start(&broker, Setup { with_model: false, ..Setup::default() });
+    node.wait_for_state(&broker, "no_model").await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let ask = |id: &str| json!({ "id": id, "prompt": "Hi" });
+    assert_eq!(device.answer("generate", ask("1")).await["code"], "no_model");
+    drop(node);
+
+    let wrong_hash = format!(
+        "[[model]]\nname = \"main\"\nfiles = [{{ path = {:?}, sha256 = \"{}\" }}]",
+        crate::harness::model(),
+        "0".repeat(64)
+    );
+    let node = Node::start(&broker, Setup { with_model: false, tables: wrong_hash, ..Setup::default() });
+    let status = node.wait_for_state(&broker, "degraded").await;
+    assert!(status["reasons"][0].as_str().unwrap().contains("SHA-256"), "{status}");
+    let reply = device.answer("generate", ask("2")).await;
+    assert_eq!(reply["code"], "model_unavailable", "{reply}");
+    assert!(reply["message"].as_str().unwrap().contains("SHA-256"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_model_that_fails_its_golden_prompt_does_not_serve() {
+    let broker = Broker::start().await;
+    let model = "golden_prompt = \"What is the capital of France?\"\ngolden_expect = \"(?i)paris\"".to_owned();
+    let good = Node::ready(&broker, Setup { sequences: 1, model, ..Setup::default() }).await;
+    drop(good);
+    let model = "golden_prompt = \"What is the capital of France?\"\ngolden_expect = \"^Berlin$\"".to_owned();
+    let bad = Node::start(&broker, Setup { sequences: 1, model, ..Setup::default() });
+    let status = bad.wait_for_state(&broker, "degraded").await;
+    assert!(status["reasons"][0].as_str().unwrap().contains("golden_expect"), "{status}");
+    let mut device = Device::connect(&broker, "dev").await;
+    let reply: Value = device.answer("generate", json!({ "id": "1", "prompt": "Hi" })).await;
+    assert_eq!(reply["code"], "model_unavailable", "{reply}");
+}

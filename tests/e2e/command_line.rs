@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Node, Setup, model, promptd};
+use crate::harness::{Broker, CAPITAL, Node, Setup, model, promptd};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -78,7 +78,7 @@ async fn ask_streams_an_answer_and_tells_errors_by_its_exit_code() {
     let node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
     let config = node.config();
     let ask = |arguments: &[&str]| promptd().args(["ask", "--config"]).arg(&config).args(arguments).output().unwrap();
-    let output = ask(&["What is the capital of France?"]);
+    let output = ask(&[CAPITAL]);
     assert!(output.status.success() && text(&output.stdout).contains("Paris"), "{output:?}");
     assert!(text(&output.stderr).contains("cpu:int4"), "the timings: {output:?}");
 

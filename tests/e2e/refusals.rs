@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Device, Node, Send, Setup, words};
+use crate::harness::{Broker, CAPITAL, Device, Node, Send, Setup, words};
 
 #[tokio::test]
 async fn bad_requests_get_their_code() {
@@ -132,10 +132,10 @@ async fn without_a_usable_model() {
 #[tokio::test]
 async fn a_model_that_fails_its_golden_prompt_does_not_serve() {
     let broker = Broker::start().await;
-    let model = "golden_prompt = \"What is the capital of France?\"\ngolden_expect = \"(?i)paris\"".to_owned();
+    let model = format!("golden_prompt = {CAPITAL:?}\ngolden_expect = \"(?i)paris\"");
     let good = Node::ready(&broker, Setup { sequences: 1, model, ..Setup::default() }).await;
     drop(good);
-    let model = "golden_prompt = \"What is the capital of France?\"\ngolden_expect = \"^Berlin$\"".to_owned();
+    let model = format!("golden_prompt = {CAPITAL:?}\ngolden_expect = \"^Berlin$\"");
     let bad = Node::start(&broker, Setup { sequences: 1, model, ..Setup::default() });
     let status = bad.wait_for_state(&broker, "degraded").await;
     assert!(status["reasons"][0].as_str().unwrap().contains("golden_expect"), "{status}");

@@ -3,7 +3,7 @@
 use rumqttc::v5::mqttbytes::QoS;
 use serde_json::json;
 
-use crate::harness::{Broker, Device, Node, Send, Setup};
+use crate::harness::{Broker, CAPITAL, Device, Node, Send, Setup};
 
 #[tokio::test]
 async fn requests_and_replies_in_every_form() {
@@ -63,8 +63,8 @@ async fn accepted_comes_first_when_asked_for(device: &mut Device) {
 
 async fn chat_takes_messages(device: &mut Device) {
     let messages = json!([
-        { "role": "system", "content": "You answer with one word." },
-        { "role": "user", "content": "What is the capital of France?" },
+        { "role": "system", "content": "You are a helpful assistant." },
+        { "role": "user", "content": CAPITAL },
     ]);
     let reply = device.answer("chat", json!({ "id": "c", "messages": messages, "max_tokens": 16 })).await;
     assert_eq!((&reply["event"], &reply["task"]), (&json!("result"), &json!("chat")), "{reply}");

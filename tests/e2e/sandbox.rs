@@ -1,5 +1,6 @@
 //! What an engine child may not do, and that a build starts as it is.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -17,11 +18,10 @@ async fn an_engine_has_no_network_and_dies_first() {
     let environment = fs::read(format!("/proc/{engine}/environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains("HOME="), "nothing of the daemon's environment");
     // Sockets: the pair to the daemon and nothing else.
-    let sockets = fs::read_dir(format!("/proc/{engine}/fd")).unwrap().filter(|entry| {
-        let target = fs::read_link(entry.as_ref().unwrap().path()).unwrap_or_default();
-        target.to_string_lossy().starts_with("socket:")
-    });
-    assert_eq!(sockets.count(), 1);
+    let targets = fs::read_dir(format!("/proc/{engine}/fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
+    let targets = targets.filter_map(Result::ok).map(|target| target.to_string_lossy().into_owned());
+    let sockets: BTreeSet<String> = targets.filter(|target| target.starts_with("socket:")).collect();
+    assert_eq!(sockets.len(), 1, "{sockets:?}");
     let maps = fs::read_to_string(format!("/proc/{engine}/maps")).unwrap();
     let daemon_maps = fs::read_to_string(format!("/proc/{}/maps", node.pid())).unwrap();
     assert!(maps.contains("libggml-cpu-") && !daemon_maps.contains("libggml-cpu-"), "only the child computes");

@@ -5,7 +5,6 @@
 """
 import argparse
 import atexit
-import copy
 import ctypes
 import datetime
 import json
@@ -300,14 +299,28 @@ class Bench:
         if text not in self.notes:
             self.notes.append(text)
 
+    def measure(self, command, seconds, **more):
+        """Runs one measurement; again, a limited number of times, if other processes disturbed it."""
+        for left in range(self.args.retries, -1, -1):
+            with WATCH:
+                out = run(command() if callable(command) else command, seconds, **more)
+            others = WATCH.samples[-1]["others"]
+            if others <= DISTURBED or not left:
+                return out
+            say(f"  other processes took {others:.0%} of the machine: measured again")
+            WATCH.samples.pop()
+            wait_idle(self.args.wait_idle)
+
     def load(self, what, port, *more):
-        with WATCH:
-            out = run([self.python, HERE / "load.py", what, "--port", port, "--node", NODE, "--timeout", 240, *more], 260)
-        return json.loads(out)
+        def command():
+            self.passes += 1  # prompts that no pass before has sent: a prefix cache must not know them
+            fixed = [self.python, HERE / "load.py", what, "--port", port, "--node", NODE, "--timeout", 240]
+            return [*fixed, "--seed", self.passes * 1000, *more]
+
+        return json.loads(self.measure(command, 260))
 
     def throughput(self, name, what, port, *more):
-        self.passes += 1  # prompts that no pass before has sent: a prefix cache must not know them
-        got = self.load(what, port, "-c", STREAMS, "-r", self.args.answers, "--seed", self.passes * 1000, *more)
+        got = self.load(what, port, "-c", STREAMS, "-r", self.args.answers, *more)
         self.put(f"{name}.total_tokens_per_second", got["total_tokens_per_second"])
         self.put(f"{name}.latency_p50_ms", got["latency_ms"]["p50"])
         self.put(f"{name}.latency_p95_ms", got["latency_ms"]["p95"])
@@ -348,8 +361,7 @@ class Bench:
     def llama_bench(self):
         # Depth 0 is the reference; depth 48 is the same work as promptd's, which has a prompt before it.
         command = [self.args.peers / "bin/llama-bench", "-m", self.args.model, "-p", 0, "-n", DECODE_TOKENS, "-d", "0,48"]
-        with WATCH:
-            out = run([*command, "-t", self.args.threads, "-r", 3, "-o", "json"], 300)
+        out = self.measure([*command, "-t", self.args.threads, "-r", 3, "-o", "json"], 300)
         for row in json.loads(out):
             name = "llama-bench.decode" if row.get("n_depth", 0) == 0 else "llama-bench-depth48.decode"
             self.put(name, row["avg_ts"])
@@ -357,8 +369,8 @@ class Bench:
 
     def promptd_bench(self):
         command = [self.args.promptd, "bench", "--model", self.args.model, "--streams", 1, "--prompt-tokens", 48]
-        with WATCH:
-            out = run([*command, "--tokens", DECODE_TOKENS, "--rounds", 3, "--threads", self.args.threads, "--json"], 300, env=self.environment())
+        more = ["--tokens", DECODE_TOKENS, "--rounds", 3, "--threads", self.args.threads, "--json"]
+        out = self.measure([*command, *more], 300, env=self.environment())
         row = next(r for r in json.loads(out)["results"] if r["streams"] == 1)
         self.put("promptd.decode", row["decode_tokens_per_second"])
         say(f"  promptd bench: {row['decode_tokens_per_second']:.1f} tok/s")
@@ -381,8 +393,7 @@ class Bench:
         # The engine alone on the same work: 8 sequences, prompts as long as the rendered ones.
         command = [self.args.peers / "bin/llama-batched-bench", "-m", self.args.model, "-c", STREAMS * 1024, "-npp", 78]
         more = ["-ntg", 64, "-npl", STREAMS, "-t", self.args.threads, "-tb", self.args.threads, "--output-format", "jsonl"]
-        with WATCH:
-            out = run([*command, *more], 120)
+        out = self.measure([*command, *more], 120)
         row = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
         self.put("llama-batched-bench.total_tokens_per_second", row["pl"] * row["tg"] / row["t"])
         say(f"  llama-batched-bench: {self.values['llama-batched-bench.total_tokens_per_second'][-1]:.1f} tok/s")
@@ -476,27 +487,14 @@ class Bench:
     def go(self):
         for number in range(1, self.args.rounds + 1):
             for name, leg in self.plan():
-                self.once(f"round {number}/{self.args.rounds}: {name}", leg)
-
-    def once(self, title, leg):
-        """One leg; again if other processes disturbed it, a limited number of times."""
-        for attempt in range(self.args.retries + 1):
-            idle = wait_idle(self.args.wait_idle)
-            say(f"{title} (machine {idle:.0%} idle before)")
-            kept = copy.deepcopy((self.values, self.memory, self.notes, WATCH.samples))
-            seen = len(WATCH.samples)
-            try:
-                leg()
-            except (RuntimeError, OSError, ValueError, KeyError, StopIteration) as error:
-                self.values, self.memory, self.notes, WATCH.samples = kept
-                self.errors.append(f"{title}: {error or type(error).__name__}")
-                say(f"  failed: {error!r}")
-                return
-            others = max((s["others"] for s in WATCH.samples[seen:]), default=0)
-            if others <= DISTURBED or attempt == self.args.retries:
-                return
-            say(f"  other processes took {others:.0%} of the machine: measured again")
-            self.values, self.memory, self.notes, WATCH.samples = kept
+                idle = wait_idle(self.args.wait_idle)
+                title = f"round {number}/{self.args.rounds}: {name}"
+                say(f"{title} (machine {idle:.0%} idle before)")
+                try:
+                    leg()
+                except (RuntimeError, OSError, ValueError, KeyError, StopIteration) as error:
+                    self.errors.append(f"{title}: {error or type(error).__name__}")
+                    say(f"  failed: {error!r}")
 
     # --- the result ---
 
@@ -506,7 +504,8 @@ class Bench:
 
     def rows(self):
         """name, promptd, the other, ratio or value, target as (comparison, number), unit"""
-        servers = [m for m in map(self.median, ("llama-server.total_tokens_per_second", "llama-server-cache.total_tokens_per_second")) if m]
+        server = self.median("llama-server.total_tokens_per_second")
+        server_cache = self.median("llama-server-cache.total_tokens_per_second")
         ours = self.median("promptd.total_tokens_per_second")
         bridge = self.median("bridge.total_tokens_per_second")
         rows = []
@@ -521,7 +520,8 @@ class Bench:
                 rows.append({"part": part, "name": name, "promptd": value, "most": most, "unit": unit})
 
         ratio("a", "1 stream, decode / llama-bench", self.median("promptd.decode"), self.median("llama-bench.decode"), 0.97)
-        ratio("b", "8 streams / llama-server", ours, max(servers, default=None), 0.97)
+        ratio("b", "8 streams / llama-server, no cache", ours, server, 0.97)
+        ratio("b", "8 streams / llama-server as it comes", ours, server_cache, 0.97)
         ratio("b", "8 streams / paho + llama-cpp-python", ours, bridge, 1.4)
         limit("d", "MQTT adds, median", self.median("mqtt.added_p50_ms"), 1.0, "ms")
         limit("e", "daemon at rest, RSS", self.median("daemon.rss_mib"), 20.0, "MiB")
@@ -614,7 +614,7 @@ def arguments():
     parser.add_argument("--answers", type=int, default=3, help="answers for each of the 8 clients in one measurement")
     parser.add_argument("--rest", type=float, default=20, help="seconds to watch the daemon at rest")
     parser.add_argument("--wait-idle", type=float, default=60, help="at most so many seconds to wait for an idle machine before each leg")
-    parser.add_argument("--retries", type=int, default=2, help="how often to repeat a leg that other processes disturbed")
+    parser.add_argument("--retries", type=int, default=2, help="how often to repeat a measurement that other processes disturbed")
     parser.add_argument("--extra-config", default="", help="TOML appended to promptd's configuration")
     parser.add_argument("--mosquitto", default=None, help="path of mosquitto")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed or was not measured")

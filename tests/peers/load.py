@@ -263,6 +263,10 @@ class Http:
 
     def __init__(self, args):
         self.connection = http.client.HTTPConnection("127.0.0.1", args.port, timeout=args.timeout)
+        self.connect()
+
+    def connect(self):
+        self.connection.close()
         self.connection.connect()
         self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -297,6 +301,8 @@ class Http:
         else:
             last = json.loads(response.read())
         done = time.perf_counter()
+        if stream:
+            self.connect()  # llama-server closes the connection after a stream without saying so
         timings = last["timings"]
         cached = timings.get("cache_n", 0)
         return (

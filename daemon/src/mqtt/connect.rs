@@ -74,13 +74,15 @@ fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, ret
         .set_clean_start(clean_start)
         .set_manual_acks(true)
         .set_outgoing_inflight_upper_limit(INFLIGHT_MAX)
-        .set_last_will(LastWill::new(topic, payload.to_vec(), QoS::AtLeastOnce, retain, None))
         .set_connect_properties(ConnectProperties {
             session_expiry_interval: Some(u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX)),
             receive_maximum: Some(config.receive_maximum.max(1)),
             max_packet_size: Some(config.packet_max),
             ..ConnectProperties::new()
         });
+    if !topic.is_empty() {
+        options.set_last_will(LastWill::new(topic, payload.to_vec(), QoS::AtLeastOnce, retain, None));
+    }
     if config.username.is_some() || password.is_some() {
         options.set_credentials(config.username.as_deref().unwrap_or_default(), password.unwrap_or_default());
     }
@@ -89,7 +91,51 @@ fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, ret
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    fn config(host: &str) -> LinkConfig {
+        LinkConfig {
+            host: host.to_owned(),
+            port: 1883,
+            client_id: "node".to_owned(),
+            username: Some("user".to_owned()),
+            password: Arc::new(|| Ok(None)),
+            keep_alive: Duration::from_secs(1),
+            session_expiry: Duration::from_hours(1),
+            receive_maximum: 0,
+            packet_max: 1 << 20,
+            outbox_max: 10,
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(1),
+            subscriptions: Vec::new(),
+            will: ("availability".to_owned(), "offline".into()),
+        }
+    }
+
+    #[test]
+    fn addresses_of_ip_version_6_get_brackets() {
+        assert_eq!(address(&config("::1")), "[::1]:1883");
+        assert_eq!(address(&config("[::1]")), "[::1]:1883");
+        assert_eq!(address(&config("broker.local")), "broker.local:1883");
+    }
+
+    #[test]
+    fn an_empty_topic_is_no_will() {
+        let silent = LinkConfig { will: (String::new(), "offline".into()), ..config("::1") };
+        assert!(options(&config("::1"), None, false, true).last_will().is_some());
+        assert!(options(&silent, None, false, true).last_will().is_none());
+    }
+
+    #[test]
+    fn values_that_rumqttc_would_panic_over_are_cut() {
+        let options = options(&config("::1"), Some("secret".to_owned()), false, true);
+        assert_eq!(options.keep_alive(), KEEP_ALIVE_MIN);
+        assert_eq!(options.receive_maximum(), Some(1));
+        assert!(!options.clean_start() && options.manual_acks());
+        assert_eq!(options.credentials().map(|login| login.password).as_deref(), Some("secret"));
+    }
 
     #[test]
     fn the_window_stays_below_rumqttc_s() {

@@ -156,7 +156,7 @@ fn remedy(code: ConnectReturnCode) -> &'static str {
 /// `NotAuthorized` as `not authorized`.
 pub(super) fn words(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
-    for c in name.chars() {
+    for c in name.replace("QoS", "Qos").chars() {
         if c.is_ascii_uppercase() && !words.is_empty() {
             words.push(' ');
         }
@@ -181,6 +181,12 @@ mod tests {
             "the broker refuses the connection: not authorized; check mqtt.username and mqtt.password_credential, \
              and the broker's list of users"
         );
+    }
+
+    #[test]
+    fn writes_names_as_words() {
+        assert_eq!(words("NotAuthorized"), "not authorized");
+        assert_eq!(words("QoSNotSupported"), "qos not supported");
     }
 
     #[test]

@@ -121,7 +121,8 @@ impl LinkHandle {
         true
     }
 
-    /// Publishes a retained document now if it changed, and after every connect. The last payload for a topic wins.
+    /// Publishes a retained document now if it changed, and after every connect. The last payload for a topic wins; an
+    /// empty one removes the document from the broker. Each topic stays in memory: the caller bounds their number.
     pub fn set_retained(&self, topic: impl Into<String>, payload: impl Into<Bytes>) {
         self.shared.state().outbox.set_retained(topic.into(), payload.into());
         self.shared.wake.notify_one();

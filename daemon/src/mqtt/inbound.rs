@@ -15,6 +15,9 @@ const QOS0_BYTES_MAX: usize = 8 << 20;
 /// with up to that many messages more.
 const QOS1_BYTES_MAX: usize = 8 << 20;
 
+/// Most events about the connection that wait: more only tell a driver that is far behind what has long changed.
+const NOTICES_MAX: usize = 64;
+
 /// An event, and the slot of the publication that it is about, held until the driver takes it.
 pub(super) struct Pending {
     pub event: LinkEvent,
@@ -29,6 +32,7 @@ pub(super) struct Inbound {
     qos0: usize,
     qos0_bytes: usize,
     qos1_bytes: usize,
+    notices: usize,
 }
 
 impl Inbound {
@@ -50,10 +54,23 @@ impl Inbound {
                 self.qos0_bytes += bytes;
             }
             Size::Qos1(bytes) => self.qos1_bytes += bytes,
-            Size::NoMessage => {}
+            Size::Notice => {
+                self.notices += 1;
+                self.forget_old_notice();
+            }
+            Size::Slot => {}
         }
         self.pending.push_back(pending);
         true
+    }
+
+    fn forget_old_notice(&mut self) {
+        if self.notices > NOTICES_MAX
+            && let Some(oldest) = self.pending.iter().position(|pending| matches!(size(&pending.event), Size::Notice))
+        {
+            self.pending.remove(oldest);
+            self.notices -= 1;
+        }
     }
 
     pub fn pop(&mut self) -> Option<Pending> {
@@ -64,7 +81,8 @@ impl Inbound {
                 self.qos0_bytes -= bytes;
             }
             Size::Qos1(bytes) => self.qos1_bytes -= bytes,
-            Size::NoMessage => {}
+            Size::Notice => self.notices -= 1,
+            Size::Slot => {}
         }
         Some(pending)
     }
@@ -97,14 +115,17 @@ impl Inbound {
 enum Size {
     Qos0(usize),
     Qos1(usize),
-    NoMessage,
+    Notice,
+    /// Bounded by the slot that it holds.
+    Slot,
 }
 
 fn size(event: &LinkEvent) -> Size {
     match event {
         LinkEvent::Message(message) if message.qos == 0 => Size::Qos0(message.size()),
         LinkEvent::Message(message) => Size::Qos1(message.size()),
-        _ => Size::NoMessage,
+        LinkEvent::Settled { .. } => Size::Slot,
+        _ => Size::Notice,
     }
 }
 
@@ -163,6 +184,21 @@ mod tests {
         assert!(!inbound.has_room(8 << 20));
         inbound.pop();
         assert!(inbound.has_room(usize::MAX));
+    }
+
+    #[test]
+    fn old_notices_make_room_for_new_ones() {
+        let mut inbound = Inbound::default();
+        inbound.push(message(1, 0));
+        for number in 0..200 {
+            let event = LinkEvent::Connected { session_present: number >= 136 };
+            inbound.push(Pending { event, slot: None });
+        }
+        assert!(matches!(inbound.pop().unwrap().event, LinkEvent::Message(_)));
+        for _ in 0..NOTICES_MAX {
+            assert!(matches!(inbound.pop().unwrap().event, LinkEvent::Connected { session_present: true }));
+        }
+        assert!(inbound.pop().is_none());
     }
 
     #[test]

@@ -10,15 +10,17 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Filter, Packet, PubAck, PubAckReason, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
 };
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::connect::{UNACKNOWLEDGED_MAX, window};
 use super::fault::words;
 use super::session::{Phase, Session, Stop};
-use super::{Delivery, Fault, InboundMessage, LinkEvent, ShutdownEnd};
+use super::{Delivery, Fault, InboundMessage, LinkEvent};
 
 /// Filters in one SUBSCRIBE: some brokers allow no more.
 const FILTERS_MAX: usize = 8;
+/// How long the broker may take to close the connection after our DISCONNECT.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a reconnect a fleet republishes its documents within this time, not at one moment.
 const REPUBLISH_JITTER: Duration = Duration::from_millis(250);
 
@@ -44,8 +46,12 @@ impl Session<'_> {
                 let mut state = self.worker.shared.state();
                 Ok(state.outbox.on_written(packet_id, std::time::Instant::now())?)
             }
-            Event::Outgoing(Written::Disconnect) if self.closing.is_none() => Err(Stop::Renew),
-            Event::Outgoing(Written::Disconnect) => Err(Stop::Left(ShutdownEnd::Clean)),
+            Event::Outgoing(Written::Disconnect) => {
+                let until = Instant::now() + CLOSE_TIMEOUT;
+                self.leaving_until = Some(self.closing.map_or(until, |deadline| deadline.min(until)));
+                self.rearm = true;
+                Ok(())
+            }
             Event::Outgoing(_) => Ok(()),
         }
     }
@@ -107,9 +113,7 @@ impl Session<'_> {
             if let SubscribeReasonCode::Success(_) = code {
                 self.worker.refused_filters.remove(&filter);
             } else if self.worker.refused_filters.insert(filter.clone()) {
-                let reason = words(&format!("{code:?}"));
-                error!(filter, reason, "the broker refuses a subscription: no request on it can arrive; check its ACL");
-                self.worker.tell(LinkEvent::SubscriptionRefused { filter, reason });
+                self.worker.subscription_refused(filter, words(&format!("{code:?}")));
             }
         }
         if self.subscribing.is_empty() {
@@ -129,6 +133,10 @@ impl Session<'_> {
     }
 
     fn on_publish(&mut self, publish: Publish) -> Result<(), Stop> {
+        if self.phase == Phase::Leaving {
+            // Too late to acknowledge it: the broker sends it again.
+            return Ok(());
+        }
         let ack = match publish.qos {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce if self.has_room(&publish) => Some(self.worker.receipts.add(publish.pkid)),

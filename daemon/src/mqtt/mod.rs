@@ -35,6 +35,8 @@ mod publication;
 mod receipts;
 mod reply;
 mod reply_policy;
+#[cfg(test)]
+mod reply_tests;
 mod request;
 #[cfg(test)]
 mod request_tests;
@@ -42,6 +44,7 @@ mod session;
 mod strict;
 mod suspicion;
 mod topic;
+mod worker;
 
 pub use config::{LinkConfig, PasswordSource};
 pub use counters::Counters;

@@ -11,9 +11,9 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use tokio::time::{self, Instant};
 
 use super::connect::{keep_alive, window};
-use super::link::Worker;
 use super::outbox::{Next, OutOfStep, Outgoing, RetainedTurn, Room};
 use super::poller::Poller;
+use super::worker::Worker;
 use super::{Delivery, Fault, ShutdownEnd};
 
 /// How long the broker may take for a SUBACK.
@@ -91,6 +91,9 @@ pub(super) struct Session<'w> {
     pub renew: bool,
     /// rumqttc takes nothing any more: its event loop has ended, and its error follows, or it never does.
     pub deaf_until: Option<Instant>,
+    /// Our DISCONNECT is written. Closing the connection now, with something unread, would reset it, and the broker
+    /// would lose our last acknowledgements and the DISCONNECT itself: it has to close first, but within this time.
+    pub leaving_until: Option<Instant>,
     /// The timer stands at a time that no longer counts.
     pub rearm: bool,
 }
@@ -115,6 +118,7 @@ impl<'w> Session<'w> {
             closing: None,
             renew: false,
             deaf_until: None,
+            leaving_until: None,
             rearm: false,
         }
     }
@@ -139,6 +143,7 @@ impl<'w> Session<'w> {
             let step = tokio::select! {
                 event = self.poller.next() => match event {
                     Some(event) => self.on_event(event),
+                    None if self.leaving_until.is_some() => Err(self.left()),
                     None => Err(self.poller.fault(self.up.is_some()).await.into()),
                 },
                 () = shared.wake.notified() => Ok(()),
@@ -164,12 +169,18 @@ impl<'w> Session<'w> {
     fn next_deadline(&self) -> Instant {
         let subscribe = (self.phase == Phase::Subscribing).then(|| self.subscribed_at + SUBACK_TIMEOUT);
         let silence = self.last_packet + 2 * self.keep_alive;
-        [self.republish_at, self.closing, self.deaf_until, subscribe].into_iter().flatten().fold(silence, Instant::min)
+        [self.republish_at, self.closing, self.deaf_until, self.leaving_until, subscribe]
+            .into_iter()
+            .flatten()
+            .fold(silence, Instant::min)
     }
 
     /// Checks everything that takes too long. The timer is set anew only when it fires, so that messages cost none.
     fn on_timer(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
+        if self.leaving_until.is_some_and(|until| until <= now) {
+            return Err(self.left());
+        }
         if self.closing.is_some_and(|deadline| deadline <= now) {
             return Err(Stop::Left(ShutdownEnd::TimedOut));
         }
@@ -195,6 +206,9 @@ impl<'w> Session<'w> {
 
     /// Gives rumqttc all that it may have now.
     fn pump(&mut self) -> Result<(), Stop> {
+        if self.phase == Phase::Leaving {
+            return Ok(());
+        }
         let shared = Arc::clone(&self.worker.shared);
         let mut state = shared.state();
         for token in state.acks.drain(..) {
@@ -250,6 +264,11 @@ impl<'w> Session<'w> {
         let taken = self.client.try_disconnect();
         self.note(&taken);
         self.phase = Phase::Leaving;
+    }
+
+    /// The DISCONNECT is with the broker.
+    fn left(&self) -> Stop {
+        if self.closing.is_some() { Stop::Left(ShutdownEnd::Clean) } else { Stop::Renew }
     }
 
     fn send(&mut self, outgoing: Outgoing) {

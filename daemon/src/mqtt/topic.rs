@@ -126,6 +126,8 @@ mod tests {
         assert_eq!(topics.response(&client, &id), "site/promptd/gw1/response/cam/7");
         assert_eq!(topics.request("chat", &client), "site/promptd/gw1/request/chat/cam");
         assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
+        assert_eq!(topics.request("chat", &client), "site/promptd/gw1/request/chat/cam");
+        assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
         assert_eq!(topics.availability(), "site/promptd/gw1/availability");
         assert_eq!(topics.status(), "site/promptd/gw1/status");
         assert_eq!(topics.info(), "site/promptd/gw1/info");

@@ -212,16 +212,14 @@ impl Driver {
     fn on_link(&mut self, slot: Slot, event: LinkEvent) {
         match event {
             LinkEvent::Message(message) => self.on_message(slot, message),
-            LinkEvent::Connected { session_present } => tracing::info!(session_present, "connected to the broker"),
-            // The link has said why, once.
-            LinkEvent::Disconnected { reason } => tracing::debug!("disconnected from the broker: {reason}"),
             LinkEvent::DuplicateClient { pause } => {
                 tracing::error!(
                     client_id = self.config.mqtt.client_id,
                     "another client uses our client id, perhaps a node with the same name; trying again in {pause:?}"
                 );
             }
-            LinkEvent::Settled { .. } => {}
+            // The link itself has said so, once.
+            LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. } | LinkEvent::Settled { .. } => {}
             LinkEvent::SubscriptionRefused { filter, reason } => {
                 tracing::error!("the broker refuses the subscription {filter}: {reason}; requests on it will not arrive");
             }

@@ -65,8 +65,13 @@ impl StatusBoard {
         if state != self.last.0 {
             self.since = SystemTime::now();
         }
-        tracing::info!(state = state.as_str(), "{}", if reasons.is_empty() { "-".to_owned() } else { reasons.join("; ") });
-        systemd::status(&format!("{}: {}", state.as_str(), reasons.join("; ")));
+        let words = if reasons.is_empty() {
+            state.as_str().to_owned()
+        } else {
+            format!("{}: {}", state.as_str(), reasons.join("; "))
+        };
+        tracing::info!("the node is {words}");
+        systemd::status(&words);
         link.set_retained(topics.status(), self.documents.status(state, &reasons, self.since));
         self.last = (state, reasons);
     }

@@ -22,7 +22,9 @@ const REASONS_MAX: usize = 6;
 #[derive(Debug, Clone)]
 pub struct Documents {
     node: NodeName,
+    /// The kernel's id of this boot.
     boot: String,
+    /// When this run of the daemon started, milliseconds since 1970: a reader tells an old document by it.
     epoch: u64,
 }
 
@@ -135,7 +137,8 @@ impl Documents {
     pub fn new(node: NodeName) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { node, boot: boot.trim().to_owned(), epoch: epoch.as_secs() }
+        let epoch = u64::try_from(epoch.as_millis()).unwrap_or(u64::MAX);
+        Self { node, boot: boot.trim().to_owned(), epoch }
     }
 
     /// `status`.
@@ -201,7 +204,7 @@ mod tests {
         assert_eq!(value["state"], "ready");
         assert_eq!(value["reasons"], serde_json::json!(["a"]));
         assert_eq!(value["since"], "2025-06-15T15:06:40Z");
-        assert!(value["epoch"].as_u64().unwrap() > 1_700_000_000);
+        assert!(value["epoch"].as_u64().unwrap() > 1_700_000_000_000);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod device;
 mod node;
 
 pub use broker::Broker;
-pub use device::{Device, Reply, Send};
+pub use device::{Device, Send};
 pub use node::{Node, Setup, promptd, signal_pid};
 
 use std::path::PathBuf;
@@ -25,6 +25,9 @@ pub fn model() -> PathBuf {
     assert!(path.is_file(), "no test model at {}; run `make model`", path.display());
     path
 }
+
+/// A question to which the model's greedy answer names Paris.
+pub const CAPITAL: &str = "What is the capital of France? Answer in one sentence.";
 
 /// Polls until a condition holds.
 pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Instant, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Broker, Device, model, until};
+use super::{Broker, Device, PATIENCE, model, until};
 
 /// The binary, without the environment of the test: it must need none.
 pub fn promptd() -> Command {
@@ -50,6 +51,8 @@ impl Default for Setup {
 pub struct Node {
     process: Child,
     folder: TempDir,
+    /// Milliseconds since 1970: documents of an earlier node on the same broker are older.
+    started: u128,
 }
 
 impl Node {
@@ -65,10 +68,11 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("promptd.toml");
         std::fs::write(&config, configuration(broker, &setup)).unwrap();
+        let started = UNIX_EPOCH.elapsed().unwrap().as_millis();
         let log = File::create(folder.path().join("log")).unwrap();
         let process =
             promptd().args(["run", "--config"]).arg(&config).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Self { process, folder }
+        Self { process, folder, started }
     }
 
     /// The configuration file.
@@ -85,12 +89,15 @@ impl Node {
     pub async fn wait_for_state(&self, broker: &Broker, state: &str) -> Value {
         let mut device = Device::connect(broker, "watcher").await;
         device.subscribe("promptd/gw/status").await;
-        loop {
-            let Some(reply) = device.try_next().await else { panic!("no state {state}; log:\n{}", self.log()) };
-            if reply.json["state"] == state {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let Some(reply) = device.try_next().await else { break };
+            let fresh = reply.json["epoch"].as_u64().is_some_and(|epoch| u128::from(epoch) >= self.started);
+            if fresh && reply.json["state"] == state {
                 return reply.json;
             }
         }
+        panic!("the node was never {state}");
     }
 
     /// Its process id.

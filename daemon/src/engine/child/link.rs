@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::engine::protocol::{DELTA_CREDITS, FromChild, HEARTBEAT, Phase, ToChild};
 use crate::job::JobId;
 
-use super::{frame, sandbox};
+use super::{frame, logs, sandbox};
 
 /// Messages that may wait for the batch loop: the daemon keeps fewer jobs, cancels and credits under way than this.
 const INBOX: usize = 1024;
@@ -54,7 +54,11 @@ impl Shared {
     /// Whether the running step should be left; asked for each node of the graph, so it counts as progress.
     pub fn should_abort(&self) -> bool {
         self.progress();
-        self.abort.load(Ordering::Relaxed)
+        let abort = self.abort.load(Ordering::Relaxed);
+        if abort {
+            logs::expect_abort(true);
+        }
+        abort
     }
 
     /// Announces whose prompts the next step computes. Look at the inbox after this and before the step: a cancel is then
@@ -63,6 +67,7 @@ impl Shared {
         let mut prefilling = self.prefilling.lock().unwrap_or_else(PoisonError::into_inner);
         *prefilling = jobs;
         self.abort.store(false, Ordering::Relaxed);
+        logs::expect_abort(false);
     }
 
     fn cancel(&self, job: JobId) {

@@ -2,15 +2,25 @@
 //! writes it (`<4>llama-cpp-2: text`).
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+/// Whether llama.cpp has been told to leave a step: what it then calls an error is none.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// Says that llama.cpp's errors are expected from now on, or no longer.
+pub fn expect_abort(expected: bool) {
+    LEAVING.store(expected, Ordering::Relaxed);
+}
+
 /// Starts logging. llama.cpp's chatter is kept at debug; the daemon decides what is shown.
 pub fn init() {
     let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
         .event_format(WithPriority)
         .with_writer(std::io::stderr)
         .with_max_level(Level::INFO)
@@ -30,6 +40,7 @@ where
         let metadata = event.metadata();
         let engine = metadata.target().starts_with("promptd");
         let priority = match *metadata.level() {
+            _ if !engine && LEAVING.load(Ordering::Relaxed) => 7,
             Level::ERROR => 3,
             Level::WARN => 4,
             Level::INFO if engine => 6,

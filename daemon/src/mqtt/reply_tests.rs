@@ -1,0 +1,117 @@
+//! The replies, to the letter.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::job::{
+    Completion, ErrorCode, Finish, JobError, ModelName, NodeName, Outcome, ReplyFormat, ReplyTo, RequestId, Timings,
+    Usage,
+};
+
+use super::{Publication, Replies};
+
+fn to(format: ReplyFormat) -> ReplyTo {
+    let Value::Object(echo) = json!({"x_trace": {"a": 1}}) else { unreachable!() };
+    ReplyTo {
+        topic: "promptd/gw1/response/cam/7".to_owned(),
+        correlation: Some(vec![0, 255]),
+        reference: Some("r".to_owned()),
+        echo,
+        format,
+    }
+}
+
+fn bare() -> ReplyTo {
+    ReplyTo { reference: None, echo: Map::new(), correlation: None, ..to(ReplyFormat::Json) }
+}
+
+fn completion() -> Completion {
+    Completion {
+        output: "Ja, \"ä\"".to_owned(),
+        finish: Finish::Stop,
+        model: ModelName::new("main").unwrap(),
+        strategy: "cpu:int8".to_owned(),
+        usage: Usage { prompt_tokens: 31, cached_tokens: 24, generated_tokens: 12 },
+        timings: Timings {
+            queue: Duration::from_millis(3),
+            prefill: Duration::from_micros(41_250),
+            decode: Duration::from_nanos(130_123_456),
+            total: Duration::ZERO,
+        },
+        deltas: 0,
+    }
+}
+
+fn replies() -> (Replies, RequestId) {
+    (Replies::new(NodeName::new("gw1").unwrap()), RequestId::new("7").unwrap())
+}
+
+fn written(publication: &Publication) -> String {
+    String::from_utf8(publication.payload.to_vec()).unwrap()
+}
+
+#[test]
+fn writes_results_as_the_interface_has_them() {
+    let (replies, id) = replies();
+    let result = replies.outcome(&id, "generate", &Outcome::Completed(completion()), &bare());
+    assert_eq!(
+        written(&result),
+        concat!(
+            r#"{"event":"result","id":"7","node":"gw1","task":"generate","output":"Ja, \"ä\"","finish":"stop","#,
+            r#""model":"main","strategy":"cpu:int8","usage":{"prompt_tokens":31,"cached_tokens":24,"generated_tokens":12},"#,
+            r#""timings":{"queue_ms":3,"prefill_ms":41.25,"decode_ms":130.123,"total_ms":0},"deltas":0}"#
+        )
+    );
+    assert_eq!((result.topic.as_str(), result.content_type), ("promptd/gw1/response/cam/7", Some("application/json")));
+}
+
+#[test]
+fn echoes_ref_correlation_and_own_fields_in_every_message() {
+    let (replies, id) = replies();
+    let to = to(ReplyFormat::Json);
+    let error = JobError::new(ErrorCode::QueueFull, "full").retry_after(Duration::from_millis(1500));
+    for publication in [
+        replies.result(&id, "chat", &completion(), &to),
+        replies.error(&id, &error, &to),
+        replies.accepted(&id, 2, Some(Duration::from_millis(70)), &to),
+        replies.delta(&id, 4, 0, "x", &to),
+    ] {
+        let value: Value = serde_json::from_slice(&publication.payload).unwrap();
+        assert_eq!((&value["id"], &value["ref"], &value["x_trace"]), (&json!("7"), &json!("r"), &json!({"a": 1})));
+        assert_eq!(value["node"], "gw1");
+        assert_eq!(publication.correlation, Some(vec![0, 255]));
+    }
+}
+
+#[test]
+fn writes_errors_accepted_and_deltas() {
+    let (replies, id) = replies();
+    let error = JobError::new(ErrorCode::QueueFull, "full").retry_after(Duration::from_millis(1500));
+    assert_eq!(
+        written(&replies.outcome(&id, "chat", &Outcome::Failed(error), &bare())),
+        r#"{"event":"error","id":"7","node":"gw1","code":"queue_full","message":"full","retryable":true,"retry_after_ms":1500}"#
+    );
+    assert_eq!(
+        written(&replies.error(&id, &JobError::new(ErrorCode::Internal, "m"), &bare())),
+        r#"{"event":"error","id":"7","node":"gw1","code":"internal","message":"m","retryable":false}"#
+    );
+    assert_eq!(
+        written(&replies.accepted(&id, 2, None, &bare())),
+        r#"{"event":"accepted","id":"7","node":"gw1","position":2}"#
+    );
+    assert_eq!(
+        written(&replies.delta(&id, 4, 0, "x", &bare())),
+        r#"{"event":"delta","id":"7","node":"gw1","seq":4,"index":0,"text":"x"}"#
+    );
+}
+
+#[test]
+fn text_format_is_the_output_alone() {
+    let (replies, id) = replies();
+    let to = to(ReplyFormat::Text);
+    let result = replies.result(&id, "generate", &completion(), &to);
+    assert_eq!((written(&result).as_str(), result.content_type), ("Ja, \"ä\"", Some("text/plain")));
+    assert_eq!(written(&replies.error(&id, &JobError::new(ErrorCode::Thermal, "hot"), &to)), "error: thermal");
+    assert_eq!(result.correlation, Some(vec![0, 255]));
+}

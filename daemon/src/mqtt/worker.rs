@@ -1,0 +1,280 @@
+//! The connection to the broker: made, kept, and made again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{self, Instant};
+use tracing::{debug, error, info, warn};
+
+use super::fault::Blame;
+use super::handle::Shared;
+use super::inbound::{Inbound, Pending};
+use super::outbox::Gone;
+use super::pacing::{Ending, Pacing, Takeover};
+use super::receipts::Receipts;
+use super::session::{Ended, Session, Up};
+use super::{Delivery, Fault, LinkConfig, LinkEvent, ShutdownEnd, connect};
+
+/// How long the broker has to accept the connection with which we ask whether it is still there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A broker that closes the connection over something that we sent does so within this time.
+const QUIET: Duration = Duration::from_millis(300);
+/// After so many connections that ended over something unreadable, the broker's session is given up with what waits
+/// in it: a message that breaks its reader would break it for ever.
+const UNREADABLE_MAX: u32 = 3;
+
+/// What outlives a connection.
+pub(super) struct Worker {
+    pub config: LinkConfig,
+    pub shared: Arc<Shared>,
+    pub events: mpsc::Sender<LinkEvent>,
+    pub inbound: Inbound,
+    pub receipts: Receipts,
+    /// Filters that are known to be refused.
+    pub refused_filters: HashSet<String>,
+    /// A connection has been up before.
+    pub was_connected: bool,
+    /// The broker takes retained messages.
+    pub retain: bool,
+    refused_topics: HashSet<String>,
+    reported: Option<Fault>,
+    /// Connections in a row that ended over something unreadable while nothing of ours was in flight.
+    unreadable: u32,
+}
+
+/// What comes after a pause.
+enum AfterPause {
+    Connect,
+    End,
+}
+
+impl Worker {
+    pub fn new(config: LinkConfig, shared: Arc<Shared>, events: mpsc::Sender<LinkEvent>) -> Self {
+        Self {
+            config,
+            shared,
+            events,
+            inbound: Inbound::default(),
+            receipts: Receipts::default(),
+            refused_filters: HashSet::new(),
+            was_connected: false,
+            retain: true,
+            refused_topics: HashSet::new(),
+            reported: None,
+            unreadable: 0,
+        }
+    }
+
+    pub async fn run(mut self) {
+        let mut pacing = Pacing::new(self.config.backoff_min, self.config.backoff_max);
+        loop {
+            let (fault, ending) = match self.connection().await {
+                Ended::Left(end) => return self.end(end),
+                Ended::Abandoned => return,
+                Ended::Renewed => {
+                    self.forget(Blame::None);
+                    continue;
+                }
+                Ended::Fault { fault, up: None } => (fault, Ending::Failed),
+                Ended::Fault { fault, up: Some(up) } => {
+                    let takeover = self.takeover(&fault, &up).await;
+                    (fault, Ending::Lost { up: up.since.elapsed(), takeover })
+                }
+            };
+            self.lost(&fault, ending);
+            let pause = pacing.after(ending, std::time::Instant::now(), fastrand::f64());
+            if pause.duplicate {
+                error!(
+                    client_id = self.config.client_id,
+                    pause_s = pause.delay.as_secs(),
+                    "another client uses our client id: two nodes with one name? give one of them another node name"
+                );
+                self.tell(LinkEvent::DuplicateClient { pause: pause.delay });
+            }
+            if let AfterPause::End = self.pause(pause.delay).await {
+                return;
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> Ended {
+        let clean_start = self.unreadable >= UNREADABLE_MAX;
+        if clean_start {
+            error!("giving up the broker's session, and what waits in it: something there cannot be read");
+            self.unreadable = 0;
+        }
+        match connect::open(&self.config, clean_start, self.retain) {
+            Ok((client, poller)) => Session::new(self, client, poller).run().await,
+            Err(fault) => Ended::Fault { fault, up: None },
+        }
+    }
+
+    /// Whether another client took the connection over. Without a word from the broker, it has to be the only
+    /// explanation: nothing of ours can have displeased the broker, and it is still there.
+    async fn takeover(&self, fault: &Fault, up: &Up) -> Takeover {
+        let quiet = self.shared.state().outbox.unacknowledged() == 0
+            && up.last_publish.is_none_or(|last| last.elapsed() >= QUIET);
+        match fault {
+            Fault::TakenOver => Takeover::Certain,
+            Fault::Closed if quiet && self.broker_is_there().await => Takeover::Likely,
+            _ => Takeover::No,
+        }
+    }
+
+    /// What belonged to the last connection is over.
+    fn forget(&mut self, blame: Blame) {
+        self.shared.connected.store(false, Ordering::Relaxed);
+        let guilty = {
+            let mut state = self.shared.state();
+            state.epoch += 1;
+            state.acks.clear();
+            state.outbox.connection_lost(blame)
+        };
+        self.inbound.hold();
+        for gone in guilty {
+            error!(topic = gone.topic, "a message is dropped: the broker ends each connection over it");
+            self.settle(gone, Delivery::Refused);
+        }
+    }
+
+    /// A connection, or the attempt at one, has failed.
+    fn lost(&mut self, fault: &Fault, ending: Ending) {
+        let idle = self.shared.state().outbox.unacknowledged() == 0;
+        self.forget(fault.blame());
+        if *fault == Fault::NoRetained {
+            self.retain = false;
+        }
+        let was_up = ending != Ending::Failed;
+        // With something of ours in flight, that is the first suspect.
+        self.unreadable = if was_up && idle && fault.is_our_reader() { self.unreadable + 1 } else { 0 };
+        if self.reported.as_ref() == Some(fault) && !was_up {
+            debug!(%fault, "no connection yet");
+            return;
+        }
+        let (host, port) = (&self.config.host, self.config.port);
+        match fault {
+            Fault::Refused { .. } | Fault::Password(_) | Fault::Crashed => error!(host, port, "{fault}"),
+            _ => warn!(host, port, "{fault}"),
+        }
+        self.reported = Some(fault.clone());
+        self.tell(LinkEvent::Disconnected { reason: fault.clone() });
+    }
+
+    /// The broker has accepted the connection.
+    pub fn connected(&mut self, session_present: bool) {
+        let (host, port) = (&self.config.host, self.config.port);
+        info!(host, port, session_present, "connected to the broker");
+        self.reported = None;
+        if self.was_connected {
+            self.shared.tallies.reconnects.one();
+        }
+        self.tell(LinkEvent::Connected { session_present });
+    }
+
+    /// A subscription will never be served.
+    pub fn subscription_refused(&mut self, filter: String, reason: String) {
+        error!(filter, reason, "a subscription is refused: no request on it can arrive");
+        self.tell(LinkEvent::SubscriptionRefused { filter, reason });
+    }
+
+    /// Hands an event to the driver, now or when it has room. False: it was a QoS 0 message and is dropped.
+    pub fn tell(&mut self, event: LinkEvent) -> bool {
+        self.pass_on(Pending { event, slot: None })
+    }
+
+    fn pass_on(&mut self, mut pending: Pending) -> bool {
+        if self.inbound.is_empty() {
+            match self.events.try_send(pending.event) {
+                Ok(()) => return true,
+                Err(mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) => {
+                    pending.event = event;
+                }
+            }
+        }
+        self.inbound.push(pending)
+    }
+
+    /// A message has left the outbox.
+    pub fn settle(&mut self, gone: Gone, delivery: Delivery) {
+        let tallies = &self.shared.tallies;
+        match delivery {
+            Delivery::Taken => tallies.published.one(),
+            // Nobody needs to be there for a retained document.
+            Delivery::NoSubscribers if gone.retained => tallies.published.one(),
+            Delivery::NoSubscribers => {
+                tallies.published.one();
+                tallies.undelivered.one();
+            }
+            Delivery::Refused => tallies.refused.one(),
+        }
+        if let Some(tag) = gone.tag {
+            self.pass_on(Pending { event: LinkEvent::Settled { tag, delivery }, slot: gone.slot });
+        }
+    }
+
+    /// Says once for each topic, the client's id left out, that the broker refuses it.
+    pub fn warn_refused(&mut self, topic: &str, reason: &str) {
+        const TOPICS_MAX: usize = 256;
+        let parent = topic.rsplit_once('/').map_or(topic, |(parent, _)| parent);
+        if self.refused_topics.len() >= TOPICS_MAX {
+            self.refused_topics.clear();
+        }
+        if self.refused_topics.insert(format!("{parent} {reason}")) {
+            error!(topic, reason, "a message is dropped, and others like it: the broker does not take it");
+        }
+    }
+
+    /// Waits, but not longer than the driver wants.
+    async fn pause(&mut self, delay: Duration) -> AfterPause {
+        let events = self.events.clone();
+        let shared = Arc::clone(&self.shared);
+        let until = Instant::now() + delay;
+        loop {
+            if shared.state().closing.is_some() {
+                self.end(ShutdownEnd::NotConnected);
+                return AfterPause::End;
+            }
+            tokio::select! {
+                () = time::sleep_until(until) => return AfterPause::Connect,
+                () = shared.wake.notified() => {}
+                () = events.closed() => return AfterPause::End,
+                permit = events.reserve(), if !self.inbound.is_empty() => self.deliver(permit),
+            }
+        }
+    }
+
+    /// Gives the oldest waiting event to the driver.
+    pub fn deliver(&mut self, permit: Result<mpsc::Permit<'_, LinkEvent>, mpsc::error::SendError<()>>) {
+        if let Ok(permit) = permit
+            && let Some(pending) = self.inbound.pop()
+        {
+            permit.send(pending.event);
+        }
+    }
+
+    fn end(&self, end: ShutdownEnd) {
+        if let Some(closing) = self.shared.state().closing.take() {
+            // Nobody may be waiting for it any more.
+            let _ = closing.done.send(end);
+        }
+    }
+
+    /// Whether the broker still accepts connections at this moment. One that stops closes its port first.
+    async fn broker_is_there(&self) -> bool {
+        let address = connect::address(&self.config);
+        matches!(time::timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await, Ok(Ok(_)))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.connected.store(false, Ordering::Relaxed);
+        let mut state = self.shared.state();
+        state.ended = true;
+        state.closing = None;
+    }
+}

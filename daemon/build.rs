@@ -19,9 +19,9 @@ fn main() {
     // The sys crate's script hard-links `lib*.so`, which are symbolic links to the sonames, into these folders and panics
     // on its next run if they dangle. With the sonames beside them they don't.
     for folder in [profile.to_path_buf(), profile.join("deps"), profile.join("examples")] {
-        place(&libraries, &folder, |name| name.ends_with(".so.0"));
+        place(&libraries, &folder, |path| path.to_string_lossy().ends_with(".so.0"));
     }
-    place(&backends, &profile.join("backends/cpu"), |name| name.ends_with(".so"));
+    place(&backends, &profile.join("backends/cpu"), |path| path.extension().is_some_and(|extension| extension == "so"));
 
     for path in ["$ORIGIN", "$ORIGIN/..", "$ORIGIN/../lib/promptd"] {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{path}");
@@ -29,15 +29,14 @@ fn main() {
 }
 
 /// Copies the files of one folder that are wanted and not yet there as they are.
-fn place(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) {
+fn place(from: &Path, to: &Path, wanted: impl Fn(&Path) -> bool) {
     fs::create_dir_all(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
     let entries = fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
     for entry in entries {
         let source = entry.expect("readable folder").path();
-        let name = source.file_name().expect("a file").to_string_lossy().into_owned();
         println!("cargo::rerun-if-changed={}", source.display());
-        if wanted(&name) {
-            let target = to.join(&name);
+        if wanted(&source) {
+            let target = to.join(source.file_name().expect("a file"));
             replace(&source, &target).unwrap_or_else(|e| panic!("{}: {e}", target.display()));
         }
     }

@@ -67,9 +67,7 @@ async fn seeds_stop_texts_and_limits() {
 }
 
 async fn same_seed_same_answer(device: &mut Device) {
-    let ask = |id: &str, seed: u32| {
-        json!({ "id": id, "prompt": "Tell me a story.", "max_tokens": 32, "temperature": 1.2, "top_p": 0.95, "seed": seed })
-    };
+    let ask = |id: &str, seed: u32| json!({ "id": id, "prompt": "Tell me a story.", "max_tokens": 32, "temperature": 1.2, "top_p": 0.95, "seed": seed });
     let first = device.answer("generate", ask("seed1", 7)).await;
     let second = device.answer("generate", ask("seed2", 7)).await;
     let other = device.answer("generate", ask("seed3", 8)).await;
@@ -78,9 +76,11 @@ async fn same_seed_same_answer(device: &mut Device) {
 }
 
 async fn a_stop_text_across_token_borders(device: &mut Device) {
-    let ask = |id: &str, stop: Value| json!({
-        "id": id, "prompt": "Tell me a story.", "max_tokens": 40, "stream": true, "stop": stop
-    });
+    let ask = |id: &str, stop: Value| {
+        json!({
+            "id": id, "prompt": "Tell me a story.", "max_tokens": 40, "stream": true, "stop": stop
+        })
+    };
     let whole = device.answer("generate", ask("stop0", json!([]))).await["output"].as_str().unwrap().to_owned();
     // From the middle of one word into the middle of another: no token has this text.
     let at = whole.match_indices(' ').nth(4).map(|(at, _)| at).expect("a few words");
@@ -101,16 +101,15 @@ async fn a_stop_text_across_token_borders(device: &mut Device) {
 }
 
 async fn bytes_are_cut_on_a_character(device: &mut Device) {
-    let reply = device.answer("generate", json!({ "id": "bytes", "prompt": "Tell me a story.", "max_bytes": 17 })).await;
+    let reply =
+        device.answer("generate", json!({ "id": "bytes", "prompt": "Tell me a story.", "max_bytes": 17 })).await;
     assert_eq!(reply["finish"], "truncated", "{reply}");
     let length = reply["output"].as_str().unwrap().len();
     assert!((14..=17).contains(&length), "{reply}");
 }
 
 async fn a_repetition_penalty_changes_the_answer(device: &mut Device) {
-    let ask = |id: &str, penalty: f32| {
-        json!({ "id": id, "prompt": "Say no no no no.", "max_tokens": 40, "ignore_eos": true, "repeat_penalty": penalty })
-    };
+    let ask = |id: &str, penalty: f32| json!({ "id": id, "prompt": "Say no no no no.", "max_tokens": 40, "ignore_eos": true, "repeat_penalty": penalty });
     let without = device.answer("generate", ask("penalty1", 1.0)).await;
     let with = device.answer("generate", ask("penalty2", 1.8)).await;
     assert_ne!(without["output"], with["output"]);

@@ -24,7 +24,8 @@ async fn answers_survive_a_broker_that_dies_under_them() {
     let mut missing = HashSet::new();
     for number in 0..8 {
         let id = format!("job{number}");
-        let request = json!({ "id": id, "prompt": "Count.", "max_tokens": 60, "ignore_eos": true, "stream": number == 7 });
+        let request =
+            json!({ "id": id, "prompt": "Count.", "max_tokens": 60, "ignore_eos": true, "stream": number == 7 });
         device.ask("generate", &request).await;
         missing.insert(id);
     }
@@ -49,7 +50,7 @@ async fn answers_survive_a_broker_that_dies_under_them() {
 #[tokio::test]
 async fn a_broker_may_come_later_than_the_node() {
     let mut broker = Broker::absent("allow_anonymous true\n");
-    let node = Node::start(&broker, Setup { sequences: 1, ..Setup::default() });
+    let node = Node::start(&broker, &Setup { sequences: 1, ..Setup::default() });
     // The model is loaded without a broker.
     until("the model is ready", || node.log().contains("ready").then_some(())).await;
     let warnings = node.log().matches("WARN").count();
@@ -70,7 +71,7 @@ async fn a_wrong_password_is_named_once_and_a_right_one_is_taken_up() {
     let secret = broker.folder().join("secret");
     std::fs::write(&secret, "wrong\n").unwrap();
     let mqtt = format!("username = \"gw\"\npassword_credential = {secret:?}");
-    let node = Node::start(&broker, Setup { sequences: 1, mqtt, ..Setup::default() });
+    let node = Node::start(&broker, &Setup { sequences: 1, mqtt, ..Setup::default() });
     until("the refusal is logged", || node.log().contains("refuses the connection").then_some(())).await;
     until("the model is ready", || node.log().contains("ready").then_some(())).await;
     assert_eq!(node.log().matches("refuses the connection").count(), 1, "{}", node.log());

@@ -24,7 +24,8 @@ async fn a_cancel_acts_within_a_step_and_leaves_the_others_alone() {
     // In prefill. Neither a delta nor a result may come: the prompt was never finished.
     for round in 0..3 {
         let id = format!("prefill{round}");
-        let request = json!({ "id": id, "prompt": words(LONG_PROMPT, round), "max_tokens": 4, "stream": true, "ack": true });
+        let request =
+            json!({ "id": id, "prompt": words(LONG_PROMPT, round), "max_tokens": 4, "stream": true, "ack": true });
         device.ask("generate", &request).await;
         assert_eq!(device.next().await.json["event"], "accepted");
         device.send(Send::new("promptd/gw/cancel/dev", json!({ "id": id }).to_string())).await;
@@ -33,7 +34,12 @@ async fn a_cancel_acts_within_a_step_and_leaves_the_others_alone() {
     }
 
     // In decode: the answer would be far longer than what comes.
-    device.ask("generate", &json!({ "id": "decode", "prompt": "Hi", "max_tokens": 4000, "ignore_eos": true, "stream": true })).await;
+    device
+        .ask(
+            "generate",
+            &json!({ "id": "decode", "prompt": "Hi", "max_tokens": 4000, "ignore_eos": true, "stream": true }),
+        )
+        .await;
     assert_eq!(device.next().await.json["event"], "delta");
     // Another job goes on beside it.
     device.ask("generate", &short("beside")).await;

@@ -56,7 +56,10 @@ fn fit_shows_numbers_and_refuses_what_is_no_model() {
     let file = model();
     let output = run(&["fit", "--json", file.to_str().unwrap()]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["file_type"], &report["rung"], &report["fits"]), (&json!("Q4_1"), &json!("int4"), &json!(true)));
+    assert_eq!(
+        (&report["file_type"], &report["rung"], &report["fits"]),
+        (&json!("Q4_1"), &json!("int4"), &json!(true))
+    );
     // 30 layers, 3 heads of 64 for keys and for values, 2 bytes each, 4 sequences of 2048 tokens.
     assert_eq!(report["estimate"]["kv"], 30 * 2 * 3 * 64 * 2 * 4 * 2048);
     let table = text(&run(&["fit", file.to_str().unwrap()]).stdout);
@@ -97,7 +100,8 @@ async fn ask_streams_an_answer_and_tells_errors_by_its_exit_code() {
 #[tokio::test]
 async fn bench_measures_the_engine_and_the_way_over_mqtt() {
     let file = model();
-    let arguments = ["bench", "--json", "--streams", "1,2", "--rounds", "1", "--answers", "1", "--tokens", "4", "--threads", "1"];
+    let arguments =
+        ["bench", "--json", "--streams", "1,2", "--rounds", "1", "--answers", "1", "--tokens", "4", "--threads", "1"];
     let output = promptd().args(arguments).arg("--model").arg(&file).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
     assert_eq!(report["results"][1]["streams"], 2);
@@ -106,7 +110,8 @@ async fn bench_measures_the_engine_and_the_way_over_mqtt() {
 
     let broker = Broker::start().await;
     let node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
-    let output = promptd().args(["bench", "--json", "--mqtt", "--requests", "5", "--config"]).arg(node.config()).output();
+    let output =
+        promptd().args(["bench", "--json", "--mqtt", "--requests", "5", "--config"]).arg(node.config()).output();
     let output = output.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
     assert_eq!(report["mqtt"]["requests"], 5);

@@ -12,7 +12,10 @@ async fn the_fleet_sees_the_node_and_its_model() {
     let mut watcher = Device::connect(&broker, "watcher").await;
 
     let info = document(&mut watcher, "promptd/gw/info").await;
-    assert_eq!((&info["node"], &info["api"], &info["labels"]["site"]), (&json!("gw"), &json!("1.0"), &json!("plant 4")));
+    assert_eq!(
+        (&info["node"], &info["api"], &info["labels"]["site"]),
+        (&json!("gw"), &json!("1.0"), &json!("plant 4"))
+    );
     assert_eq!(info["models"], json!(["main"]));
     assert_eq!(info["tasks"], json!([{ "name": "chat" }, { "name": "generate" }]));
     assert_eq!(info["limits"]["max_tokens_cap"], 4096);
@@ -22,7 +25,10 @@ async fn the_fleet_sees_the_node_and_its_model() {
     assert!(status["since"].as_str().unwrap().ends_with('Z') && status["epoch"].is_u64(), "{status}");
 
     let model = document(&mut watcher, "promptd/gw/model/main").await;
-    assert_eq!((&model["state"], &model["strategy"], &model["precision"]), (&json!("ready"), &json!("cpu:int4"), &json!("Q4_1")));
+    assert_eq!(
+        (&model["state"], &model["strategy"], &model["precision"]),
+        (&json!("ready"), &json!("cpu:int4"), &json!("Q4_1"))
+    );
     assert_eq!((&model["context"], &model["sequences"], &model["threads"]), (&json!(1024), &json!(2), &json!(1)));
     assert_eq!(model["sha256"], "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
     assert!(model["cpu_features"].as_str().unwrap().contains("CPU"), "{model}");

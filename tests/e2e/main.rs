@@ -1,5 +1,7 @@
 //! promptd from the outside: a real broker, a real model, the real binary.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod harness;
 
 mod answers;
@@ -8,6 +10,7 @@ mod cancel;
 mod command_line;
 mod documents;
 mod engine_trouble;
+mod hostile;
 mod refusals;
 mod replies;
 mod reproducible;

@@ -26,7 +26,12 @@ async fn bad_requests_get_their_code() {
         ("generate", r#"{"prompt":""}"#.into(), "invalid_request", "prompt"),
         ("generate", "{\"prompt\":\"a\\u0000b\"}".into(), "invalid_request", "NUL"),
         ("generate", r#"{"prompt":"\ud800"}"#.into(), "invalid_request", ""),
-        ("generate", format!("{}1{}", r#"{"prompt":"a","x_a":"#.to_owned() + &"[".repeat(40), "]".repeat(40) + "}"), "invalid_request", "32"),
+        (
+            "generate",
+            format!("{}1{}", r#"{"prompt":"a","x_a":"#.to_owned() + &"[".repeat(40), "]".repeat(40) + "}"),
+            "invalid_request",
+            "32",
+        ),
         ("generate", "x".repeat(70_000), "too_large", "65536"),
         ("generate", json!({ "prompt": long }).to_string(), "context_overflow", "1024"),
         ("generate", r#"{"prompt":"a","model":"huge"}"#.into(), "unknown_model", "main"),
@@ -60,7 +65,10 @@ async fn bad_requests_get_their_code() {
     device.send(Send::new("promptd/gw/cancel/dev", r#"{"id":"nobody"}"#)).await;
     assert_eq!(device.outcome("nobody").await["code"], "not_found");
     // After all of that it still answers.
-    assert_eq!(device.answer("generate", json!({ "id": "ok", "prompt": "Hi", "max_tokens": 1 })).await["event"], "result");
+    assert_eq!(
+        device.answer("generate", json!({ "id": "ok", "prompt": "Hi", "max_tokens": 1 })).await["event"],
+        "result"
+    );
 }
 
 #[tokio::test]
@@ -71,9 +79,11 @@ async fn a_full_queue_and_deadlines() {
     let _node = Node::ready(&broker, setup).await;
     let mut first = Device::connect(&broker, "first").await;
     let mut second = Device::connect(&broker, "second").await;
-    let long = |id: &str, deadline: u64| json!({
-        "id": id, "prompt": "Hi", "max_tokens": 900, "ignore_eos": true, "stream": true, "deadline_ms": deadline
-    });
+    let long = |id: &str, deadline: u64| {
+        json!({
+            "id": id, "prompt": "Hi", "max_tokens": 900, "ignore_eos": true, "stream": true, "deadline_ms": deadline
+        })
+    };
     first.ask("generate", &long("running", 3_000)).await;
     assert_eq!(first.next().await.json["event"], "delta", "it runs");
 
@@ -109,7 +119,7 @@ async fn a_message_that_expires_soon_has_a_short_deadline() {
 #[tokio::test]
 async fn without_a_usable_model() {
     let broker = Broker::start().await;
-    let node = Node::start(&broker, Setup { with_model: false, ..Setup::default() });
+    let node = Node::start(&broker, &Setup { with_model: false, ..Setup::default() });
     node.wait_for_state(&broker, "no_model").await;
     let mut device = Device::connect(&broker, "dev").await;
     let ask = |id: &str| json!({ "id": id, "prompt": "Hi" });
@@ -121,7 +131,7 @@ async fn without_a_usable_model() {
         crate::harness::model(),
         "0".repeat(64)
     );
-    let node = Node::start(&broker, Setup { with_model: false, tables: wrong_hash, ..Setup::default() });
+    let node = Node::start(&broker, &Setup { with_model: false, tables: wrong_hash, ..Setup::default() });
     let status = node.wait_for_state(&broker, "degraded").await;
     assert!(status["reasons"][0].as_str().unwrap().contains("SHA-256"), "{status}");
     let reply = device.answer("generate", ask("2")).await;
@@ -136,7 +146,7 @@ async fn a_model_that_fails_its_golden_prompt_does_not_serve() {
     let good = Node::ready(&broker, Setup { sequences: 1, model, ..Setup::default() }).await;
     drop(good);
     let model = format!("golden_prompt = {CAPITAL:?}\ngolden_expect = \"^Berlin$\"");
-    let bad = Node::start(&broker, Setup { sequences: 1, model, ..Setup::default() });
+    let bad = Node::start(&broker, &Setup { sequences: 1, model, ..Setup::default() });
     let status = bad.wait_for_state(&broker, "degraded").await;
     assert!(status["reasons"][0].as_str().unwrap().contains("golden_expect"), "{status}");
     let mut device = Device::connect(&broker, "dev").await;

@@ -33,7 +33,8 @@ async fn plain_text_is_a_prompt(device: &mut Device) {
 }
 
 async fn a_text_reply_is_the_output_alone(device: &mut Device) {
-    let ask = |id: &str, more: &str| format!(r#"{{"id":"{id}","prompt":"Say hello.","reply":"text","max_tokens":8{more}}}"#);
+    let ask =
+        |id: &str, more: &str| format!(r#"{{"id":"{id}","prompt":"Say hello.","reply":"text","max_tokens":8{more}}}"#);
     let json = device.answer("generate", json!({ "id": "j", "prompt": "Say hello.", "max_tokens": 8 })).await;
     device.send(Send::new("promptd/gw/request/generate/plc", ask("t", ""))).await;
     let reply = device.next().await;
@@ -44,7 +45,8 @@ async fn a_text_reply_is_the_output_alone(device: &mut Device) {
 }
 
 async fn response_topic_comes_before_reply_to(device: &mut Device) {
-    let request = json!({ "id": "r", "prompt": "Hi", "max_tokens": 1, "reply_to": "promptd/gw/response/plc/elsewhere" });
+    let request =
+        json!({ "id": "r", "prompt": "Hi", "max_tokens": 1, "reply_to": "promptd/gw/response/plc/elsewhere" });
     let mut message = Send::new("promptd/gw/request/generate/plc", request.to_string());
     message.properties.response_topic = Some("line/7/answers".into());
     device.send(message).await;
@@ -56,7 +58,12 @@ async fn response_topic_comes_before_reply_to(device: &mut Device) {
 async fn accepted_comes_first_when_asked_for(device: &mut Device) {
     device.ask("generate", &json!({ "id": "a", "prompt": "Hi", "max_tokens": 1, "ack": true })).await;
     let accepted = device.next().await;
-    assert_eq!((&accepted.json["event"], &accepted.json["position"]), (&json!("accepted"), &json!(0)), "{}", accepted.json);
+    assert_eq!(
+        (&accepted.json["event"], &accepted.json["position"]),
+        (&json!("accepted"), &json!(0)),
+        "{}",
+        accepted.json
+    );
     assert_eq!(accepted.qos, 1);
     assert_eq!(device.next().await.json["event"], "result");
 }
@@ -80,7 +87,10 @@ async fn the_same_request_twice_gets_one_answer(device: &mut Device) {
     assert_eq!(device.next().await.json["code"], "id_conflict");
     assert_eq!(device.next().await.json["event"], "result");
     // A second answer would come before this one.
-    assert_eq!(device.answer("generate", json!({ "id": "after", "prompt": "Hi", "max_tokens": 1 })).await["id"], "after");
+    assert_eq!(
+        device.answer("generate", json!({ "id": "after", "prompt": "Hi", "max_tokens": 1 })).await["id"],
+        "after"
+    );
 }
 
 async fn every_quality_of_service_is_served(device: &mut Device) {
@@ -100,8 +110,16 @@ async fn anonymous_requests_are_answered(broker: &Broker, device: &mut Device) {
 
 fn mosquitto_clients_suffice(broker: &Broker) {
     let arguments = [
-        "-V", "mqttv5", "-t", "promptd/gw/request/generate/shell", "-e", "promptd/gw/response/shell/r", "-m",
-        r#"{"prompt":"Hi","max_tokens":1,"reply":"text"}"#, "-W", "120",
+        "-V",
+        "mqttv5",
+        "-t",
+        "promptd/gw/request/generate/shell",
+        "-e",
+        "promptd/gw/response/shell/r",
+        "-m",
+        r#"{"prompt":"Hi","max_tokens":1,"reply":"text"}"#,
+        "-W",
+        "120",
     ];
     let output = broker.client("mosquitto_rr", &arguments);
     assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
@@ -111,7 +129,7 @@ fn mosquitto_clients_suffice(broker: &Broker) {
 async fn anonymous_requests_can_be_switched_off() {
     let broker = Broker::start().await;
     let setup = Setup { mqtt: "anonymous = false".into(), with_model: false, ..Setup::default() };
-    let node = Node::start(&broker, setup);
+    let node = Node::start(&broker, &setup);
     node.wait_for_state(&broker, "no_model").await;
     let mut device = Device::connect(&broker, "anonymous").await;
     device.send(Send::new("promptd/gw/request/generate", r#"{"id":"n","prompt":"Hi"}"#)).await;

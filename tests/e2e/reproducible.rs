@@ -7,8 +7,7 @@ use crate::harness::{Broker, Device, Node, Setup, words};
 #[tokio::test]
 async fn greedy_output_does_not_depend_on_the_load() {
     let broker = Broker::start().await;
-    let setup =
-        Setup { context: 1024, tables: "[engine]\nreproducible = true".into(), ..Setup::default() };
+    let setup = Setup { context: 1024, tables: "[engine]\nreproducible = true".into(), ..Setup::default() };
     let _node = Node::ready(&broker, setup).await;
     let mut device = Device::connect(&broker, "dev").await;
     for (name, size) in [("short", 50), ("long", 700)] {

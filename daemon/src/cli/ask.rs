@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use promptd::job::{ModelName, RequestId};
 use serde_json::{Map, Value, json};
+use tokio::signal::ctrl_c;
 
 use super::Failure;
 use super::client::{Client, Target};
@@ -59,8 +60,18 @@ impl Ask {
         // The node keeps the deadline; this only catches a node that is not there.
         let wait = Duration::from_secs(self.timeout) + Duration::from_secs(5);
         let mut shown = String::new();
+        let mut cancelled = false;
         loop {
-            let reply = client.reply(wait).await.map_err(Failure::unavailable)?;
+            let reply = tokio::select! {
+                reply = client.reply(wait) => reply.map_err(Failure::unavailable)?,
+                // The node should not go on for nobody. Its word about it ends the loop; a second Ctrl-C doesn't wait.
+                _ = ctrl_c(), if !cancelled => {
+                    cancelled = true;
+                    client.cancel(&id).await.map_err(Failure::unavailable)?;
+                    continue;
+                }
+                _ = ctrl_c(), if cancelled => return Err(Failure::new(Code::Failed, anyhow!("interrupted"))),
+            };
             if reply["id"] != id.as_str() {
                 continue;
             }

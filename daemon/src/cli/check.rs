@@ -41,7 +41,10 @@ impl Check {
 
 /// What the configuration alone can't tell.
 fn problems(config: &Config) -> Vec<String> {
-    let models = config.models.iter().filter_map(|model| model_problem(model).map(|p| format!("model[{}].files: {p}", model.name)));
+    let models = config
+        .models
+        .iter()
+        .filter_map(|model| model_problem(model).map(|p| format!("model[{}].files: {p}", model.name)));
     let password = config.mqtt.password().err().map(|e| format!("mqtt.password_credential: {e}"));
     let golden = config.models.iter().filter_map(golden_problem);
     let backends = backends_folder().err().map(|e| e.to_string());

@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Target {
     #[command(flatten)]
     file: super::ConfigFile,
-    /// The broker, such as mqtt://gateway.local:1883; the configuration's by default.
+    /// The broker, such as `mqtt://gateway.local:1883`; the configuration's by default.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The node to ask; the configuration's by default.
@@ -42,7 +42,7 @@ pub struct Client {
     link: LinkHandle,
     events: mpsc::Receiver<LinkEvent>,
     topics: Topics,
-    client: ClientName,
+    name: ClientName,
 }
 
 impl Client {
@@ -62,12 +62,12 @@ impl Client {
             Ok(_) => bail!("the broker {host}:{port} ended the connection"),
             Err(_) => bail!("the broker {host}:{port} did not answer within {CONNECT_TIMEOUT:?}"),
         }
-        Ok(Self { link, events, topics, client: target.client.clone() })
+        Ok(Self { link, events, topics, name: target.client.clone() })
     }
 
     /// Sends a request of a task.
     pub async fn send(&self, task: &str, request: &Value) -> anyhow::Result<()> {
-        let topic = self.topics.request(task, &self.client);
+        let topic = self.topics.request(task, &self.name);
         let payload = serde_json::to_vec(request)?.into();
         let slot = self.link.reserve().await;
         slot.publish(Publication { topic, payload, content_type: Some("application/json"), correlation: None });
@@ -77,7 +77,7 @@ impl Client {
     /// Asks the daemon to stop a request.
     pub async fn cancel(&self, id: &RequestId) -> anyhow::Result<()> {
         let payload = serde_json::to_vec(&serde_json::json!({ "id": id }))?.into();
-        let topic = self.topics.cancel(&self.client);
+        let topic = self.topics.cancel(&self.name);
         self.link.reserve().await.publish(Publication { topic, payload, content_type: None, correlation: None });
         Ok(())
     }
@@ -131,7 +131,7 @@ fn link_config(target: &Target, config: Config, filter: String) -> anyhow::Resul
         backoff_min: mqtt.backoff_min,
         backoff_max: mqtt.backoff_max,
         subscriptions: vec![filter],
-        will: ("x".into(), bytes::Bytes::new()),
+        will: None,
     })
 }
 

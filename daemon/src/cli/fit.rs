@@ -35,7 +35,7 @@ pub struct Fit {
     /// Jobs that run at once.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     sequences: u32,
-    /// Element type of the KV cache: f16, q8_0 or q4_0.
+    /// Element type of the KV cache: `f16`, `q8_0` or `q4_0`.
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     kv_type: KvType,
     /// Print JSON.

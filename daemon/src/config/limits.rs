@@ -12,7 +12,7 @@ pub struct Limits {
     pub request: usize,
     /// Bytes of the largest answer.
     pub result: usize,
-    /// Jobs that wait or run at once.
+    /// Jobs that wait at once; fewer than `mqtt.outbox_max`.
     pub queue_jobs: usize,
     /// Of these, jobs of one client; at most `queue_jobs`.
     pub queue_jobs_per_client: usize,

@@ -124,6 +124,8 @@ impl Config {
             ("limits.request", Size(config.limits.request as u64)),
             ("mqtt.packet_max", Size(u64::from(config.mqtt.packet_max))),
         );
+        // Each waiting job holds the place of its answer; one that runs, a refusal and a cancel need one more.
+        report.below(("limits.queue_jobs", config.limits.queue_jobs), ("mqtt.outbox_max", config.mqtt.outbox_max));
         config
     }
 }

@@ -67,7 +67,7 @@ impl Mqtt {
             session_expiry: section.seconds("session_expiry", Span::hours(1), Span::seconds(0)..=Span::days(365)),
             receive_maximum: section.number("receive_maximum", 64, 1..=u16::MAX),
             packet_max: u32::try_from(packet_max.0).unwrap_or(u32::MAX),
-            outbox_max: section.number("outbox_max", 1024, 16..=65_536),
+            outbox_max: section.number("outbox_max", 1024, 16..=131_072),
             backoff_min: section.span("backoff_min", Span::millis(500), Span::millis(100)..=Span::minutes(1)),
             backoff_max: section.span("backoff_max", Span::minutes(1), Span::seconds(1)..=Span::hours(1)),
             reply_allow: section.list("reply_allow", REPLY_ALLOW_MAX, topic::filter),

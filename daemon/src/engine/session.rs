@@ -154,19 +154,14 @@ impl Session {
         }
     }
 
-    async fn receive(
-        &mut self,
-        message: FromChild,
-        spec: &EngineSpec,
-        reports: &Reports,
-    ) -> Result<(), EngineError> {
+    async fn receive(&mut self, message: FromChild, spec: &EngineSpec, reports: &Reports) -> Result<(), EngineError> {
         let event = match message {
             FromChild::Heartbeat { phase, counter } => {
-                if self.counter != Some(counter) {
+                if self.counter == Some(counter) {
+                    tracing::debug!(model = %spec.model, ?phase, counter, "no progress");
+                } else {
                     self.counter = Some(counter);
                     self.stalled_at = Instant::now() + spec.heartbeat_timeout;
-                } else {
-                    tracing::debug!(model = %spec.model, ?phase, counter, "no progress");
                 }
                 return Ok(());
             }

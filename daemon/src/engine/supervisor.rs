@@ -22,10 +22,10 @@ use crate::job::{ErrorCode, JobError, JobId, ModelName};
 
 /// First pause before a new child, doubled up to the last.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 /// A child that served this long was sound: the next pause is the first again.
-const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_mins(1);
 
 /// What one engine runs.
 #[derive(Debug, Clone)]

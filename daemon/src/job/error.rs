@@ -114,6 +114,7 @@ impl JobError {
     }
 
     /// The same error with a time after which a retry is worth it.
+    #[must_use]
     pub fn retry_after(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }
     }

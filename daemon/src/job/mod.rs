@@ -9,6 +9,4 @@ mod request;
 pub use error::{ErrorCode, JobError};
 pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, RequestId, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Timings, Usage};
-pub use request::{
-    JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task,
-};
+pub use request::{JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task};

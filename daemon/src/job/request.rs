@@ -66,6 +66,14 @@ impl Task {
             Task::Chat { .. } => "chat",
         }
     }
+
+    /// Bytes of all texts together.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Task::Generate { prompt } => prompt.len(),
+            Task::Chat { messages } => messages.iter().map(|message| message.content.len()).sum(),
+        }
+    }
 }
 
 /// Sizes only: prompts do not belong in logs.

@@ -38,8 +38,8 @@ pub struct LinkConfig {
     pub backoff_max: Duration,
     /// Filters to subscribe.
     pub subscriptions: Vec<String>,
-    /// What the broker publishes, retained, when we are gone: topic and payload. With an empty topic, nothing.
-    pub will: (String, Bytes),
+    /// What the broker publishes, retained, when we are gone: topic and payload.
+    pub will: Option<(String, Bytes)>,
 }
 
 /// Without the password.

@@ -66,7 +66,6 @@ fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, ret
     let mut network = NetworkOptions::new();
     // Without it an answer within 40 ms of its request waits for a delayed ACK.
     network.set_tcp_nodelay(true);
-    let (topic, payload) = &config.will;
     options
         .set_network_options(network)
         .set_connection_timeout(CONNECT_TIMEOUT_S)
@@ -80,7 +79,7 @@ fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, ret
             max_packet_size: Some(config.packet_max),
             ..ConnectProperties::new()
         });
-    if !topic.is_empty() {
+    if let Some((topic, payload)) = &config.will {
         options.set_last_will(LastWill::new(topic, payload.to_vec(), QoS::AtLeastOnce, retain, None));
     }
     if config.username.is_some() || password.is_some() {
@@ -110,7 +109,7 @@ mod tests {
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(1),
             subscriptions: Vec::new(),
-            will: ("availability".to_owned(), "offline".into()),
+            will: Some(("availability".to_owned(), "offline".into())),
         }
     }
 
@@ -122,8 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_topic_is_no_will() {
-        let silent = LinkConfig { will: (String::new(), "offline".into()), ..config("::1") };
+    fn without_a_will_there_is_none() {
+        let silent = LinkConfig { will: None, ..config("::1") };
         assert!(options(&config("::1"), None, false, true).last_will().is_some());
         assert!(options(&silent, None, false, true).last_will().is_none());
     }

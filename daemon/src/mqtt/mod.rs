@@ -1,14 +1,15 @@
 //! Everything MQTT: topics, wire types and the link to the broker. rumqttc's types do not leave this room.
 //!
 //! ```text
-//!            ┌───────────────────────── link task ─────────────────────────┐
-//! broker ──▶ poller ──▶ session ──▶ inbound ──▶ LinkEvent ──▶ driver        │
-//!   ▲          ▲           │                                    │           │
-//!   └──────────┴───────────┴── outbox ◀── Slot, LinkHandle ◀────┘           │
-//!            └──────────────────────────────────────────────────────────────┘
+//! broker ──▶ rumqttc ──▶ poller ──▶ session ──▶ inbound ──▶ LinkEvent ──▶ driver
+//!    ▲                                │ receipts                            │
+//!    └────── rumqttc ◀────────────────┴── outbox ◀──── Slot, LinkHandle ◀───┘
 //! ```
-//! Invariants: the poller never waits for the driver; a message at QoS 1 leaves the outbox only on its PUBACK; every
-//! queue is bounded; after any error the connection is built anew, without rumqttc's memory of the last one.
+//! The worker makes one session after the other. Each has its own rumqttc, so that nothing of a broken connection is
+//! left in it; what must survive is in the outbox.
+//!
+//! Invariants: the poller never waits for the driver; a message at QoS 1 leaves the outbox only on its PUBACK, and a
+//! received one is acknowledged only when the driver says so; every queue is bounded.
 
 mod address;
 mod body;

@@ -21,7 +21,7 @@ fn drain(queue: &mut Queue) -> Vec<u64> {
 #[test]
 fn urgent_first_then_oldest_first() {
     let mut queue = queue(10, 10);
-    let later = Instant::now() + Duration::from_secs(60);
+    let later = Instant::now() + Duration::from_mins(1);
     for (job, priority) in [(1, Priority::Low), (2, Priority::Normal), (3, Priority::High), (4, Priority::Normal)] {
         queue.admit(waiting(job, "a", priority, later)).unwrap();
     }
@@ -31,7 +31,7 @@ fn urgent_first_then_oldest_first() {
 #[test]
 fn the_position_counts_those_who_go_first() {
     let mut queue = queue(10, 10);
-    let later = Instant::now() + Duration::from_secs(60);
+    let later = Instant::now() + Duration::from_mins(1);
     assert_eq!(queue.admit(waiting(1, "a", Priority::Normal, later)), Ok(0));
     assert_eq!(queue.admit(waiting(2, "a", Priority::Normal, later)), Ok(1));
     assert_eq!(queue.admit(waiting(3, "a", Priority::High, later)), Ok(0));
@@ -40,7 +40,7 @@ fn the_position_counts_those_who_go_first() {
 #[test]
 fn limits_hold_and_name_themselves() {
     let mut queue = queue(2, 1);
-    let later = Instant::now() + Duration::from_secs(60);
+    let later = Instant::now() + Duration::from_mins(1);
     queue.admit(waiting(1, "a", Priority::Normal, later)).unwrap();
     assert_eq!(queue.admit(waiting(2, "a", Priority::Normal, later)), Err(Refused::ClientFull(1)));
     queue.admit(waiting(3, "b", Priority::Normal, later)).unwrap();
@@ -52,7 +52,7 @@ fn limits_hold_and_name_themselves() {
 #[test]
 fn a_job_for_another_model_does_not_block() {
     let mut queue = queue(10, 10);
-    let later = Instant::now() + Duration::from_secs(60);
+    let later = Instant::now() + Duration::from_mins(1);
     let mut other = waiting(1, "a", Priority::High, later);
     other.model = ModelName::new("other").unwrap();
     queue.admit(other).unwrap();
@@ -90,7 +90,7 @@ proptest! {
     ], 0..60)) {
         let mut queue = queue(6, 3);
         let mut list: Vec<Waiting> = Vec::new();
-        let later = Instant::now() + Duration::from_secs(60);
+        let later = Instant::now() + Duration::from_mins(1);
         let model = ModelName::new("main").unwrap();
         for (job, step) in (0u64..).zip(steps) {
             match step {

@@ -1,5 +1,6 @@
 //! The one task that changes state.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +12,16 @@ use tokio::time::sleep_until;
 
 use super::jobs::{Jobs, Stage};
 use super::models::{ModelEntry, ModelState};
-use super::status::StatusBoard;
+use super::status::{BrokerFault, StatusBoard};
 use super::{ServiceError, systemd};
 use crate::config::Config;
 use crate::engine::protocol::{Golden, LoadParams};
 use crate::engine::{Engine, EngineError, EngineEvent, EngineReport, EngineSpec, ModelFile, backends_folder};
 use crate::job::{ErrorCode, JobError, JobId, ModelName};
-use crate::mqtt::{Link, LinkConfig, LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter, Topics};
+use crate::mqtt::{
+    Link, LinkConfig, LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter,
+    Topics,
+};
 use crate::queue::{Queue, QueueLimits};
 use crate::telemetry::NodeState;
 
@@ -43,6 +47,8 @@ pub(super) struct Driver {
     pub(super) models: Vec<ModelEntry>,
     pub(super) board: StatusBoard,
     pub(super) phase: Phase,
+    /// What is wrong with our place at the broker.
+    broker_faults: BTreeSet<BrokerFault>,
     /// Mean time that jobs ran lately, for estimates.
     pub(super) job_time: Option<Duration>,
     backends: String,
@@ -55,9 +61,7 @@ pub(super) enum Phase {
     /// It does.
     Open,
     /// It finishes what runs until then.
-    Draining {
-        until: Instant,
-    },
+    Draining { until: Instant },
 }
 
 enum Wake {
@@ -152,7 +156,7 @@ fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         backoff_min: mqtt.backoff_min,
         backoff_max: mqtt.backoff_max,
         subscriptions: topics.subscriptions(),
-        will: (topics.availability(), Bytes::from_static(OFFLINE)),
+        will: Some((topics.availability(), Bytes::from_static(OFFLINE))),
     }
 }
 
@@ -201,6 +205,7 @@ impl Driver {
             models: config.models.iter().cloned().map(ModelEntry::new).collect(),
             board: StatusBoard::new(config.node.name.clone()),
             phase: Phase::Open,
+            broker_faults: BTreeSet::new(),
             job_time: None,
             topics,
             config,
@@ -209,20 +214,23 @@ impl Driver {
         })
     }
 
+    /// The link itself logs what happens to it, once each.
     fn on_link(&mut self, slot: Slot, event: LinkEvent) {
         match event {
             LinkEvent::Message(message) => self.on_message(slot, message),
-            LinkEvent::DuplicateClient { pause } => {
-                tracing::error!(
-                    client_id = self.config.mqtt.client_id,
-                    "another client uses our client id, perhaps a node with the same name; trying again in {pause:?}"
-                );
+            LinkEvent::Connected { .. } => {
+                self.broker_faults.clear();
+                self.publish_status();
             }
-            // The link itself has said so, once.
-            LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. } | LinkEvent::Settled { .. } => {}
-            LinkEvent::SubscriptionRefused { filter, reason } => {
-                tracing::error!("the broker refuses the subscription {filter}: {reason}; requests on it will not arrive");
+            LinkEvent::DuplicateClient { .. } => {
+                self.broker_faults.insert(BrokerFault::DuplicateNode);
+                self.publish_status();
             }
+            LinkEvent::SubscriptionRefused { filter, .. } => {
+                self.broker_faults.insert(BrokerFault::SubscriptionRefused(filter));
+                self.publish_status();
+            }
+            LinkEvent::Disconnected { .. } | LinkEvent::Settled { .. } => {}
         }
     }
 
@@ -322,7 +330,7 @@ impl Driver {
         let drain = if let Phase::Draining { until } = self.phase { Some(until) } else { None };
         let next = self.queue.next_deadline().into_iter().chain(running).chain(drain).min();
         // Without one there is nothing to wake up for.
-        next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+        next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))
     }
 
     fn on_deadline(&mut self) {
@@ -346,7 +354,8 @@ impl Driver {
         let running = self.jobs.running().count();
         tracing::info!(running, waiting = self.queue.len(), "stopping");
         self.phase = Phase::Draining { until: Instant::now() + self.config.service.drain_timeout };
-        let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, j)| matches!(j.stage, Stage::Waiting)).map(|(id, _)| id).collect();
+        let waiting: Vec<JobId> =
+            self.jobs.iter().filter(|(_, j)| matches!(j.stage, Stage::Waiting)).map(|(id, _)| id).collect();
         let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
         for job in waiting {
             self.queue.remove(job);
@@ -378,7 +387,7 @@ impl Driver {
 
     /// Publishes the node's state.
     pub(super) fn publish_status(&mut self) {
-        let (state, reasons) = super::status::state_of(self.phase, &self.models);
+        let (state, reasons) = super::status::state_of(self.phase, &self.broker_faults, &self.models);
         self.board.publish_state(&self.link, &self.topics, state, reasons);
     }
 }

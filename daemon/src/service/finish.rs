@@ -11,7 +11,7 @@ impl Driver {
     /// Ends a job that is not in the engine with an error.
     pub(super) fn fail(&mut self, id: JobId, error: JobError) {
         if let Some(job) = self.jobs.remove(id) {
-            self.publish_outcome(job, Outcome::Failed(error));
+            self.publish_outcome(job, &Outcome::Failed(error));
         }
     }
 
@@ -44,7 +44,7 @@ impl Driver {
             (Err(error), Some(reason)) if error.code == ErrorCode::Cancelled => Outcome::Failed(reason.clone()),
             (Err(error), _) => Outcome::Failed(error),
         };
-        self.publish_outcome(job, outcome);
+        self.publish_outcome(job, &outcome);
     }
 
     fn completed(&self, job: &Job, answer: Answer, since: Instant, deltas: u32) -> Outcome {
@@ -70,12 +70,12 @@ impl Driver {
         })
     }
 
-    fn publish_outcome(&mut self, job: Job, outcome: Outcome) {
+    fn publish_outcome(&self, job: Job, outcome: &Outcome) {
         let Job { request, reply, slot, .. } = job;
-        if let Outcome::Failed(error) = &outcome {
+        if let Outcome::Failed(error) = outcome {
             tracing::debug!(code = %error.code, "a job failed");
         }
-        let mut publication = self.replies.outcome(&request.id, request.task.name(), &outcome, &reply);
+        let mut publication = self.replies.outcome(&request.id, request.task.name(), outcome, &reply);
         let size = publication.packet_size();
         if let Some(max) = self.link.broker_packet_max().filter(|&max| size > max as usize) {
             let text = format!("the answer makes a packet of {size} bytes; the broker takes {max}");

@@ -15,8 +15,8 @@ impl Driver {
     pub(super) fn on_message(&mut self, slot: Slot, mut message: InboundMessage) {
         let ack = message.ack.take();
         match self.topics.classify(&message.topic) {
-            Ok(InboundTopic::Request { task, client }) => self.on_request(slot, &task, client, &message),
-            Ok(InboundTopic::Cancel { client }) => self.on_cancel(slot, client, &message),
+            Ok(InboundTopic::Request { task, client }) => self.on_request(slot, &task, &client, &message),
+            Ok(InboundTopic::Cancel { client }) => self.on_cancel(slot, &client, &message),
             Ok(InboundTopic::Other) => tracing::debug!("a message on a topic of nobody's here"),
             // The topic names no client that could be answered.
             Err(e) => tracing::warn!("a request on an unusable topic was dropped: {e}"),
@@ -26,7 +26,7 @@ impl Driver {
         }
     }
 
-    fn on_request(&mut self, slot: Slot, task: &str, client: ClientName, message: &InboundMessage) {
+    fn on_request(&mut self, slot: Slot, task: &str, client: &ClientName, message: &InboundMessage) {
         let accepted = match self.reader.read(task, client.clone(), message, made_id) {
             Ok(accepted) => accepted,
             Err(rejected) => {
@@ -34,12 +34,12 @@ impl Driver {
                 return;
             }
         };
-        if client == ClientName::anonymous() && !self.config.mqtt.anonymous {
+        if *client == ClientName::anonymous() && !self.config.mqtt.anonymous {
             let text = "requests need a client in their topic: request/<task>/<client> (mqtt.anonymous = false)";
             self.refuse(slot, &accepted.request.id, &JobError::new(ErrorCode::Forbidden, text), &accepted.reply);
             return;
         }
-        match self.jobs.find(&client, &accepted.request.id) {
+        match self.jobs.find(client, &accepted.request.id) {
             None => self.admit(slot, accepted, message.received),
             // A redelivery, or a client that asks again: the one answer is on its way.
             Some((_, open)) if open.fingerprint == accepted.fingerprint => {}
@@ -117,15 +117,19 @@ impl Driver {
         let rounds = u32::try_from(position).unwrap_or(u32::MAX) / sequences.max(1) + 1;
         let eta = self.job_time.map(|time| time.saturating_mul(rounds));
         let publication = self.replies.accepted(id, position, eta, reply);
-        match self.link.try_reserve() {
-            Some(slot) => slot.publish(publication),
-            None => tracing::warn!("the outbox is full: an \"accepted\" message was left out"),
+        if let Some(slot) = self.link.try_reserve() {
+            slot.publish(publication);
+        } else {
+            tracing::warn!("the outbox is full: an \"accepted\" message was left out");
         }
     }
 
-    fn on_cancel(&mut self, slot: Slot, client: ClientName, message: &InboundMessage) {
+    fn on_cancel(&mut self, slot: Slot, client: &ClientName, message: &InboundMessage) {
         let id = if message.retain {
-            Err(JobError::new(ErrorCode::Retained, "a cancel may not be retained: it would be repeated at each connect"))
+            Err(JobError::new(
+                ErrorCode::Retained,
+                "a cancel may not be retained: it would be repeated at each connect",
+            ))
         } else {
             parse_cancel(&message.payload)
         };
@@ -133,11 +137,11 @@ impl Driver {
             Ok(id) => id,
             Err(error) => {
                 let id = made_id();
-                self.refuse(slot, &id, &error, &self.default_reply(&client, &id));
+                self.refuse(slot, &id, &error, &self.default_reply(client, &id));
                 return;
             }
         };
-        match self.jobs.find(&client, &id).map(|(job, open)| (job, matches!(open.stage, Stage::Waiting))) {
+        match self.jobs.find(client, &id).map(|(job, open)| (job, matches!(open.stage, Stage::Waiting))) {
             Some((job, true)) => {
                 self.queue.remove(job);
                 self.fail(job, JobError::new(ErrorCode::Cancelled, "cancelled before it started"));
@@ -145,7 +149,7 @@ impl Driver {
             Some((job, false)) => self.stop(job, JobError::new(ErrorCode::Cancelled, "cancelled while it was running")),
             None => {
                 let error = JobError::new(ErrorCode::NotFound, format!("no open job {id} of this client"));
-                self.refuse(slot, &id, &error, &self.default_reply(&client, &id));
+                self.refuse(slot, &id, &error, &self.default_reply(client, &id));
             }
         }
     }

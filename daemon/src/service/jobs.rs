@@ -91,11 +91,6 @@ impl Jobs {
         self.iter().filter(|(_, job)| matches!(job.stage, Stage::Running { stopping: None, .. }))
     }
 
-    /// How many jobs are open.
-    pub fn len(&self) -> usize {
-        self.open.len()
-    }
-
     /// Whether no job is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()

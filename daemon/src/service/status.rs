@@ -1,5 +1,6 @@
 //! Which state the node is in, and where it is shown: retained topics, systemd, the log.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::driver::Phase;
@@ -77,10 +78,31 @@ impl StatusBoard {
     }
 }
 
+/// What is wrong with the node's place at the broker; a new connection clears it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BrokerFault {
+    /// Another client uses our client id: two nodes of one name throw each other out.
+    DuplicateNode,
+    /// The broker's access control keeps requests from us.
+    SubscriptionRefused(String),
+}
+
+impl BrokerFault {
+    fn reason(&self) -> String {
+        match self {
+            Self::DuplicateNode => "duplicate_node: another client uses this client id".to_owned(),
+            Self::SubscriptionRefused(filter) => format!("the broker refuses the subscription {filter}"),
+        }
+    }
+}
+
 /// The node's state, which follows from its models, and why it is not better.
-pub fn state_of(phase: Phase, models: &[ModelEntry]) -> (NodeState, Vec<String>) {
+pub fn state_of(phase: Phase, faults: &BTreeSet<BrokerFault>, models: &[ModelEntry]) -> (NodeState, Vec<String>) {
     if let Phase::Draining { .. } = phase {
         return (NodeState::Draining, Vec::new());
+    }
+    if !faults.is_empty() {
+        return (NodeState::Misconfigured, faults.iter().map(BrokerFault::reason).collect());
     }
     if models.is_empty() {
         return (NodeState::NoModel, vec!["no model is configured".to_owned()]);

@@ -16,6 +16,8 @@ pub enum NodeState {
     Ready,
     /// Something is wrong, and the rest serves.
     Degraded,
+    /// The broker or the configuration keeps it from its work.
+    Misconfigured,
     /// Open jobs are finished, new ones refused.
     Draining,
     /// The daemon ended on purpose.
@@ -31,6 +33,7 @@ impl NodeState {
             NodeState::Loading => "loading",
             NodeState::Ready => "ready",
             NodeState::Degraded => "degraded",
+            NodeState::Misconfigured => "misconfigured",
             NodeState::Draining => "draining",
             NodeState::Stopped => "stopped",
         }

@@ -47,7 +47,13 @@ pub struct Send<'a> {
 impl<'a> Send<'a> {
     /// At QoS 1, without properties.
     pub fn new(topic: &'a str, payload: impl Into<Vec<u8>>) -> Self {
-        Self { topic, payload: payload.into(), qos: QoS::AtLeastOnce, retain: false, properties: PublishProperties::default() }
+        Self {
+            topic,
+            payload: payload.into(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: PublishProperties::default(),
+        }
     }
 }
 

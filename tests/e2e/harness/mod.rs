@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest wait for anything. Generous: a machine that tests this may be slow and busy.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The model that every test uses.
 pub fn model() -> PathBuf {
@@ -44,8 +44,10 @@ pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T
 
 /// Words that make about this many tokens, other ones for another seed.
 pub fn words(count: usize, seed: u64) -> String {
-    const WORDS: [&str; 12] =
-        ["river", "engine", "light", "number", "garden", "signal", "winter", "copper", "bridge", "market", "yellow", "paper"];
+    const WORDS: [&str; 12] = [
+        "river", "engine", "light", "number", "garden", "signal", "winter", "copper", "bridge", "market", "yellow",
+        "paper",
+    ];
     let mut random = fastrand::Rng::with_seed(seed);
     (0..count).map(|_| WORDS[random.usize(..WORDS.len())]).collect::<Vec<_>>().join(" ")
 }

@@ -58,16 +58,16 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it answers.
     pub async fn ready(broker: &Broker, setup: Setup) -> Self {
-        let node = Self::start(broker, setup);
+        let node = Self::start(broker, &setup);
         node.wait_for_state(broker, "ready").await;
         node
     }
 
     /// Starts a node.
-    pub fn start(broker: &Broker, setup: Setup) -> Self {
+    pub fn start(broker: &Broker, setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("promptd.toml");
-        std::fs::write(&config, configuration(broker, &setup)).unwrap();
+        std::fs::write(&config, configuration(broker, setup)).unwrap();
         let started = UNIX_EPOCH.elapsed().unwrap().as_millis();
         let log = File::create(folder.path().join("log")).unwrap();
         let process =
@@ -145,14 +145,11 @@ fn configuration(broker: &Broker, setup: &Setup) -> String {
         broker.port, setup.mqtt, setup.tables
     );
     if setup.with_model {
-        text += &format!(
-            "[[model]]\nname = \"main\"\nfiles = [{{ path = {:?} }}]\nsequences = {}\ncontext = {}\nthreads = {}\n{}\n",
-            model(),
-            setup.sequences,
-            setup.context,
-            setup.threads,
-            setup.model
-        );
+        let file = model().display().to_string();
+        let Setup { sequences, context, threads, model, .. } = setup;
+        let sizes = format!("sequences = {sequences}\ncontext = {context}\nthreads = {threads}\n{model}\n");
+        let table = format!("[[model]]\nname = \"main\"\nfiles = [{{ path = {file:?} }}]\n{sizes}");
+        text.push_str(&table);
     }
     text
 }

@@ -17,8 +17,9 @@ use super::report::{EngineReport, Percentiles, StreamsReport};
 
 /// Words for prompts that no two streams share.
 const WORDS: [&str; 24] = [
-    "river", "engine", "light", "number", "garden", "signal", "winter", "copper", "bridge", "market", "yellow", "thunder",
-    "paper", "window", "island", "method", "silver", "travel", "corner", "animal", "sensor", "harbor", "candle", "planet",
+    "river", "engine", "light", "number", "garden", "signal", "winter", "copper", "bridge", "market", "yellow",
+    "thunder", "paper", "window", "island", "method", "silver", "travel", "corner", "animal", "sensor", "harbor",
+    "candle", "planet",
 ];
 
 /// A running engine.
@@ -41,7 +42,8 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<EngineReport
     let (mut runner, report) = Runner::start(Arc::new(file), context, most, threads).await?;
     let rounds = bench.streams.len() as u64 * u64::from(bench.rounds);
     let bar = ProgressBar::new(rounds).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} rounds, {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("{bar:30} {pos}/{len} rounds, {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     // The first answer touches memory that later ones find warm.
     runner.round(bench, 1).await?;
@@ -93,8 +95,8 @@ impl Runner {
                 reproducible: false,
                 golden: Golden::Loss,
             },
-            load_timeout: Duration::from_secs(600),
-            heartbeat_timeout: Duration::from_secs(60),
+            load_timeout: Duration::from_mins(10),
+            heartbeat_timeout: Duration::from_mins(1),
         };
         let (driver, mut reports) = mpsc::channel(256);
         let engine = Engine::start(spec, driver);

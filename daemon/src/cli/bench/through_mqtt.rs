@@ -10,7 +10,7 @@ use super::report::{MqttReport, Percentiles};
 use crate::cli::client::Client;
 
 /// Longest time for one answer of one token.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Requests that are not counted: the first ones meet cold caches.
 const WARM_UP: u32 = 10;

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::super::{BrokerUrl, LogLevel, Model, ModelFile};
-use crate::plan::KvType;
 use super::*;
+use crate::plan::KvType;
 
 #[test]
 fn are_the_documented_ones() {

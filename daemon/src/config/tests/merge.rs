@@ -1,5 +1,5 @@
-use crate::plan::KvType;
 use super::*;
+use crate::plan::KvType;
 
 #[test]
 fn tables_merge_key_by_key_and_later_files_win() {

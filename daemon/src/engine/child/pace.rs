@@ -46,7 +46,11 @@ impl Pace {
             Some(seconds) => {
                 let left = (self.max_stall - self.decode.unwrap_or(0.0)).max(0.0);
                 // Bounded by n_batch right below; the cast saturates.
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, never negative")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "saturates, never negative"
+                )]
                 let tokens = (left / seconds.max(1e-9)) as usize;
                 tokens / GRID * GRID
             }

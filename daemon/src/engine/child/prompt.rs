@@ -69,6 +69,14 @@ impl Prompter {
         }
     }
 
+    /// The tokens that every prompt of the template begins with: nothing in them is a client's.
+    pub fn common_prefix(&self, model: &Model) -> Vec<Token> {
+        let tokens = |text: &str| self.tokens(model, &Task::Generate { prompt: text.to_owned() }).unwrap_or_default();
+        let (mut one, other) = (tokens("A"), tokens("0"));
+        one.truncate(shared_length(&one, &other));
+        one
+    }
+
     /// A text without template, as the beginning of a document.
     pub fn raw(&self, model: &Model, text: &str) -> Result<Vec<Token>, PromptError> {
         let mut tokens: Vec<Token> = self.bos.into_iter().collect();
@@ -107,6 +115,11 @@ impl Prompter {
         }
         Ok(tokens)
     }
+}
+
+/// How many tokens two texts have in common at their beginning.
+pub fn shared_length(one: &[Token], other: &[Token]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
 fn unused_mark(messages: &[Message]) -> Result<char, PromptError> {

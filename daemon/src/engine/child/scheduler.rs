@@ -6,10 +6,10 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::link::Link;
-use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
+use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
 use super::pace::{GRID, Pace};
-use super::prompt::{PromptError, Prompter};
-use super::sequence::{Sequence, State};
+use super::prompt::{PromptError, Prompter, shared_length};
+use super::sequence::{Advance, Sequence, State};
 use crate::engine::protocol::{DELTA_CREDITS, EngineJob, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobId};
 
@@ -51,6 +51,11 @@ pub struct Scheduler {
     /// Same output alone and under load: prompts are computed alone, in chunks on a fixed grid.
     pub reproducible: bool,
     slots: Vec<Option<Sequence>>,
+    /// What every prompt of the template begins with; nothing of a client's is ever kept for another.
+    common: Vec<Token>,
+    /// How many tokens of it are in each free slot's memory.
+    kept: Vec<usize>,
+    longest_token: usize,
     /// Slots whose prompt is not computed yet, oldest first.
     waiting: Vec<usize>,
     batch: Batch,
@@ -69,9 +74,29 @@ impl Scheduler {
         reproducible: bool,
     ) -> Self {
         let slots = (0..context.n_sequences()).map(|_| None).collect();
+        let kept = vec![0; context.n_sequences()];
+        // A prefix computed at another time than the rest would take a prompt off its grid.
+        let keeps = !reproducible && model.can_rewind();
+        let common = if keeps { prompter.common_prefix(&model) } else { Vec::new() };
+        let longest_token = model.longest_token();
         let batch = Batch::default();
         let waiting = Vec::new();
-        Self { model, context, prompter, link, pace, reproducible, slots, waiting, batch, credits: DELTA_CREDITS, gap_age: 0 }
+        Self {
+            model,
+            context,
+            prompter,
+            link,
+            pace,
+            reproducible,
+            slots,
+            common,
+            kept,
+            longest_token,
+            waiting,
+            batch,
+            credits: DELTA_CREDITS,
+            gap_age: 0,
+        }
     }
 
     /// Runs until the daemon goes away or llama.cpp fails for good.
@@ -135,6 +160,12 @@ impl Scheduler {
     fn try_admit(&mut self, job: EngineJob) -> Result<(), (ErrorCode, String)> {
         let slot = self.slots.iter().position(Option::is_none);
         let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
+        let context = self.context.tokens_per_sequence();
+        // A text that can't fit is not worth the tokenizer's time.
+        let least = job.task.bytes() / self.longest_token;
+        if least >= context {
+            return Err(overflow(format_args!("at least {least}"), context));
+        }
         let prompt = self.prompter.tokens(&self.model, &job.task).map_err(|e| {
             let code = match e {
                 PromptError::NoTemplate | PromptError::Template(_) | PromptError::NoMark => ErrorCode::InvalidRequest,
@@ -145,16 +176,15 @@ impl Scheduler {
         if prompt.is_empty() {
             return Err((ErrorCode::InvalidRequest, "the prompt has no tokens".to_owned()));
         }
-        let context = self.context.tokens_per_sequence();
         if prompt.len() >= context {
-            let tokens = prompt.len();
-            let message = format!("the prompt has {tokens} tokens; the context holds {context}, one of them for the answer");
-            return Err((ErrorCode::ContextOverflow, message));
+            return Err(overflow(format_args!("{}", prompt.len()), context));
         }
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();
-        self.context.truncate(slot, 0);
-        self.slots[slot] = Some(Sequence::new(job, prompt, room, self.model.n_vocab()));
+        // At least one token must be computed: its logits choose the next.
+        let cached = self.kept[slot].min(shared_length(&self.common, &prompt)).min(prompt.len() - 1);
+        let cached = if self.context.truncate(slot, cached) { cached } else { self.forget(slot) };
+        self.slots[slot] = Some(Sequence::new(job, prompt, cached, room, self.model.n_vocab()));
         self.waiting.push(slot);
         Ok(())
     }
@@ -268,15 +298,17 @@ impl Scheduler {
             let Some(output) = entry.output else { continue };
             self.waiting.retain(|&slot| slot != entry.slot);
             let logits = self.context.logits(&self.batch, output);
-            match logits.and_then(|logits| sequence.advance(&self.model, logits)) {
-                Some(None) => {}
-                Some(Some(finish)) => {
+            match logits.map_or(Advance::Broken, |logits| sequence.advance(&self.model, logits)) {
+                Advance::GoesOn => {}
+                Advance::Ended(finish) => {
                     if let Some(sequence) = self.free(entry.slot) {
                         let job = sequence.job;
                         self.link.send(FromChild::Finished { job, answer: sequence.finish(finish) });
                     }
                 }
-                None => self.fail(entry.slot, ErrorCode::EngineFailed, "the model computed values that are no numbers"),
+                Advance::Broken => {
+                    self.fail(entry.slot, ErrorCode::EngineFailed, "the model computed values that are no numbers");
+                }
             }
         }
     }
@@ -317,8 +349,16 @@ impl Scheduler {
 
     fn free(&mut self, slot: usize) -> Option<Sequence> {
         self.waiting.retain(|&waiting| waiting != slot);
+        let sequence = self.slots[slot].take()?;
+        let common = shared_length(&self.common, sequence.prompt()).min(self.context.length(slot));
+        self.kept[slot] = if self.context.truncate(slot, common) { common } else { self.forget(slot) };
+        Some(sequence)
+    }
+
+    /// Empties a slot's memory; nothing is left.
+    fn forget(&mut self, slot: usize) -> usize {
         self.context.truncate(slot, 0);
-        self.slots[slot].take()
+        0
     }
 
     fn close_gap(&mut self) {
@@ -333,9 +373,15 @@ impl Scheduler {
         if self.gap_age > GAP_STEPS {
             self.context.rename(last, gap);
             self.slots.swap(last, gap);
+            self.kept[last] = 0;
             for slot in self.waiting.iter_mut().filter(|slot| **slot == last) {
                 *slot = gap;
             }
         }
     }
+}
+
+fn overflow(tokens: std::fmt::Arguments<'_>, context: usize) -> (ErrorCode, String) {
+    let message = format!("the prompt has {tokens} tokens; the context holds {context}, one of them for the answer");
+    (ErrorCode::ContextOverflow, message)
 }

@@ -17,6 +17,17 @@ pub enum State {
     Decode(Token),
 }
 
+/// What a chosen token means for its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advance {
+    /// There is more to come.
+    GoesOn,
+    /// The answer is complete.
+    Ended(Finish),
+    /// The model computed values that are no numbers.
+    Broken,
+}
+
 /// One job that runs.
 pub struct Sequence {
     /// Which job.
@@ -24,6 +35,8 @@ pub struct Sequence {
     /// Where it is.
     pub state: State,
     prompt: Vec<Token>,
+    /// Tokens of the prompt that were in memory before it began.
+    cached: usize,
     chooser: Chooser,
     text: TextStream,
     output: String,
@@ -38,13 +51,14 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A job whose prompt leaves room for `room` tokens, at least one.
-    pub fn new(job: EngineJob, prompt: Vec<Token>, room: usize, n_vocab: usize) -> Self {
+    /// A job whose prompt leaves room for `room` tokens, at least one, and of whose prompt `cached` tokens are in memory.
+    pub fn new(job: EngineJob, prompt: Vec<Token>, cached: usize, room: usize, n_vocab: usize) -> Self {
         let chooser = Chooser::new(&job.sampling, n_vocab, &prompt);
         Self {
             job: job.id,
-            state: State::Prefill(0),
+            state: State::Prefill(cached),
             prompt,
+            cached,
             chooser,
             text: TextStream::new(job.output.stop),
             output: String::new(),
@@ -72,14 +86,13 @@ impl Sequence {
         }
     }
 
-    /// Chooses the next token from the logits of the last one; tells how the job ends if it does. `None` is a model that
-    /// gives no numbers.
-    pub fn advance(&mut self, model: &Model, logits: &[f32]) -> Option<Option<Finish>> {
-        let token = self.chooser.choose(logits)?;
+    /// Chooses the next token from the logits of the last one.
+    pub fn advance(&mut self, model: &Model, logits: &[f32]) -> Advance {
+        let Some(token) = self.chooser.choose(logits) else { return Advance::Broken };
         self.first_token.get_or_insert_with(Instant::now);
         self.generated += 1;
         self.state = State::Decode(token);
-        Some(self.take(model, token))
+        self.take(model, token).map_or(Advance::GoesOn, Advance::Ended)
     }
 
     fn take(&mut self, model: &Model, token: Token) -> Option<Finish> {
@@ -127,7 +140,7 @@ impl Sequence {
             finish,
             usage: Usage {
                 prompt_tokens: u32::try_from(self.prompt.len()).unwrap_or(u32::MAX),
-                cached_tokens: 0,
+                cached_tokens: u32::try_from(self.cached).unwrap_or(u32::MAX),
                 generated_tokens: self.generated,
             },
             prefill: first.saturating_duration_since(self.received),

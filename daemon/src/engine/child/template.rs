@@ -1,7 +1,7 @@
 //! The chat template of the model file, rendered as Hugging Face's tokenizers do.
 
-use minijinja::value::{Kwargs, Value};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind};
 use thiserror::Error as ThisError;
 
@@ -86,6 +86,7 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 }
 
 /// As Python's `json.dumps`; minijinja's own filter escapes HTML.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja's filters take their options by value")]
 fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     // `ensure_ascii` and separators occur in templates; the texts that models were trained on are plain UTF-8.
@@ -98,8 +99,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
             let mut bytes = Vec::new();
             let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
             let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-            serde::Serialize::serialize(value, &mut serializer)
-                .map(|()| String::from_utf8_lossy(&bytes).into_owned())
+            serde::Serialize::serialize(value, &mut serializer).map(|()| String::from_utf8_lossy(&bytes).into_owned())
         }
     };
     text.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))

@@ -91,7 +91,15 @@ impl Context {
             (sys::llama_get_memory(raw), sys::llama_n_batch(raw) as usize, sys::llama_n_seq_max(raw))
         };
         let n_vocab = model.n_vocab();
-        Ok(Self { raw: context, memory, n_vocab, n_batch, n_sequences, _shared: Arc::clone(shared), _model: Rc::clone(model) })
+        Ok(Self {
+            raw: context,
+            memory,
+            n_vocab,
+            n_batch,
+            n_sequences,
+            _shared: Arc::clone(shared),
+            _model: Rc::clone(model),
+        })
     }
 
     /// Tokens for each sequence, as llama.cpp rounded them.
@@ -216,16 +224,6 @@ impl Batch {
         self.counts.push(1);
         self.outputs.push(i8::from(output));
         self.tokens.len() - 1
-    }
-
-    /// Number of tokens.
-    pub fn len(&self) -> usize {
-        self.tokens.len()
-    }
-
-    /// Whether there is nothing to compute.
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
     }
 }
 

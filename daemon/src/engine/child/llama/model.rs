@@ -20,12 +20,13 @@ impl Model {
             let closure = unsafe { &mut *closure.cast::<F>() };
             closure(share)
         }
-        fn callback<F: FnMut(f32) -> bool>(_: &F) -> sys::llama_progress_callback {
-            Some(report::<F>)
+        // Names the type of the closure, which has no name of its own.
+        fn reporter<F: FnMut(f32) -> bool>(_: &F) -> unsafe extern "C" fn(f32, *mut c_void) -> bool {
+            report::<F>
         }
         // SAFETY: plain data.
         let mut params = unsafe { sys::llama_model_default_params() };
-        params.progress_callback = callback(&progress);
+        params.progress_callback = Some(reporter(&progress));
         params.progress_callback_user_data = (&raw mut progress).cast();
         // SAFETY: the path is a C string; the parameters point to `progress`, which outlives the call.
         let raw = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
@@ -126,7 +127,8 @@ impl Model {
             .filter_map(|token| {
                 // SAFETY: the token is in range.
                 let attributes = unsafe { sys::llama_vocab_get_attr(self.vocab(), token) };
-                let text = (attributes & wanted != 0).then(|| self.token_text(token)).filter(|text| !text.is_empty())?;
+                let text =
+                    (attributes & wanted != 0).then(|| self.token_text(token)).filter(|text| !text.is_empty())?;
                 Some(ControlToken {
                     token,
                     text,
@@ -135,6 +137,12 @@ impl Model {
                 })
             })
             .collect()
+    }
+
+    /// Bytes of the longest token: no text has fewer tokens than its length divided by this.
+    pub fn longest_token(&self) -> usize {
+        let count = Token::try_from(self.n_vocab()).unwrap_or(Token::MAX);
+        (0..count).map(|token| self.token_text(token).len()).max().unwrap_or(1).max(1)
     }
 
     /// Tokens of a plain text, in which nothing is taken for a control token.
@@ -156,9 +164,8 @@ impl Model {
     pub fn append_piece(&self, token: Token, bytes: &mut Vec<u8>) {
         let mut buffer = [0u8; 128];
         // SAFETY: the buffer is passed with its length.
-        let length = unsafe {
-            sys::llama_token_to_piece(self.vocab(), token, buffer.as_mut_ptr().cast(), 128, 0, false)
-        };
+        let length =
+            unsafe { sys::llama_token_to_piece(self.vocab(), token, buffer.as_mut_ptr().cast(), 128, 0, false) };
         if let Ok(length) = usize::try_from(length) {
             bytes.extend_from_slice(&buffer[..length.min(buffer.len())]);
             return;
@@ -167,9 +174,8 @@ impl Model {
         let mut long = vec![0u8; length.unsigned_abs() as usize];
         let capacity = i32::try_from(long.len()).unwrap_or(0);
         // SAFETY: as above.
-        let length = unsafe {
-            sys::llama_token_to_piece(self.vocab(), token, long.as_mut_ptr().cast(), capacity, 0, false)
-        };
+        let length =
+            unsafe { sys::llama_token_to_piece(self.vocab(), token, long.as_mut_ptr().cast(), capacity, 0, false) };
         long.truncate(usize::try_from(length).unwrap_or(0));
         bytes.append(&mut long);
     }

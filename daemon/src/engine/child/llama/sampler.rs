@@ -43,7 +43,13 @@ impl Chain {
             let raw = NonNull::new(chain).expect("a chain is a small allocation");
             let add = |sampler| sys::llama_sampler_chain_add(chain, sampler);
             if params.repeat_penalty.to_bits() != 1f32.to_bits() {
-                add(sys::llama_sampler_init_penalties(params.n_vocab, params.penalty_last, params.repeat_penalty, 0.0, 0.0));
+                add(sys::llama_sampler_init_penalties(
+                    params.n_vocab,
+                    params.penalty_last,
+                    params.repeat_penalty,
+                    0.0,
+                    0.0,
+                ));
             }
             if params.temperature > 0.0 {
                 add(sys::llama_sampler_init_top_k(params.top_k));

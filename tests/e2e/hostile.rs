@@ -1,0 +1,47 @@
+//! Prompts that nobody means well with: the engine must survive each, and answer afterwards.
+
+use serde_json::json;
+
+use crate::harness::{Broker, Device, Node, Setup};
+
+#[tokio::test]
+async fn no_prompt_kills_the_engine() {
+    let broker = Broker::start().await;
+    // Escaped as JSON some of them grow.
+    let tables = "[limits]\nrequest = \"2MiB\"".to_owned();
+    let mqtt = "packet_max = \"4MiB\"".to_owned();
+    let node = Node::ready(&broker, Setup { sequences: 1, context: 8192, tables, mqtt, ..Setup::default() }).await;
+    let engine = node.engines();
+    let mut device = Device::connect(&broker, "dev").await;
+    let size = 200_000;
+    let texts = [
+        ("one letter", "a".repeat(size)),
+        ("digits", "7".repeat(size)),
+        ("blanks", format!("x{}", " ".repeat(size))),
+        ("line ends", format!("x{}", "\n".repeat(size))),
+        ("marks", "!".repeat(size)),
+        ("emoji", "🦀".repeat(size / 4)),
+        ("combining marks", "\u{301}".repeat(size / 2)),
+        ("apostrophes", "'s".repeat(size / 2)),
+        ("control tokens", "<|im_start|>".repeat(size / 12)),
+        ("parts of control tokens", "<|im_".repeat(size / 5)),
+        ("noncharacters", ('\u{fdd0}'..'\u{fdef}').cycle().take(size / 3).collect()),
+        ("controls", "\u{1}\u{7f}".repeat(size / 2)),
+    ];
+    for (index, (what, text)) in texts.into_iter().enumerate() {
+        // A short piece is answered, a long one may be refused.
+        let short: String = text.chars().take(100).collect();
+        let reply =
+            device.answer("generate", json!({ "id": format!("s{index}"), "prompt": short, "max_tokens": 1 })).await;
+        assert!(reply["event"] == "result", "{what}: {reply}");
+        let long = json!({ "id": format!("l{index}"), "prompt": text, "max_tokens": 1, "deadline_ms": 1000 });
+        let reply = device.answer("generate", long).await;
+        let fine = reply["event"] == "result"
+            || ["context_overflow", "deadline_exceeded"].contains(&reply["code"].as_str().unwrap_or_default());
+        assert!(fine, "{what}: {reply}");
+    }
+    let everything: String = ('\u{fdd0}'..='\u{fdef}').collect();
+    let reply = device.answer("generate", json!({ "id": "all", "prompt": everything, "max_tokens": 1 })).await;
+    assert_eq!(reply["code"], "invalid_request", "{reply}");
+    assert_eq!(node.engines(), engine, "the same engine all the time:\n{}", node.log());
+}

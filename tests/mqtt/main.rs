@@ -1,0 +1,14 @@
+//! The link against a real mosquitto, and against a scripted broker for what mosquitto does not do.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod broker;
+mod client;
+mod faults;
+mod gate;
+mod inbound;
+mod latency;
+mod lifecycle;
+mod node;
+mod outbound;
+mod script;

@@ -13,7 +13,8 @@ async fn a_cancel_acts_within_a_step_and_leaves_the_others_alone() {
     let setup = Setup {
         sequences: 2,
         context: 4096,
-        tables: "[engine]\nreproducible = true\n[limits]\nmax_tokens_cap = 100000".into(),
+        tables: "[engine]\nreproducible = true\n[limits]\nmax_tokens_cap = 100000\n[service]\nlog_level = \"debug\""
+            .into(),
         ..Setup::default()
     };
     let node = Node::ready(&broker, setup).await;
@@ -32,6 +33,9 @@ async fn a_cancel_acts_within_a_step_and_leaves_the_others_alone() {
         let reply = device.next().await.json;
         assert_eq!((&reply["id"], &reply["code"]), (&json!(id), &json!("cancelled")), "{reply}");
     }
+
+    // llama.cpp left at least one of the three in the middle of a step.
+    assert!(node.log().contains("ret = 2"), "no step was aborted:\n{}", node.log());
 
     // In decode: the answer would be far longer than what comes.
     device

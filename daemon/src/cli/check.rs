@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use promptd::config::{Config, Model};
 use promptd::engine::backends_folder;
 use promptd::gguf::Gguf;
+use promptd::plan::KvType;
 
 use super::{ConfigFile, Failure};
 
@@ -47,8 +48,9 @@ fn problems(config: &Config) -> Vec<String> {
         .filter_map(|model| model_problem(model).map(|p| format!("model[{}].files: {p}", model.name)));
     let password = config.mqtt.password().err().map(|e| format!("mqtt.password_credential: {e}"));
     let golden = config.models.iter().filter_map(golden_problem);
+    let kv_types = config.models.iter().filter_map(|model| kv_problem(config, model));
     let backends = backends_folder().err().map(|e| e.to_string());
-    models.chain(golden).chain(password).chain(backends).collect()
+    models.chain(kv_types).chain(golden).chain(password).chain(backends).collect()
 }
 
 fn model_problem(model: &Model) -> Option<String> {
@@ -63,6 +65,11 @@ fn model_problem(model: &Model) -> Option<String> {
             }),
         },
     }
+}
+
+fn kv_problem(config: &Config, model: &Model) -> Option<String> {
+    let wrong = config.engine.reproducible && model.kv_type != KvType::F16;
+    wrong.then(|| format!("model[{}].kv_type = {}: engine.reproducible needs \"f16\"", model.name, model.kv_type))
 }
 
 fn golden_problem(model: &Model) -> Option<String> {

@@ -8,7 +8,8 @@ use super::machine::Machine;
 use super::section::Section;
 use super::value;
 
-/// They travel in one small retained document.
+/// They travel in one retained document, which stays under 4 KiB with everything else in it.
+const LABELS_BYTES_MAX: usize = 2048;
 const LABELS_MAX: usize = 32;
 const LABEL_BYTES_MAX: usize = 128;
 
@@ -45,6 +46,10 @@ fn labels(section: &mut Section<'_, '_, '_>) -> BTreeMap<String, String> {
     }
     if entries.len() > LABELS_MAX {
         section.blame_key("labels", format!("has {} entries; allowed are 0 to {LABELS_MAX}", entries.len()));
+    }
+    let bytes: usize = labels.iter().map(|(name, text): (&String, &String)| name.len() + text.len()).sum();
+    if bytes > LABELS_BYTES_MAX {
+        section.blame_key("labels", format!("have {bytes} bytes together; allowed are 0 to {LABELS_BYTES_MAX}"));
     }
     labels
 }

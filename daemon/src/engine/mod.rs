@@ -13,5 +13,5 @@ mod supervisor;
 
 pub use error::EngineError;
 pub use model_file::ModelFile;
-pub use process::backends_folder;
+pub use process::{backends_folder, default_threads};
 pub use supervisor::{Engine, EngineEvent, EngineReport, EngineSpec};

@@ -32,6 +32,11 @@ pub fn backends_folder() -> Result<PathBuf, EngineError> {
     })
 }
 
+/// One thread for each core that this process may use.
+pub fn default_threads() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
+
 /// Starts a child with one end of a socket pair and the model file; gives its process and the other end.
 ///
 /// Must be called on the daemon's main thread: the child dies with the thread that started it.

@@ -1,7 +1,6 @@
 //! The one task that changes state.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,14 +12,13 @@ use tokio::time::sleep_until;
 use super::jobs::{Jobs, Stage};
 use super::models::{ModelEntry, ModelState};
 use super::status::{BrokerFault, StatusBoard};
+use super::wiring::{OFFLINE, engine_spec, link_config, open_in_background};
 use super::{ServiceError, systemd};
 use crate::config::Config;
-use crate::engine::protocol::{Golden, LoadParams};
-use crate::engine::{Engine, EngineError, EngineEvent, EngineReport, EngineSpec, ModelFile, backends_folder};
+use crate::engine::{Engine, EngineError, EngineEvent, EngineReport, ModelFile, backends_folder};
 use crate::job::{ErrorCode, JobError, JobId, ModelName};
 use crate::mqtt::{
-    Link, LinkConfig, LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter,
-    Topics,
+    Link, LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter, Topics,
 };
 use crate::queue::{Queue, QueueLimits};
 use crate::telemetry::NodeState;
@@ -28,9 +26,8 @@ use crate::telemetry::NodeState;
 /// Reports that may wait for the driver, of all engines together.
 const REPORTS: usize = 256;
 
-/// The two words of the availability topic.
+/// What the availability topic says while we are there.
 const ONLINE: &[u8] = b"online";
-const OFFLINE: &[u8] = b"offline";
 
 /// How long the clean good-bye to the broker may take.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -136,43 +133,6 @@ async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
-    let mqtt = config.mqtt.clone();
-    let password = mqtt.clone();
-    LinkConfig {
-        host: mqtt.url.host.clone(),
-        port: mqtt.url.port,
-        client_id: mqtt.client_id,
-        username: mqtt.username,
-        password: Arc::new(move || match password.password() {
-            Ok(secret) => Ok(secret.map(|secret| secret.expose().to_owned())),
-            Err(e) => Err(e.to_string()),
-        }),
-        keep_alive: mqtt.keep_alive,
-        session_expiry: mqtt.session_expiry,
-        receive_maximum: mqtt.receive_maximum,
-        packet_max: mqtt.packet_max,
-        outbox_max: mqtt.outbox_max,
-        backoff_min: mqtt.backoff_min,
-        backoff_max: mqtt.backoff_max,
-        subscriptions: topics.subscriptions(),
-        will: Some((topics.availability(), Bytes::from_static(OFFLINE))),
-    }
-}
-
-fn open_in_background(
-    model: ModelName,
-    file: &crate::config::ModelFile,
-    files: mpsc::Sender<(ModelName, Result<Box<ModelFile>, EngineError>)>,
-) {
-    let file = file.clone();
-    tokio::task::spawn_blocking(move || {
-        let opened = ModelFile::open(Path::new(&file.path), file.sha256.as_ref()).map(Box::new);
-        // The driver is gone only when the daemon ends.
-        let _ = files.blocking_send((model, opened));
-    });
-}
-
 impl Driver {
     fn new(
         config: Config,
@@ -239,7 +199,7 @@ impl Driver {
         match file {
             Ok(file) => {
                 let file: Arc<ModelFile> = Arc::from(file);
-                let spec = self.engine_spec(index, Arc::clone(&file));
+                let spec = engine_spec(&self.config, &self.models[index].config, Arc::clone(&file), &self.backends);
                 let entry = &mut self.models[index];
                 entry.engine = Some(Engine::start(spec, self.reports.clone()));
                 entry.file = Some(file);
@@ -250,32 +210,6 @@ impl Driver {
             }
         }
         self.publish_model(index);
-    }
-
-    fn engine_spec(&self, index: usize, file: Arc<ModelFile>) -> EngineSpec {
-        let model = &self.models[index].config;
-        let golden = match (&model.golden_prompt, &model.golden_expect) {
-            (Some(prompt), expect) => {
-                Golden::Answer { prompt: prompt.clone(), expect: expect.clone().unwrap_or_else(|| r"\S".to_owned()) }
-            }
-            (None, _) => Golden::Loss,
-        };
-        EngineSpec {
-            model: model.name.clone(),
-            file,
-            load: LoadParams {
-                backends: format!("{}/cpu", self.backends),
-                context: model.context,
-                sequences: model.sequences,
-                kv_type: model.kv_type,
-                threads: model.threads.unwrap_or_else(default_threads),
-                max_stall: self.config.engine.max_stall,
-                reproducible: self.config.engine.reproducible,
-                golden,
-            },
-            load_timeout: self.config.load.timeout,
-            heartbeat_timeout: self.config.engine.heartbeat_timeout,
-        }
     }
 
     fn on_engine(&mut self, report: EngineReport) -> Result<(), ServiceError> {
@@ -399,9 +333,4 @@ pub(super) fn unavailable(model: &ModelName, reason: &str, retry: Option<Duratio
         Some(after) => error.retry_after(after),
         None => error,
     }
-}
-
-/// One thread for each core that this process may use.
-fn default_threads() -> u32 {
-    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }

@@ -8,6 +8,7 @@ mod jobs;
 mod models;
 mod status;
 mod systemd;
+mod wiring;
 
 pub use driver::run;
 pub use error::ServiceError;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelReport};
-use promptd::engine::{Engine, EngineEvent, EngineReport as Report, EngineSpec, ModelFile, backends_folder};
+use promptd::engine::{
+    Engine, EngineEvent, EngineReport as Report, EngineSpec, ModelFile, backends_folder, default_threads,
+};
 use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
 use promptd::plan::KvType;
 use tokio::sync::mpsc;
@@ -34,9 +36,7 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<EngineReport
     let most = bench.streams.iter().copied().max().unwrap_or(1);
     let path = model.to_owned();
     let file = tokio::task::spawn_blocking(move || ModelFile::open(&path, None)).await??;
-    let threads = bench.threads.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
-    });
+    let threads = bench.threads.unwrap_or_else(default_threads);
     // Prompt, template and answer; llama.cpp rounds up to 256.
     let context = (bench.prompt_tokens * 2 + 128 + bench.tokens).next_multiple_of(256);
     let (mut runner, report) = Runner::start(Arc::new(file), context, most, threads).await?;

@@ -121,10 +121,16 @@ fn texts_and_lists_have_bounds() {
         let entries: Vec<String> = (0..entries).map(|index| format!("l{index} = 'x'")).collect();
         format!("{{ {} }}", entries.join(", "))
     };
+    // 128 bytes of text and 3 or 4 of name each; together 2048 are allowed.
+    let long_labels = |entries: usize| {
+        let entries: Vec<String> = (0..entries).map(|index| format!("l{index:02} = {}", long(128))).collect();
+        format!("{{ {} }}", entries.join(", "))
+    };
     for (key, fits, exceeds) in [
         ("node.name", long(64), long(65)),
         ("node.labels", format!("{{ a = {} }}", long(128)), format!("{{ a = {} }}", long(129))),
         ("node.labels", labels(32), labels(33)),
+        ("node.labels", long_labels(15), long_labels(16)),
         ("mqtt.client_id", long(128), long(129)),
         ("mqtt.root", long(128), long(129)),
         ("mqtt.username", long(1024), long(1025)),

@@ -1,16 +1,19 @@
 //! The batch loop: every step computes the next token of each running job and as much of the waiting prompts as the
 //! others can bear.
 
+mod admit;
+mod fill;
+
 use std::rc::Rc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
-use super::pace::{GRID, Pace};
-use super::prompt::{PromptError, Prompter, shared_length};
+use super::pace::Pace;
+use super::prompt::{Prompter, shared_length};
 use super::sequence::{Advance, Sequence, State};
-use crate::engine::protocol::{DELTA_CREDITS, EngineJob, FromChild, Phase, ToChild};
+use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobId};
 
 /// How often an idle child turns its loop, so that its counter grows.
@@ -39,17 +42,17 @@ struct Entry {
 /// The loop and everything that it owns.
 pub struct Scheduler {
     /// The loaded model.
-    pub model: Rc<Model>,
+    model: Rc<Model>,
     /// Its memory.
-    pub context: Context,
+    context: Context,
     /// Makes prompts.
-    pub prompter: Prompter,
+    prompter: Prompter,
     /// To the daemon.
-    pub link: Link,
+    link: Link,
     /// Sizes prompt chunks.
-    pub pace: Pace,
+    pace: Pace,
     /// Same output alone and under load: prompts are computed alone, in chunks on a fixed grid.
-    pub reproducible: bool,
+    reproducible: bool,
     slots: Vec<Option<Sequence>>,
     /// What every prompt of the template begins with; nothing of a client's is ever kept for another.
     common: Vec<Token>,
@@ -150,45 +153,6 @@ impl Scheduler {
         self.slots.iter().position(|s| s.as_ref().is_some_and(|s| s.job == job))
     }
 
-    fn admit(&mut self, job: EngineJob) {
-        let id = job.id;
-        if let Err((code, message)) = self.try_admit(job) {
-            self.link.send(FromChild::Failed { job: id, code, message });
-        }
-    }
-
-    fn try_admit(&mut self, job: EngineJob) -> Result<(), (ErrorCode, String)> {
-        let slot = self.slots.iter().position(Option::is_none);
-        let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
-        let context = self.context.tokens_per_sequence();
-        // A text that can't fit is not worth the tokenizer's time.
-        let least = job.task.bytes() / self.longest_token;
-        if least >= context {
-            return Err(overflow(format_args!("at least {least}"), context));
-        }
-        let prompt = self.prompter.tokens(&self.model, &job.task).map_err(|e| {
-            let code = match e {
-                PromptError::NoTemplate | PromptError::Template(_) | PromptError::NoMark => ErrorCode::InvalidRequest,
-                PromptError::Tokenize(_) => ErrorCode::EngineFailed,
-            };
-            (code, e.to_string())
-        })?;
-        if prompt.is_empty() {
-            return Err((ErrorCode::InvalidRequest, "the prompt has no tokens".to_owned()));
-        }
-        if prompt.len() >= context {
-            return Err(overflow(format_args!("{}", prompt.len()), context));
-        }
-        // The cells of a sequence are its own, so prompt and answer are reserved by this.
-        let room = context - prompt.len();
-        // At least one token must be computed: its logits choose the next.
-        let cached = self.kept[slot].min(shared_length(&self.common, &prompt)).min(prompt.len() - 1);
-        let cached = if self.context.truncate(slot, cached) { cached } else { self.forget(slot) };
-        self.slots[slot] = Some(Sequence::new(job, prompt, cached, room, self.model.n_vocab()));
-        self.waiting.push(slot);
-        Ok(())
-    }
-
     fn step(&mut self, part: Part) -> Result<(), DecodeFailed> {
         let entries = loop {
             let entries = self.fill(part);
@@ -230,63 +194,6 @@ impl Scheduler {
         }
         let prompts = entries.iter().filter(|e| self.is_waiting(e.slot));
         prompts.filter_map(|e| self.slots[e.slot].as_ref().map(|s| s.job)).collect()
-    }
-
-    /// Fills the batch, by rising slot, and tells what is in it.
-    fn fill(&mut self, part: Part) -> Vec<Entry> {
-        self.batch.clear();
-        let shares = self.shares(part);
-        let mut entries = Vec::with_capacity(self.slots.len());
-        for (slot, share) in shares.into_iter().enumerate() {
-            let Some(sequence) = self.slots[slot].as_ref() else { continue };
-            let position = sequence.length();
-            match sequence.state {
-                State::Decode(token) if share > 0 => {
-                    let output = Some(self.batch.add(token, position, slot, true));
-                    entries.push(Entry { slot, tokens: 1, output });
-                }
-                State::Prefill(done) if share > 0 => {
-                    let prompt = sequence.prompt();
-                    let mut output = None;
-                    for (offset, &token) in prompt[done..done + share].iter().enumerate() {
-                        let last = done + offset + 1 == prompt.len();
-                        let index = self.batch.add(token, position + offset, slot, last);
-                        output = last.then_some(index);
-                    }
-                    entries.push(Entry { slot, tokens: share, output });
-                }
-                State::Decode(_) | State::Prefill(_) => {}
-            }
-        }
-        entries
-    }
-
-    /// How many tokens of each slot the next batch takes.
-    fn shares(&self, part: Part) -> Vec<usize> {
-        let mut shares = vec![0; self.slots.len()];
-        let decoding = |s: &Option<Sequence>| matches!(s.as_ref().map(|s| s.state), Some(State::Decode(_)));
-        let others = self.slots.iter().any(decoding);
-        if part != Part::Prefill {
-            for (share, _) in shares.iter_mut().zip(&self.slots).filter(|(_, s)| decoding(s)) {
-                *share = 1;
-            }
-        }
-        if part == Part::Decode {
-            return shares;
-        }
-        let room = self.context.n_batch() - shares.iter().sum::<usize>();
-        let mut budget = self.pace.prompt_budget(others, self.context.n_batch()).min(room);
-        for &slot in &self.waiting {
-            let Some(sequence) = self.slots[slot].as_ref() else { continue };
-            let left = sequence.prompt().len() - sequence.length();
-            let share = if self.reproducible { left.min((budget / GRID).max(1) * GRID) } else { left.min(budget) };
-            shares[slot] = share;
-            budget -= share.min(budget);
-            if budget == 0 || self.reproducible {
-                break;
-            }
-        }
-        shares
     }
 
     fn take_results(&mut self, entries: &[Entry]) {
@@ -379,9 +286,4 @@ impl Scheduler {
             }
         }
     }
-}
-
-fn overflow(tokens: std::fmt::Arguments<'_>, context: usize) -> (ErrorCode, String) {
-    let message = format!("the prompt has {tokens} tokens; the context holds {context}, one of them for the answer");
-    (ErrorCode::ContextOverflow, message)
 }

@@ -1,0 +1,64 @@
+//! What goes into the next batch.
+
+use super::{Entry, Part, Scheduler};
+use crate::engine::child::pace::GRID;
+use crate::engine::child::sequence::{Sequence, State};
+
+impl Scheduler {
+    /// Fills the batch, by rising slot, and tells what is in it.
+    pub(super) fn fill(&mut self, part: Part) -> Vec<Entry> {
+        self.batch.clear();
+        let shares = self.shares(part);
+        let mut entries = Vec::with_capacity(self.slots.len());
+        for (slot, share) in shares.into_iter().enumerate() {
+            let Some(sequence) = self.slots[slot].as_ref() else { continue };
+            let position = sequence.length();
+            match sequence.state {
+                State::Decode(token) if share > 0 => {
+                    let output = Some(self.batch.add(token, position, slot, true));
+                    entries.push(Entry { slot, tokens: 1, output });
+                }
+                State::Prefill(done) if share > 0 => {
+                    let prompt = sequence.prompt();
+                    let mut output = None;
+                    for (offset, &token) in prompt[done..done + share].iter().enumerate() {
+                        let last = done + offset + 1 == prompt.len();
+                        let index = self.batch.add(token, position + offset, slot, last);
+                        output = last.then_some(index);
+                    }
+                    entries.push(Entry { slot, tokens: share, output });
+                }
+                State::Decode(_) | State::Prefill(_) => {}
+            }
+        }
+        entries
+    }
+
+    /// How many tokens of each slot the next batch takes.
+    fn shares(&self, part: Part) -> Vec<usize> {
+        let mut shares = vec![0; self.slots.len()];
+        let decoding = |s: &Option<Sequence>| matches!(s.as_ref().map(|s| s.state), Some(State::Decode(_)));
+        let others = self.slots.iter().any(decoding);
+        if part != Part::Prefill {
+            for (share, _) in shares.iter_mut().zip(&self.slots).filter(|(_, s)| decoding(s)) {
+                *share = 1;
+            }
+        }
+        if part == Part::Decode {
+            return shares;
+        }
+        let room = self.context.n_batch() - shares.iter().sum::<usize>();
+        let mut budget = self.pace.prompt_budget(others, self.context.n_batch()).min(room);
+        for &slot in &self.waiting {
+            let Some(sequence) = self.slots[slot].as_ref() else { continue };
+            let left = sequence.prompt().len() - sequence.length();
+            let share = if self.reproducible { left.min((budget / GRID).max(1) * GRID) } else { left.min(budget) };
+            shares[slot] = share;
+            budget -= share.min(budget);
+            if budget == 0 || self.reproducible {
+                break;
+            }
+        }
+        shares
+    }
+}

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("promptd: {:#}", failure.error);
+            eprintln!("promptd: {}", failure.text());
             failure.code.into()
         }
     }

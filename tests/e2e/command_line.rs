@@ -23,6 +23,9 @@ fn starts_without_any_environment() {
         assert!(help.contains(&format!("\n  {command}")), "{help}");
     }
     assert!(!help.contains("engine  "), "the child's command is nobody's business");
+    let output = run(&["engine", "--model", "x", "--parent", "1"]);
+    assert_eq!(output.status.code(), Some(70));
+    assert!(text(&output.stderr).contains("started by the daemon only"), "{output:?}");
 }
 
 #[test]

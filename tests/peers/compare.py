@@ -289,6 +289,7 @@ class Bench:
         self.values = {}  # name -> list of numbers, one for each round
         self.memory = {}  # process -> list of dicts
         self.passes = 0
+        self.deadline = time.monotonic() + args.minutes * 60
         self.notes = []
         self.errors = []
 
@@ -305,7 +306,7 @@ class Bench:
             with WATCH:
                 out = run(command() if callable(command) else command, seconds, **more)
             others = WATCH.samples[-1]["others"]
-            if others <= DISTURBED or not left:
+            if others <= DISTURBED or not left or time.monotonic() > self.deadline:
                 return out
             say(f"  other processes took {others:.0%} of the machine: measured again")
             WATCH.samples.pop()
@@ -487,8 +488,11 @@ class Bench:
     def go(self):
         for number in range(1, self.args.rounds + 1):
             for name, leg in self.plan():
-                idle = wait_idle(self.args.wait_idle)
                 title = f"round {number}/{self.args.rounds}: {name}"
+                if time.monotonic() > self.deadline:
+                    self.errors.append(f"{title}: left out, --minutes {self.args.minutes:g} are over")
+                    continue
+                idle = wait_idle(self.args.wait_idle)
                 say(f"{title} (machine {idle:.0%} idle before)")
                 try:
                     leg()
@@ -615,6 +619,7 @@ def arguments():
     parser.add_argument("--rest", type=float, default=20, help="seconds to watch the daemon at rest")
     parser.add_argument("--wait-idle", type=float, default=60, help="at most so many seconds to wait for an idle machine before each leg")
     parser.add_argument("--retries", type=int, default=2, help="how often to repeat a measurement that other processes disturbed")
+    parser.add_argument("--minutes", type=float, default=40, help="start nothing more after this time, and report what there is")
     parser.add_argument("--extra-config", default="", help="TOML appended to promptd's configuration")
     parser.add_argument("--mosquitto", default=None, help="path of mosquitto")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed or was not measured")

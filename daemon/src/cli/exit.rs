@@ -33,6 +33,19 @@ impl From<Code> for ExitCode {
 }
 
 impl Failure {
+    /// The error and its causes in one line, each said once: many errors quote their cause already.
+    pub fn text(&self) -> String {
+        self.error.chain().fold(String::new(), |mut text, cause| {
+            let cause = cause.to_string();
+            if text.is_empty() {
+                text = cause;
+            } else if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+            text
+        })
+    }
+
     /// A failure with a code.
     pub fn new(code: Code, error: impl Into<anyhow::Error>) -> Self {
         Self { error: error.into(), code }
@@ -51,5 +64,20 @@ impl Failure {
     /// A defect, or an operating system that refuses the ordinary.
     pub fn software(error: impl Into<anyhow::Error>) -> Self {
         Self::new(Code::Software, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let quoted = Err::<(), _>(anyhow!("no such file")).context("cannot read x: no such file").unwrap_err();
+        assert_eq!(Failure::software(quoted).text(), "cannot read x: no such file");
+        let plain = Err::<(), _>(anyhow!("no such file")).context("cannot read x").unwrap_err();
+        assert_eq!(Failure::software(plain).text(), "cannot read x: no such file");
     }
 }

@@ -31,6 +31,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon: load the models and serve requests until SIGTERM.
+    ///
+    /// The log goes to journald under systemd, else to standard error; the variable `PROMPTD_LOG` (such as `debug`)
+    /// overrides `service.log_level`. Exit code 78 means a configuration that must be mended first.
     Run(run::Run),
     /// Check the configuration and the model files, and print every problem at once.
     Check(check::Check),

@@ -44,6 +44,9 @@ pub enum ChildError {
     /// The sandbox could not be set up.
     #[error("cannot give up the network: {0}")]
     Sandbox(#[from] seccompiler::Error),
+    /// Started by hand, or the daemon is gone already.
+    #[error("process {0} is not the parent: `promptd engine` is started by the daemon only")]
+    NotOurs(u32),
     /// The daemon sent something else first.
     #[error("the daemon did not begin with a load")]
     NoLoad,
@@ -75,12 +78,12 @@ pub enum LoadError {
 /// Runs a child whose daemon has this process id. Returns when the daemon went away or the model can't serve.
 pub fn run(parent: u32) -> Result<(), ChildError> {
     logs::init();
+    if !sandbox::die_with_parent(parent)? {
+        return Err(ChildError::NotOurs(parent));
+    }
     let stream = UnixStream::from(sandbox::inherited(SOCKET_FD));
     // Stays open as long as the process: llama.cpp opens it again by its number.
     let model_file = sandbox::inherited(MODEL_FD);
-    if !sandbox::die_with_parent(parent)? {
-        return Ok(());
-    }
     if let Err(e) = sandbox::volunteer_for_oom() {
         tracing::warn!("cannot raise the out-of-memory score: {e}");
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Prompt chunks are multiples of this: smaller ones waste the matrix kernels, and one fixed grid makes a prompt's chunks
-/// independent of the load.
-pub const GRID: usize = 64;
+/// A smaller piece of a prompt wastes the matrix kernels. In reproducible mode chunks are multiples of it: one fixed grid
+/// makes a prompt's chunks independent of the load.
+pub const CHUNK: usize = 64;
 
 /// Weight of the newest measurement in the running means.
 const NEWEST: f64 = 0.2;
@@ -30,7 +30,7 @@ impl Pace {
         let took = took.as_secs_f64();
         if prompt_tokens == 0 {
             learn(&mut self.decode, took);
-        } else if prompt_tokens >= GRID {
+        } else if prompt_tokens >= CHUNK {
             let extra = (took - self.decode.unwrap_or(0.0)).max(0.0);
             learn(&mut self.prompt, extra / prompt_tokens as f64);
         }
@@ -42,7 +42,7 @@ impl Pace {
             return n_batch;
         }
         let budget = match self.prompt {
-            None => GRID,
+            None => CHUNK,
             Some(seconds) => {
                 let left = (self.max_stall - self.decode.unwrap_or(0.0)).max(0.0);
                 // Bounded by n_batch right below; the cast saturates.
@@ -52,10 +52,10 @@ impl Pace {
                     reason = "saturates, never negative"
                 )]
                 let tokens = (left / seconds.max(1e-9)) as usize;
-                tokens / GRID * GRID
+                tokens
             }
         };
-        budget.clamp(GRID.min(n_batch), n_batch)
+        budget.clamp(CHUNK.min(n_batch), n_batch)
     }
 }
 
@@ -75,11 +75,11 @@ mod tests {
     #[test]
     fn starts_with_one_chunk_and_learns_the_rest() {
         let mut pace = Pace::new(Duration::from_millis(110));
-        assert_eq!(pace.prompt_budget(true, 512), GRID);
+        assert_eq!(pace.prompt_budget(true, 512), CHUNK);
         pace.measured(0, Duration::from_millis(10));
-        // 64 tokens in 42 - 10 ms: half a millisecond each, so 100 ms hold 200, or three chunks.
+        // 64 tokens in 42 - 10 ms: half a millisecond each, so 100 ms hold 200.
         pace.measured(64, Duration::from_millis(42));
-        assert_eq!(pace.prompt_budget(true, 512), 192);
+        assert_eq!(pace.prompt_budget(true, 512), 200);
         assert_eq!(pace.prompt_budget(true, 128), 128);
     }
 
@@ -88,6 +88,6 @@ mod tests {
         let mut pace = Pace::new(Duration::from_millis(50));
         pace.measured(0, Duration::from_millis(400));
         pace.measured(64, Duration::from_secs(6));
-        assert_eq!(pace.prompt_budget(true, 512), GRID);
+        assert_eq!(pace.prompt_budget(true, 512), CHUNK);
     }
 }

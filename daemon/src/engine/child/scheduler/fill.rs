@@ -1,7 +1,7 @@
 //! What goes into the next batch.
 
 use super::{Entry, Part, Scheduler};
-use crate::engine::child::pace::GRID;
+use crate::engine::child::pace::CHUNK;
 use crate::engine::child::sequence::{Sequence, State};
 
 impl Scheduler {
@@ -48,11 +48,16 @@ impl Scheduler {
             return shares;
         }
         let room = self.context.n_batch() - shares.iter().sum::<usize>();
-        let mut budget = self.pace.prompt_budget(others, self.context.n_batch()).min(room);
+        let given = self.pace.prompt_budget(others, self.context.n_batch()).min(room);
+        let mut budget = given;
         for &slot in &self.waiting {
             let Some(sequence) = self.slots[slot].as_ref() else { continue };
             let left = sequence.prompt().len() - sequence.length();
-            let share = if self.reproducible { left.min((budget / GRID).max(1) * GRID) } else { left.min(budget) };
+            let share = if self.reproducible { left.min((budget / CHUNK).max(1) * CHUNK) } else { left.min(budget) };
+            // The first gets on in any case; a crumb of the next would cost a pass over the weights and finish nothing.
+            if share < left && share < CHUNK && budget < given {
+                break;
+            }
             shares[slot] = share;
             budget -= share.min(budget);
             if budget == 0 || self.reproducible {

@@ -73,6 +73,14 @@ async fn same_seed_same_answer(device: &mut Device) {
     let other = device.answer("generate", ask("seed3", 8)).await;
     assert_eq!(first["output"], second["output"], "{first}\n{second}");
     assert_ne!(first["output"], other["output"], "another seed, another answer");
+    let parts = ["queue_ms", "prefill_ms", "decode_ms"].map(|part| first["timings"][part].as_f64().unwrap());
+    assert!(parts.iter().sum::<f64>() <= first["timings"]["total_ms"].as_f64().unwrap(), "{first}");
+
+    let cold = |id: &str, temperature: f64| json!({ "id": id, "prompt": "Hi", "max_tokens": 8, "temperature": temperature, "top_k": 0, "top_p": 1, "min_p": 0 });
+    let greedy = device.answer("generate", cold("cold1", 0.0)).await;
+    let freezing = device.answer("generate", cold("cold2", 1e-40)).await;
+    assert_eq!(greedy["output"], freezing["output"], "colder than a number can be is greedy");
+    assert!(greedy["usage"]["cached_tokens"].as_u64().unwrap() > 8, "the template's prefix is computed once: {greedy}");
 }
 
 async fn a_stop_text_across_token_borders(device: &mut Device) {

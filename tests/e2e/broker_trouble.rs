@@ -48,6 +48,28 @@ async fn answers_survive_a_broker_that_dies_under_them() {
 }
 
 #[tokio::test]
+async fn a_stop_waits_for_a_broker_that_owes_an_acknowledgement() {
+    let store = tempfile::tempdir().unwrap();
+    let mut broker = Broker::with(&remembering(store.path())).await;
+    let mut node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    device
+        .ask(
+            "generate",
+            &json!({ "id": "1", "prompt": "Count.", "max_tokens": 30, "ignore_eos": true, "stream": true }),
+        )
+        .await;
+    assert_eq!(device.next().await.json["event"], "delta");
+    broker.kill();
+    until("the node notices", || node.log().contains("WARN").then_some(())).await;
+    node.signal(Signal::TERM);
+    until("the node drains", || node.log().contains("draining").then_some(())).await;
+    broker.up().await;
+    assert_eq!(device.outcome("1").await["event"], "result");
+    assert_eq!(node.ended().await, Some(0), "{}", node.log());
+}
+
+#[tokio::test]
 async fn a_broker_may_come_later_than_the_node() {
     let mut broker = Broker::absent("allow_anonymous true\n");
     let node = Node::start(&broker, &Setup { sequences: 1, ..Setup::default() });

@@ -51,6 +51,25 @@ async fn a_cancel_acts_within_a_step_and_leaves_the_others_alone() {
     assert_eq!(device.outcome("decode").await["code"], "cancelled");
     assert_eq!(device.outcome("beside").await["output"], undisturbed, "a cancel changes nothing for others");
 
+    // Cancelled over and over, with another one waiting for its place.
+    device
+        .ask(
+            "generate",
+            &json!({ "id": "often", "prompt": "Hi", "max_tokens": 4000, "ignore_eos": true, "stream": true }),
+        )
+        .await;
+    assert_eq!(device.next().await.json["event"], "delta");
+    let long = json!({ "id": "long", "prompt": "Hi", "max_tokens": 4000, "ignore_eos": true });
+    device.ask("generate", &long).await;
+    device.ask("generate", &short("waiting")).await;
+    for _ in 0..50 {
+        device.send(Send::new("promptd/gw/cancel/dev", r#"{"id":"often"}"#)).await;
+    }
+    assert_eq!(device.outcome("often").await["code"], "cancelled");
+    assert_eq!(device.outcome("waiting").await["output"], undisturbed);
+    device.send(Send::new("promptd/gw/cancel/dev", r#"{"id":"long"}"#)).await;
+    assert_eq!(device.outcome("long").await["code"], "cancelled");
+
     assert_eq!(device.answer("generate", short("after")).await["output"], undisturbed, "and leaves nothing behind");
     assert!(!node.log().contains("ERROR"), "{}", node.log());
 }

@@ -47,6 +47,48 @@ async fn a_killed_engine_comes_back_and_no_job_hangs() {
 }
 
 #[tokio::test]
+async fn a_crash_fails_only_the_jobs_that_ran() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, Setup { sequences: 2, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let request = |id: &str, tokens: u32| json!({ "id": id, "prompt": "Count.", "max_tokens": tokens, "ignore_eos": true, "stream": true });
+    for id in ["run1", "run2"] {
+        device.ask("generate", &request(id, 900)).await;
+        while device.next().await.json["id"] != id {}
+    }
+    for id in ["wait1", "wait2", "wait3"] {
+        device.ask("generate", &request(id, 4)).await;
+    }
+    // Requests of one device arrive in order: after this one all are in the queue.
+    device.ask("generate", &json!({ "id": "last", "prompt": "Hi", "max_tokens": 1, "ack": true })).await;
+    while device.next().await.json["event"] != "accepted" {}
+    signal_pid(node.engines()[0], Signal::KILL);
+    let mut ends = std::collections::BTreeMap::new();
+    for _ in 0..6 {
+        let reply = device.outcome_of_any().await;
+        let end = if reply["event"] == "result" { json!("result") } else { reply["code"].clone() };
+        ends.insert(reply["id"].as_str().unwrap().to_owned(), end);
+    }
+    for (id, end) in &ends {
+        let expected = if id.starts_with("run") { "engine_failed" } else { "result" };
+        assert_eq!(end, expected, "{id} of {ends:?}");
+    }
+    assert_eq!(ends.len(), 6, "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_job_larger_than_the_socket_does_not_hang_on_a_stopped_engine() {
+    let broker = Broker::start().await;
+    let tables = "[engine]\nheartbeat_timeout = \"3s\"\n[limits]\nrequest = \"2MiB\"".to_owned();
+    let mqtt = "packet_max = \"4MiB\"".to_owned();
+    let node = Node::ready(&broker, Setup { sequences: 1, tables, mqtt, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    signal_pid(node.engines()[0], Signal::STOP);
+    let reply = device.answer("generate", json!({ "id": "big", "prompt": "x ".repeat(900_000) })).await;
+    assert_eq!(reply["code"], "engine_failed", "{reply}");
+}
+
+#[tokio::test]
 async fn a_stopped_engine_is_replaced() {
     let broker = Broker::start().await;
     let tables = "[engine]\nheartbeat_timeout = \"3s\"".to_owned();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Broker, Device, Node, Setup};
+use crate::harness::{Broker, Device, Node, Setup, model};
 
 #[tokio::test]
 async fn no_prompt_kills_the_engine() {
@@ -43,5 +43,32 @@ async fn no_prompt_kills_the_engine() {
     let everything: String = ('\u{fdd0}'..='\u{fdef}').collect();
     let reply = device.answer("generate", json!({ "id": "all", "prompt": everything, "max_tokens": 1 })).await;
     assert_eq!(reply["code"], "invalid_request", "{reply}");
+    assert_eq!(node.engines(), engine, "the same engine all the time:\n{}", node.log());
+}
+
+/// Most tokenizers of llama.cpp split text by `std::regex`, which recurses once for each character; `SmolLM2`'s does not. So
+/// its file is made to ask for one of those.
+#[tokio::test]
+async fn a_recursive_tokenizer_has_room_on_its_stack() {
+    let mut bytes = std::fs::read(model()).unwrap();
+    let key = b"tokenizer.ggml.pre";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    let name = at + bytes[at..at + 64].windows(6).position(|window| window == b"smollm").unwrap();
+    bytes[name..name + 6].copy_from_slice(b"tekken");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tekken.gguf");
+    std::fs::write(&file, bytes).unwrap();
+
+    let broker = Broker::start().await;
+    let table = format!("[[model]]\nname = \"main\"\nfiles = [{{ path = {file:?} }}]\nthreads = 1\ncontext = 8192");
+    let node = Node::ready(&broker, Setup { with_model: false, tables: table, ..Setup::default() }).await;
+    let engine = node.engines();
+    let mut device = Device::connect(&broker, "dev").await;
+    for (index, text) in ["a", "A", "1", " ", "!", "ä"].into_iter().enumerate() {
+        let prompt = format!("x{}", text.repeat(250_000 / text.len()));
+        let request = json!({ "id": format!("{index}"), "prompt": prompt, "max_tokens": 1, "deadline_ms": 1000 });
+        let reply = device.answer("generate", request).await;
+        assert_ne!(reply["code"], "engine_failed", "{text:?}: {reply}");
+    }
     assert_eq!(node.engines(), engine, "the same engine all the time:\n{}", node.log());
 }

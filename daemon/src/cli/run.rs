@@ -24,7 +24,10 @@ impl Run {
         }
         // One thread: the daemon waits, the children compute. They die with the thread that starts them, this one.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
-        runtime.block_on(service::run(config)).map_err(|error| {
+        let outcome = runtime.block_on(service::run(config));
+        // A large model that is being hashed, or a name that is looked up, should not hold up the end.
+        runtime.shutdown_background();
+        outcome.map_err(|error| {
             let code = match &error {
                 ServiceError::Topic(_) => Code::Configuration,
                 ServiceError::Engine(EngineError::Replaced | EngineError::NoBackends(_)) => Code::Unavailable,

@@ -133,6 +133,8 @@ pub struct LoadParams {
     pub max_stall: Duration,
     /// Same output alone and under load.
     pub reproducible: bool,
+    /// Bytes of the longest prompt.
+    pub prompt_bytes: u64,
     /// The prompt that the model must answer before it is used.
     pub golden: Golden,
 }

@@ -18,8 +18,11 @@ use super::supervisor::{Command, EngineEvent, EngineSpec, Reports};
 use super::{EngineError, process};
 use crate::job::{ErrorCode, JobError, JobId};
 
-/// Longest time that a child may take to say hello, and to be gone after it was killed.
+/// Longest time that a child may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Longest time to wait for a process that is ending.
+const GONE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Credits are given back in parcels of this size.
 const CREDIT_PARCEL: u32 = DELTA_CREDITS / 4;
@@ -30,7 +33,12 @@ const LOG_LINE_MAX: u64 = 4096;
 /// How a session ended.
 pub(super) enum SessionEnd {
     /// The child is gone and was wanted.
-    Failed(EngineError),
+    Failed {
+        /// Why.
+        error: EngineError,
+        /// How long it served, if it ever did.
+        served: Option<Duration>,
+    },
     /// The driver let go of the engine.
     Released,
 }
@@ -43,7 +51,7 @@ pub(super) struct Session {
     socket: Socket,
     running: HashSet<JobId>,
     credits_due: u32,
-    loaded: bool,
+    loaded_at: Option<Instant>,
     /// When the child counts as stalled.
     stalled_at: Instant,
     counter: Option<u64>,
@@ -73,11 +81,11 @@ impl Session {
             socket,
             running: HashSet::new(),
             credits_due: 0,
-            loaded: false,
+            loaded_at: None,
             stalled_at: Instant::now() + spec.heartbeat_timeout,
             counter: None,
         };
-        session.send(&ToChild::Load(spec.load.clone())).await?;
+        session.send(&ToChild::Load(spec.load.clone()), spec).await?;
         Ok(session)
     }
 
@@ -90,6 +98,8 @@ impl Session {
     ) -> SessionEnd {
         let result = self.serve(spec, commands, reports).await;
         let Err(mut error) = result else { return SessionEnd::Released };
+        // First of all: from now on this child gets no more jobs.
+        reports.send(EngineEvent::Interrupted).await;
         if matches!(error, EngineError::Connection(_)) {
             error = ended(&mut self.child).await;
         }
@@ -97,12 +107,12 @@ impl Session {
         if let Err(e) = self.child.start_kill() {
             tracing::debug!("the engine process is gone already: {e}");
         }
-        let _ = timeout(HELLO_TIMEOUT, self.child.wait()).await;
+        let _ = timeout(GONE_TIMEOUT, self.child.wait()).await;
         let failed = JobError::new(ErrorCode::EngineFailed, error.to_string());
         for job in self.running.drain() {
             reports.send(EngineEvent::Ended { job, result: Err(failed.clone()) }).await;
         }
-        SessionEnd::Failed(error)
+        SessionEnd::Failed { error, served: self.loaded_at.map(|at| at.elapsed()) }
     }
 
     async fn serve(
@@ -113,7 +123,7 @@ impl Session {
     ) -> Result<(), EngineError> {
         let load_deadline = Instant::now() + spec.load_timeout;
         loop {
-            let deadline = if self.loaded { self.stalled_at } else { self.stalled_at.min(load_deadline) };
+            let deadline = if self.is_loaded() { self.stalled_at } else { self.stalled_at.min(load_deadline) };
             tokio::select! {
                 // Frames first: a heartbeat that waits to be read must win against the clock.
                 biased;
@@ -123,7 +133,7 @@ impl Session {
                 }
                 command = commands.recv() => match command {
                     None => return Ok(()),
-                    Some(command) => self.obey(command, reports).await?,
+                    Some(command) => self.obey(command, spec, reports).await?,
                 },
                 () = sleep_until(deadline) => {
                     let stalled = self.stalled_at <= Instant::now();
@@ -137,19 +147,22 @@ impl Session {
         }
     }
 
-    async fn obey(&mut self, command: Command, reports: &Reports) -> Result<(), EngineError> {
+    fn is_loaded(&self) -> bool {
+        self.loaded_at.is_some()
+    }
+
+    async fn obey(&mut self, command: Command, spec: &EngineSpec, reports: &Reports) -> Result<(), EngineError> {
         match command {
-            Command::Submit(job) if self.loaded => {
+            Command::Submit(job) if self.is_loaded() => {
                 self.running.insert(job.id);
-                self.send(&ToChild::Submit(job)).await
+                self.send(&ToChild::Submit(job), spec).await
             }
-            // It was sent to the child that served before this one.
+            // It was meant for the child that served before this one.
             Command::Submit(job) => {
-                let error = JobError::new(ErrorCode::EngineFailed, "the engine process ended");
-                reports.send(EngineEvent::Ended { job: job.id, result: Err(error) }).await;
+                reports.send(EngineEvent::Returned(job.id)).await;
                 Ok(())
             }
-            Command::Cancel(job) if self.running.contains(&job) => self.send(&ToChild::Cancel(job)).await,
+            Command::Cancel(job) if self.running.contains(&job) => self.send(&ToChild::Cancel(job), spec).await,
             Command::Cancel(_) => Ok(()),
         }
     }
@@ -157,7 +170,9 @@ impl Session {
     async fn receive(&mut self, message: FromChild, spec: &EngineSpec, reports: &Reports) -> Result<(), EngineError> {
         let event = match message {
             FromChild::Heartbeat { phase, counter } => {
-                if self.counter == Some(counter) {
+                // While it loads, one system call may read a whole file: then a heartbeat is enough, and the load has a
+                // time-out of its own.
+                if self.counter == Some(counter) && self.is_loaded() {
                     tracing::debug!(model = %spec.model, ?phase, counter, "no progress");
                 } else {
                     self.counter = Some(counter);
@@ -167,13 +182,13 @@ impl Session {
             }
             FromChild::LoadProgress(share) => EngineEvent::Loading(share),
             FromChild::Loaded(report) => {
-                self.loaded = true;
+                self.loaded_at = Some(Instant::now());
                 EngineEvent::Ready(report)
             }
             FromChild::LoadFailed(reason) => return Err(EngineError::Refused(reason)),
             FromChild::Delta { job, text } => {
                 reports.send(EngineEvent::Delta { job, text }).await;
-                return self.give_credit().await;
+                return self.give_credit(spec).await;
             }
             FromChild::Finished { job, answer } => {
                 self.running.remove(&job);
@@ -189,18 +204,20 @@ impl Session {
         Ok(())
     }
 
-    async fn give_credit(&mut self) -> Result<(), EngineError> {
+    async fn give_credit(&mut self, spec: &EngineSpec) -> Result<(), EngineError> {
         self.credits_due += 1;
         if self.credits_due < CREDIT_PARCEL {
             return Ok(());
         }
         let credits = std::mem::take(&mut self.credits_due);
-        self.send(&ToChild::Credit(credits)).await
+        self.send(&ToChild::Credit(credits), spec).await
     }
 
-    async fn send(&mut self, message: &impl Serialize) -> Result<(), EngineError> {
+    /// A child that reads nothing for so long is stalled, like one that makes no progress.
+    async fn send(&mut self, message: &impl Serialize, spec: &EngineSpec) -> Result<(), EngineError> {
         let frame = postcard::to_stdvec(message).map_err(std::io::Error::other)?;
-        Ok(self.socket.send(Bytes::from(frame)).await?)
+        let sent = timeout(spec.heartbeat_timeout, self.socket.send(Bytes::from(frame))).await;
+        Ok(sent.map_err(|_| EngineError::Stalled(spec.heartbeat_timeout))??)
     }
 }
 
@@ -210,7 +227,7 @@ fn decode<T: serde::de::DeserializeOwned>(frame: &[u8]) -> Result<T, EngineError
 
 /// How the child ended, in words; waits for it a moment.
 async fn ended(child: &mut Child) -> EngineError {
-    match timeout(HELLO_TIMEOUT, child.wait()).await {
+    match timeout(GONE_TIMEOUT, child.wait()).await {
         Ok(Ok(status)) => EngineError::Ended(status.to_string()),
         Ok(Err(e)) => EngineError::Connection(e),
         Err(_) => EngineError::Ended("it closed its socket and goes on running".to_owned()),

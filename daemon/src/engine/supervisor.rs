@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::EngineError;
 use super::protocol::{Answer, EngineJob, LoadParams, ModelReport};
 use super::session::{Session, SessionEnd};
 use crate::engine::ModelFile;
-use crate::job::{ErrorCode, JobError, JobId, ModelName};
+use crate::job::{JobError, JobId, ModelName};
 
 /// First pause before a new child, doubled up to the last.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -42,7 +42,7 @@ pub struct EngineSpec {
     pub heartbeat_timeout: Duration,
 }
 
-/// From the engine to the driver.
+/// From the engine to the driver, in the order of a child's life.
 #[derive(Debug)]
 pub enum EngineEvent {
     /// A child reads the model: the share that is done, 0 to 1.
@@ -63,6 +63,10 @@ pub enum EngineEvent {
         /// How.
         result: Result<Answer, JobError>,
     },
+    /// The child serves no more: it gets no jobs, and those that run in it end after this.
+    Interrupted,
+    /// A job came too late for its child and has not begun: it may wait again.
+    Returned(JobId),
     /// The child is gone; the jobs that ran in it have ended before this.
     Down {
         /// Why.
@@ -140,15 +144,14 @@ impl Drop for Engine {
 async fn supervise(spec: EngineSpec, mut commands: mpsc::Receiver<Command>, reports: Reports) {
     let mut backoff = BACKOFF_MIN;
     loop {
-        let start = Instant::now();
-        let error = match Session::start(&spec, &reports).await {
-            Err(error) => error,
+        let (error, served) = match Session::start(&spec, &reports).await {
+            Err(error) => (error, None),
             Ok(session) => match session.run(&spec, &mut commands, &reports).await {
-                SessionEnd::Failed(error) => error,
+                SessionEnd::Failed { error, served } => (error, served),
                 SessionEnd::Released => return,
             },
         };
-        if start.elapsed() > STABLE {
+        if served.is_some_and(|served| served > STABLE) {
             backoff = BACKOFF_MIN;
         }
         let last = matches!(error, EngineError::Replaced);
@@ -156,19 +159,18 @@ async fn supervise(spec: EngineSpec, mut commands: mpsc::Receiver<Command>, repo
         if !reports.send(EngineEvent::Down { error, restart }).await || last {
             return;
         }
-        if timeout(backoff, refuse(&mut commands, &reports)).await.is_ok() {
+        if timeout(backoff, give_back(&mut commands, &reports)).await.is_ok() {
             return;
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
 
-/// Answers what was sent before the driver heard that the child is gone. Returns when the driver lets go of the engine.
-async fn refuse(commands: &mut mpsc::Receiver<Command>, reports: &Reports) {
+/// Gives back what was sent before the driver heard that the child is gone. Returns when the driver lets go of the engine.
+async fn give_back(commands: &mut mpsc::Receiver<Command>, reports: &Reports) {
     while let Some(command) = commands.recv().await {
         if let Command::Submit(job) = command {
-            let error = JobError::new(ErrorCode::EngineFailed, "the engine process ended");
-            reports.send(EngineEvent::Ended { job: job.id, result: Err(error) }).await;
+            reports.send(EngineEvent::Returned(job.id)).await;
         }
     }
 }

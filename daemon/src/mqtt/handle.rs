@@ -38,6 +38,7 @@ pub(super) struct Shared {
     pub connected: AtomicBool,
     /// 0: the broker names no maximum.
     pub packet_max: AtomicU32,
+    outbox_max: usize,
     slots: Arc<Semaphore>,
     transients: Arc<Semaphore>,
     state: Mutex<State>,
@@ -64,12 +65,14 @@ pub(super) struct Closing {
 
 impl Shared {
     pub fn new(outbox_max: usize) -> Self {
+        let outbox_max = outbox_max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
+            outbox_max,
             tallies: Tallies::default(),
             wake: Notify::new(),
             connected: AtomicBool::new(false),
             packet_max: AtomicU32::new(0),
-            slots: Arc::new(Semaphore::new(outbox_max.clamp(1, Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(outbox_max)),
             transients: Arc::new(Semaphore::new(TRANSIENTS_MAX)),
             state: Mutex::default(),
         }
@@ -136,6 +139,11 @@ impl LinkHandle {
             drop(state);
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Messages at QoS 1 that the broker has not taken yet, and places that are reserved for one.
+    pub fn outbox_len(&self) -> usize {
+        self.shared.outbox_max - self.shared.slots.available_permits()
     }
 
     /// Whether the broker can be reached and all subscriptions have been answered.

@@ -112,7 +112,7 @@ impl Session<'_> {
         for (filter, code) in filters.into_iter().zip(&ack.return_codes) {
             if let SubscribeReasonCode::Success(_) = code {
                 self.worker.refused_filters.remove(&filter);
-            } else if self.worker.refused_filters.insert(filter.clone()) {
+            } else {
                 self.worker.subscription_refused(filter, words(&format!("{code:?}")));
             }
         }

@@ -175,9 +175,11 @@ impl Worker {
         self.tell(LinkEvent::Connected { session_present });
     }
 
-    /// A subscription will never be served.
+    /// A subscription is not served. The driver hears of it at each connect, the log once.
     pub fn subscription_refused(&mut self, filter: String, reason: String) {
-        error!(filter, reason, "a subscription is refused: no request on it can arrive");
+        if self.refused_filters.insert(filter.clone()) {
+            error!(filter, reason, "a subscription is refused: no request on it can arrive");
+        }
         self.tell(LinkEvent::SubscriptionRefused { filter, reason });
     }
 

@@ -52,13 +52,26 @@ pub struct Queue {
     order: BTreeMap<(Reverse<Priority>, u64), Waiting>,
     places: HashMap<JobId, (Reverse<Priority>, u64)>,
     clients: HashMap<ClientName, usize>,
-    arrivals: u64,
+    /// Number of the next to join at the end.
+    last: u64,
+    /// Number of the next to come back to the front.
+    first: u64,
 }
+
+/// Where the numbering starts: nobody will live to see either side run out.
+const MIDDLE: u64 = u64::MAX / 2;
 
 impl Queue {
     /// An empty queue.
     pub fn new(limits: QueueLimits) -> Self {
-        Self { limits, order: BTreeMap::new(), places: HashMap::new(), clients: HashMap::new(), arrivals: 0 }
+        Self {
+            limits,
+            order: BTreeMap::new(),
+            places: HashMap::new(),
+            clients: HashMap::new(),
+            last: MIDDLE,
+            first: MIDDLE - 1,
+        }
     }
 
     /// Lets a job join; gives the number of jobs before it.
@@ -70,13 +83,25 @@ impl Queue {
         if of_client >= self.limits.jobs_per_client {
             return Err(Refused::ClientFull(self.limits.jobs_per_client));
         }
-        let place = (Reverse(waiting.priority), self.arrivals);
-        self.arrivals += 1;
-        self.clients.insert(waiting.client.clone(), of_client + 1);
-        self.places.insert(waiting.job, place);
+        let place = (Reverse(waiting.priority), self.last);
+        self.last += 1;
         let before = self.order.range(..place).count();
-        self.order.insert(place, waiting);
+        self.insert(place, waiting);
         Ok(before)
+    }
+
+    /// Lets a job that was taken and could not start wait again, before the others of its class. It was admitted once, so
+    /// no limit holds it off.
+    pub fn put_back(&mut self, waiting: Waiting) {
+        let place = (Reverse(waiting.priority), self.first);
+        self.first -= 1;
+        self.insert(place, waiting);
+    }
+
+    fn insert(&mut self, place: (Reverse<Priority>, u64), waiting: Waiting) {
+        *self.clients.entry(waiting.client.clone()).or_default() += 1;
+        self.places.insert(waiting.job, place);
+        self.order.insert(place, waiting);
     }
 
     /// Takes the next job for a model.

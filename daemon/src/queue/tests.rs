@@ -62,6 +62,23 @@ fn a_job_for_another_model_does_not_block() {
 }
 
 #[test]
+fn who_comes_back_is_next_of_its_class() {
+    let mut queue = queue(2, 2);
+    let later = Instant::now() + Duration::from_mins(1);
+    for job in [1, 2] {
+        queue.admit(waiting(job, "a", Priority::Normal, later)).unwrap();
+    }
+    let model = ModelName::new("main").unwrap();
+    assert_eq!(queue.next(&model), Some(JobId(1)));
+    queue.admit(waiting(3, "a", Priority::Normal, later)).unwrap();
+    // The queue is full, and still it may come back.
+    queue.put_back(waiting(1, "a", Priority::Normal, later));
+    queue.put_back(waiting(4, "b", Priority::High, later));
+    assert_eq!(drain(&mut queue), [4, 1, 2, 3]);
+    assert!(queue.is_empty() && queue.admit(waiting(5, "a", Priority::Low, later)).is_ok());
+}
+
+#[test]
 fn the_expired_go_at_their_deadline() {
     let mut queue = queue(10, 10);
     let now = Instant::now();

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use super::intake::waiting;
 use super::jobs::{Jobs, Stage};
 use super::models::{ModelEntry, ModelState};
 use super::status::{BrokerFault, StatusBoard};
@@ -29,6 +30,12 @@ const REPORTS: usize = 256;
 /// What the availability topic says while we are there.
 const ONLINE: &[u8] = b"online";
 
+/// How often a node that drains looks whether it is done.
+const DRAIN_TURN: Duration = Duration::from_millis(100);
+
+/// How long after its pause a connection must hold before another node with our client id is taken for gone.
+const DUPLICATE_GONE: Duration = Duration::from_mins(1);
+
 /// How long the clean good-bye to the broker may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -46,6 +53,8 @@ pub(super) struct Driver {
     pub(super) phase: Phase,
     /// What is wrong with our place at the broker.
     broker_faults: BTreeSet<BrokerFault>,
+    /// When another node with our client id is taken for gone, unless it shows again.
+    duplicate_until: Option<Instant>,
     /// Mean time that jobs ran lately, for estimates.
     pub(super) job_time: Option<Duration>,
     backends: String,
@@ -87,6 +96,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.board.publish_info(&driver.link, &driver.topics, &driver.config);
     driver.publish_status();
+    let mut outcome = Ok(());
     loop {
         let deadline = driver.next_deadline();
         let wake = tokio::select! {
@@ -98,7 +108,12 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
         };
         match wake {
             Wake::Link(slot, event) => driver.on_link(slot, event),
-            Wake::Engine(report) => driver.on_engine(report)?,
+            Wake::Engine(report) => {
+                if let Err(error) = driver.on_engine(report) {
+                    outcome = Err(error);
+                    break;
+                }
+            }
             Wake::File(model, file) => driver.on_file(&model, file),
             Wake::Deadline => driver.on_deadline(),
             Wake::Signal => driver.on_signal(),
@@ -108,13 +123,8 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
             break;
         }
     }
-    driver.end_all(&JobError::new(ErrorCode::Draining, "the node is stopping"));
-    driver.models.clear();
-    driver.board.publish_state(&driver.link, &driver.topics, NodeState::Stopped, Vec::new());
-    let last = vec![(driver.topics.availability(), Bytes::from_static(OFFLINE))];
-    let end = driver.link.shutdown(last, GOODBYE).await;
-    tracing::debug!(?end, "said good-bye to the broker");
-    Ok(())
+    driver.say_goodbye().await;
+    outcome
 }
 
 /// A message is taken only when its answer has a place in the outbox. Both waits can be given up without loss.
@@ -166,6 +176,7 @@ impl Driver {
             board: StatusBoard::new(config.node.name.clone()),
             phase: Phase::Open,
             broker_faults: BTreeSet::new(),
+            duplicate_until: None,
             job_time: None,
             topics,
             config,
@@ -178,12 +189,14 @@ impl Driver {
     fn on_link(&mut self, slot: Slot, event: LinkEvent) {
         match event {
             LinkEvent::Message(message) => self.on_message(slot, message),
+            // Subscriptions are tried anew.
             LinkEvent::Connected { .. } => {
-                self.broker_faults.clear();
+                self.broker_faults.retain(|fault| *fault == BrokerFault::DuplicateNode);
                 self.publish_status();
             }
-            LinkEvent::DuplicateClient { .. } => {
+            LinkEvent::DuplicateClient { pause } => {
                 self.broker_faults.insert(BrokerFault::DuplicateNode);
+                self.duplicate_until = Some(Instant::now() + pause + DUPLICATE_GONE);
                 self.publish_status();
             }
             LinkEvent::SubscriptionRefused { filter, .. } => {
@@ -216,7 +229,8 @@ impl Driver {
         let Some(index) = self.models.iter().position(|entry| *entry.name() == report.model) else { return Ok(()) };
         match report.event {
             EngineEvent::Loading(share) => {
-                self.models[index].state = ModelState::Loading(share);
+                let failed = self.models[index].failure().map(str::to_owned);
+                self.models[index].state = ModelState::Loading { share, failed };
                 self.publish_model(index);
             }
             EngineEvent::Ready(report) => {
@@ -234,6 +248,15 @@ impl Driver {
                 self.finish_running(job, result);
                 self.dispatch();
             }
+            EngineEvent::Interrupted => {
+                let reason = "the engine process is ending".to_owned();
+                self.models[index].state = ModelState::Unavailable { reason, retry: Some(Duration::ZERO) };
+            }
+            EngineEvent::Returned(id) => {
+                let entry = &mut self.models[index];
+                entry.running = entry.running.saturating_sub(1);
+                self.wait_again(id);
+            }
             EngineEvent::Down { error: EngineError::Replaced, .. } => return Err(EngineError::Replaced.into()),
             EngineEvent::Down { error, restart } => {
                 tracing::error!(model = %self.models[index].name(), "{error}");
@@ -244,10 +267,19 @@ impl Driver {
         Ok(())
     }
 
+    /// A job that came too late for its engine goes back to the queue.
+    fn wait_again(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Stage::Running { stopping, .. } = std::mem::replace(&mut job.stage, Stage::Waiting) else { return };
+        match stopping {
+            Some(reason) => self.fail(id, reason),
+            None => self.queue.put_back(waiting(id, &job.request, &job.model, job.deadline)),
+        }
+    }
+
     /// A model that never served may never do so: what waits for it ends now, with the reason.
     fn set_unavailable(&mut self, index: usize, reason: String, retry: Option<Duration>) {
         let entry = &mut self.models[index];
-        entry.running = 0;
         if !entry.has_served {
             let name = entry.name().clone();
             let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, job)| job.model == name).map(|(id, _)| id).collect();
@@ -261,14 +293,21 @@ impl Driver {
 
     fn next_deadline(&self) -> Instant {
         let running = self.jobs.running().map(|(_, job)| job.deadline);
-        let drain = if let Phase::Draining { until } = self.phase { Some(until) } else { None };
-        let next = self.queue.next_deadline().into_iter().chain(running).chain(drain).min();
+        // The link tells nobody when its outbox is empty.
+        let draining = matches!(self.phase, Phase::Draining { .. }).then(|| Instant::now() + DRAIN_TURN);
+        let next =
+            self.queue.next_deadline().into_iter().chain(running).chain(draining).chain(self.duplicate_until).min();
         // Without one there is nothing to wake up for.
         next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))
     }
 
     fn on_deadline(&mut self) {
         let now = Instant::now();
+        if self.duplicate_until.is_some_and(|until| until <= now) {
+            self.duplicate_until = None;
+            self.broker_faults.remove(&BrokerFault::DuplicateNode);
+            self.publish_status();
+        }
         let expired = JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start");
         for job in self.queue.expire(now) {
             self.fail(job, expired.clone());
@@ -292,7 +331,6 @@ impl Driver {
             self.jobs.iter().filter(|(_, j)| matches!(j.stage, Stage::Waiting)).map(|(id, _)| id).collect();
         let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
         for job in waiting {
-            self.queue.remove(job);
             self.fail(job, error.clone());
         }
         self.publish_status();
@@ -301,14 +339,27 @@ impl Driver {
     fn is_drained(&self) -> bool {
         match self.phase {
             Phase::Open => false,
-            Phase::Draining { until } => self.jobs.is_empty() || until <= Instant::now(),
+            Phase::Draining { until } => {
+                let done = self.jobs.is_empty() && self.link.outbox_len() == 0;
+                done || until <= Instant::now()
+            }
         }
     }
 
-    fn end_all(&mut self, error: &JobError) {
+    /// Ends what is still open, lets the engines go, and leaves the broker as it should be left.
+    async fn say_goodbye(&mut self) {
+        let stopping = JobError::new(ErrorCode::Draining, "the node is stopping");
         let open: Vec<JobId> = self.jobs.iter().map(|(id, _)| id).collect();
         for job in open {
-            self.fail(job, error.clone());
+            self.fail(job, stopping.clone());
+        }
+        self.models.clear();
+        self.board.publish_state(&self.link, &self.topics, NodeState::Stopped, Vec::new());
+        let last = vec![(self.topics.availability(), Bytes::from_static(OFFLINE))];
+        let end = self.link.shutdown(last, GOODBYE).await;
+        let unsent = self.link.outbox_len();
+        if unsent > 0 {
+            tracing::error!(unsent, ?end, "the broker could not be told everything: answers are lost");
         }
     }
 
@@ -322,6 +373,7 @@ impl Driver {
     /// Publishes the node's state.
     pub(super) fn publish_status(&mut self) {
         let (state, reasons) = super::status::state_of(self.phase, &self.broker_faults, &self.models);
+        self.board.tell_ready(&self.models);
         self.board.publish_state(&self.link, &self.topics, state, reasons);
     }
 }

@@ -10,6 +10,7 @@ use crate::job::{Completion, ErrorCode, JobError, JobId, Outcome, ReplyFormat, T
 impl Driver {
     /// Ends a job that is not in the engine with an error.
     pub(super) fn fail(&mut self, id: JobId, error: JobError) {
+        self.queue.remove(id);
         if let Some(job) = self.jobs.remove(id) {
             self.publish_outcome(job, &Outcome::Failed(error));
         }
@@ -18,8 +19,8 @@ impl Driver {
     /// Stops a job in the engine. It ends when the engine says so: with this error, or with its answer if that was faster.
     pub(super) fn stop(&mut self, id: JobId, error: JobError) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        let Stage::Running { stopping, .. } = &mut job.stage else { return };
-        stopping.get_or_insert(error);
+        let Stage::Running { stopping: stopping @ None, .. } = &mut job.stage else { return };
+        *stopping = Some(error);
         let model = job.model.clone();
         let engine = self.models.iter().find(|e| *e.name() == model).and_then(|e| e.engine.as_ref());
         if !engine.is_some_and(|engine| engine.cancel(id)) {

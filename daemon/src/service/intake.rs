@@ -6,7 +6,7 @@ use super::driver::{Driver, Phase, unavailable};
 use super::jobs::{Job, Stage};
 use super::models::ModelState;
 use crate::engine::protocol::EngineJob;
-use crate::job::{ClientName, ErrorCode, JobError, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
+use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Slot, parse_cancel};
 use crate::queue::Waiting;
 
@@ -55,14 +55,7 @@ impl Driver {
         let admitted = self.model_for(&request).and_then(|model| {
             let id = self.jobs.next_id();
             let deadline = received + request.deadline;
-            let waiting = Waiting {
-                job: id,
-                client: request.client.clone(),
-                model: model.clone(),
-                priority: request.priority,
-                deadline,
-            };
-            match self.queue.admit(waiting) {
+            match self.queue.admit(waiting(id, &request, &model, deadline)) {
                 Ok(position) => Ok((id, model, deadline, position)),
                 Err(full) => {
                     let error = JobError::new(ErrorCode::QueueFull, full.to_string());
@@ -104,11 +97,14 @@ impl Driver {
             return Err(JobError::new(ErrorCode::UnknownModel, text));
         };
         match &entry.state {
-            // One that has served comes back: the job may wait for it.
             ModelState::Unavailable { reason, retry } if !entry.has_served || retry.is_none() => {
                 Err(unavailable(name, reason, *retry))
             }
-            ModelState::Loading(_) | ModelState::Ready(_) | ModelState::Unavailable { .. } => Ok(name.clone()),
+            ModelState::Loading { failed: Some(reason), .. } if !entry.has_served => {
+                Err(unavailable(name, reason, None))
+            }
+            // One that has served comes back: the job may wait for it.
+            ModelState::Loading { .. } | ModelState::Ready(_) | ModelState::Unavailable { .. } => Ok(name.clone()),
         }
     }
 
@@ -143,7 +139,6 @@ impl Driver {
         };
         match self.jobs.find(client, &id).map(|(job, open)| (job, matches!(open.stage, Stage::Waiting))) {
             Some((job, true)) => {
-                self.queue.remove(job);
                 self.fail(job, JobError::new(ErrorCode::Cancelled, "cancelled before it started"));
             }
             Some((job, false)) => self.stop(job, JobError::new(ErrorCode::Cancelled, "cancelled while it was running")),
@@ -179,7 +174,7 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, index: usize, id: crate::job::JobId) {
+    fn start(&mut self, index: usize, id: JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.deadline <= Instant::now() {
             self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start"));
@@ -200,6 +195,12 @@ impl Driver {
             self.fail(id, JobError::new(ErrorCode::Internal, "the engine took no job although it has room"));
         }
     }
+}
+
+/// A job's entry in the queue.
+pub(super) fn waiting(job: JobId, request: &Request, model: &ModelName, deadline: Instant) -> Waiting {
+    let Request { client, priority, .. } = request;
+    Waiting { job, client: client.clone(), model: model.clone(), priority: *priority, deadline }
 }
 
 /// An id for a request that has none.

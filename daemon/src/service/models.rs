@@ -28,8 +28,13 @@ pub struct ModelEntry {
 /// Where a model is.
 #[derive(Debug)]
 pub enum ModelState {
-    /// The file is hashed, or a child reads it: the share that is done.
-    Loading(f32),
+    /// The file is hashed, or a child reads it.
+    Loading {
+        /// The share that is done, 0 to 1.
+        share: f32,
+        /// Why the last child does not serve any more, if there was one.
+        failed: Option<String>,
+    },
     /// It serves.
     Ready(Box<ModelReport>),
     /// It does not serve: why, and when it is tried again.
@@ -44,12 +49,33 @@ pub enum ModelState {
 impl ModelEntry {
     /// A model that nobody has looked at yet.
     pub fn new(config: Model) -> Self {
-        Self { config, state: ModelState::Loading(0.0), file: None, engine: None, running: 0, has_served: false }
+        Self {
+            config,
+            state: ModelState::Loading { share: 0.0, failed: None },
+            file: None,
+            engine: None,
+            running: 0,
+            has_served: false,
+        }
     }
 
     /// Its name.
     pub fn name(&self) -> &ModelName {
         &self.config.name
+    }
+
+    /// Why it does not serve, if that is known.
+    pub fn failure(&self) -> Option<&str> {
+        match &self.state {
+            ModelState::Unavailable { reason, .. } => Some(reason),
+            ModelState::Loading { failed, .. } => failed.as_deref(),
+            ModelState::Ready(_) => None,
+        }
+    }
+
+    /// Whether it has been loaded or refused at least once.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.state, ModelState::Loading { failed: None, .. })
     }
 
     /// Whether another job can start.
@@ -66,7 +92,7 @@ impl ModelEntry {
     pub fn document(&self) -> ModelDocument {
         let report = if let ModelState::Ready(report) = &self.state { Some(report) } else { None };
         let (state, progress, reason) = match &self.state {
-            ModelState::Loading(share) => (ModelStage::Loading, Some(*share), None),
+            ModelState::Loading { share, failed } => (ModelStage::Loading, Some(*share), failed.clone()),
             ModelState::Ready(_) => (ModelStage::Ready, None, None),
             ModelState::Unavailable { reason, .. } => (ModelStage::Unavailable, None, Some(reason.clone())),
         };

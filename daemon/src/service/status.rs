@@ -54,12 +54,16 @@ impl StatusBoard {
         link.set_retained(topics.model(&document.name), self.documents.model(document));
     }
 
-    /// `status`, when it has changed.
-    pub fn publish_state(&mut self, link: &LinkHandle, topics: &Topics, state: NodeState, reasons: Vec<String>) {
-        if state != NodeState::Loading && !self.told_ready {
+    /// Tells systemd, once, that every configured model has been loaded or refused.
+    pub fn tell_ready(&mut self, models: &[ModelEntry]) {
+        if !self.told_ready && models.iter().all(ModelEntry::is_settled) {
             self.told_ready = true;
             systemd::ready();
         }
+    }
+
+    /// `status`, when it has changed.
+    pub fn publish_state(&mut self, link: &LinkHandle, topics: &Topics, state: NodeState, reasons: Vec<String>) {
         if (state, &reasons) == (self.last.0, &self.last.1) {
             return;
         }
@@ -107,16 +111,11 @@ pub fn state_of(phase: Phase, faults: &BTreeSet<BrokerFault>, models: &[ModelEnt
     if models.is_empty() {
         return (NodeState::NoModel, vec!["no model is configured".to_owned()]);
     }
-    let reasons: Vec<String> = models
-        .iter()
-        .filter_map(|entry| match &entry.state {
-            ModelState::Unavailable { reason, .. } => Some(format!("{}: {reason}", entry.name())),
-            ModelState::Loading(_) | ModelState::Ready(_) => None,
-        })
-        .collect();
+    let reasons: Vec<String> =
+        models.iter().filter_map(|entry| Some(format!("{}: {}", entry.name(), entry.failure()?))).collect();
     if !reasons.is_empty() {
         return (NodeState::Degraded, reasons);
     }
-    let loading = models.iter().any(|entry| matches!(entry.state, ModelState::Loading(_)));
-    (if loading { NodeState::Loading } else { NodeState::Ready }, Vec::new())
+    let ready = models.iter().all(|entry| matches!(entry.state, ModelState::Ready(_)));
+    (if ready { NodeState::Ready } else { NodeState::Loading }, Vec::new())
 }

@@ -93,6 +93,7 @@ impl Runner {
                 threads,
                 max_stall: Duration::from_millis(250),
                 reproducible: false,
+                prompt_bytes: 16 * u64::from(context),
                 golden: Golden::Loss,
             },
             load_timeout: Duration::from_mins(10),
@@ -104,7 +105,7 @@ impl Runner {
             match reports.recv().await.context("the engine is gone")?.event {
                 EngineEvent::Ready(report) => return Ok((Self { engine, reports, jobs: 0 }, *report)),
                 EngineEvent::Down { error, .. } => bail!(error),
-                EngineEvent::Loading(_) | EngineEvent::Delta { .. } | EngineEvent::Ended { .. } => {}
+                _ => {}
             }
         }
     }
@@ -128,7 +129,7 @@ impl Runner {
                     }
                 }
                 EngineEvent::Down { error, .. } => bail!(error),
-                EngineEvent::Loading(_) | EngineEvent::Delta { .. } | EngineEvent::Ready(_) => {}
+                _ => {}
             }
         }
         Ok(Round { wall: start.elapsed(), answers })

@@ -6,6 +6,9 @@ use crate::job::Sampling;
 /// How many recent tokens a repetition penalty looks at: llama.cpp's default.
 const PENALTY_LAST: usize = 64;
 
+/// The lowest temperature that is not taken for 0.
+const COLDEST: f32 = 1e-4;
+
 /// Chooses tokens for one sequence.
 pub enum Chooser {
     /// The most likely token; the common case needs no list of candidates.
@@ -17,15 +20,17 @@ pub enum Chooser {
 impl Chooser {
     /// A chooser for a job with this prompt.
     pub fn new(sampling: &Sampling, n_vocab: usize, prompt: &[Token]) -> Self {
+        // Colder than this, logits overflow and the softmax is no number: it is greedy in all but name.
+        let temperature = if sampling.temperature < COLDEST { 0.0 } else { sampling.temperature };
         let penalty = sampling.repeat_penalty.to_bits() != 1f32.to_bits();
-        if sampling.temperature <= 0.0 && !penalty {
+        if temperature <= 0.0 && !penalty {
             return Self::Greedy;
         }
         let mut chain = Chain::new(&ChainParams {
             n_vocab: i32::try_from(n_vocab).unwrap_or(i32::MAX),
             repeat_penalty: sampling.repeat_penalty,
             penalty_last: i32::try_from(PENALTY_LAST).unwrap_or(0),
-            temperature: sampling.temperature,
+            temperature,
             top_k: i32::try_from(sampling.top_k).unwrap_or(i32::MAX),
             top_p: sampling.top_p,
             min_p: sampling.min_p,

@@ -99,10 +99,18 @@ fn phase_number(phase: Phase) -> u8 {
     }
 }
 
+/// A message of the daemon and when it came.
+pub struct Received {
+    /// What it says.
+    pub message: ToChild,
+    /// When it was read from the socket.
+    pub at: Instant,
+}
+
 /// The batch loop's view of the daemon.
 pub struct Link {
     /// Jobs, cancels and credits, in order.
-    pub inbox: Receiver<ToChild>,
+    pub inbox: Receiver<Received>,
     /// Progress and abort.
     pub shared: Arc<Shared>,
     outbox: SyncSender<FromChild>,
@@ -146,13 +154,13 @@ impl Link {
 }
 
 /// The end of the stream is the first sign that the daemon has died: nobody is left to answer to.
-fn read(stream: UnixStream, inbox: &SyncSender<ToChild>, shared: &Shared) {
+fn read(stream: UnixStream, inbox: &SyncSender<Received>, shared: &Shared) {
     let mut stream = BufReader::new(stream);
     loop {
         match frame::read::<ToChild>(&mut stream) {
             Ok(Some(message)) => {
                 let cancelled = if let ToChild::Cancel(job) = message { Some(job) } else { None };
-                if inbox.send(message).is_err() {
+                if inbox.send(Received { message, at: Instant::now() }).is_err() {
                     sandbox::end_now();
                 }
                 if let Some(job) = cancelled {

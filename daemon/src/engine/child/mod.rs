@@ -47,6 +47,9 @@ pub enum ChildError {
     /// Started by hand, or the daemon is gone already.
     #[error("process {0} is not the parent: `promptd engine` is started by the daemon only")]
     NotOurs(u32),
+    /// A defect of the batch loop.
+    #[error("the batch loop panicked")]
+    Panicked,
     /// The daemon sent something else first.
     #[error("the daemon did not begin with a load")]
     NoLoad,
@@ -91,10 +94,19 @@ pub fn run(parent: u32) -> Result<(), ChildError> {
     let mut greeting = stream.try_clone()?;
     frame::write(&mut greeting, &Hello::own())?;
     let Some(ToChild::Load(params)) = frame::read(&mut greeting)? else { return Err(ChildError::NoLoad) };
-    let link = Link::start(stream)?;
-    let outcome = serve(link, &params);
+    let stack = stack_size(params.prompt_bytes);
+    let loops = std::thread::Builder::new().name("batch loop".into()).stack_size(stack);
+    let outcome = loops.spawn(move || serve(Link::start(stream)?, &params))?.join();
     drop(model_file);
-    outcome
+    outcome.unwrap_or(Err(ChildError::Panicked))
+}
+
+/// Many tokenizers of llama.cpp split text by `std::regex`, which recurses once for each character: 26 000 equal ones end a
+/// stack of 8 MiB. Address space only: pages are taken when they are used.
+fn stack_size(prompt_bytes: u64) -> usize {
+    const FOR_EACH_BYTE: u64 = 512;
+    const REST: u64 = 16 * 1024 * 1024;
+    usize::try_from(prompt_bytes.saturating_mul(FOR_EACH_BYTE).saturating_add(REST)).unwrap_or(usize::MAX)
 }
 
 fn serve(link: Link, params: &LoadParams) -> Result<(), ChildError> {

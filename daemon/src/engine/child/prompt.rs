@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 use thiserror::Error;
 
 use super::llama::{ControlToken, LlamaError, Model, Token};
@@ -130,10 +131,9 @@ fn unused_mark(messages: &[Message]) -> Result<char, PromptError> {
 
 /// The control tokens of a vocabulary, ready to be found in text.
 struct ControlTokens {
-    /// Longest first, so that `<|end|>` does not hide `<|end|>x`.
     tokens: Vec<ControlToken>,
-    /// The bytes that such a token can begin with.
-    first_bytes: [bool; 256],
+    /// Finds the leftmost, and of several there the longest: `<|end|>` must not hide `<|end|>x`.
+    finder: AhoCorasick,
 }
 
 #[derive(Debug, PartialEq)]
@@ -143,22 +143,16 @@ enum Piece<'a> {
 }
 
 impl ControlTokens {
-    fn new(mut tokens: Vec<ControlToken>) -> Self {
-        tokens.sort_by_key(|t| std::cmp::Reverse(t.text.len()));
-        let mut first_bytes = [false; 256];
-        for token in &tokens {
-            first_bytes[usize::from(token.text.as_bytes()[0])] = true;
-        }
-        Self { tokens, first_bytes }
+    fn new(tokens: Vec<ControlToken>) -> Self {
+        let texts = tokens.iter().map(|token| &token.text);
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
+        Self { tokens, finder: finder.expect("a few hundred short texts") }
     }
 
     /// The first control token in a text at or after a byte, and where it stands.
     fn find(&self, text: &str, from: usize) -> Option<(usize, &ControlToken)> {
-        let bytes = text.as_bytes();
-        (from..bytes.len()).filter(|&at| self.first_bytes[usize::from(bytes[at])]).find_map(|at| {
-            let rest = &bytes[at..];
-            self.tokens.iter().find(|t| rest.starts_with(t.text.as_bytes())).map(|token| (at, token))
-        })
+        let found = self.finder.find(Input::new(text).range(from..))?;
+        Some((found.start(), &self.tokens[found.pattern().as_usize()]))
     }
 
     /// Breaks every control token in a client's text with a mark after its first character. A text that begins or ends

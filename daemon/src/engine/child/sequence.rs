@@ -52,7 +52,14 @@ pub struct Sequence {
 
 impl Sequence {
     /// A job whose prompt leaves room for `room` tokens, at least one, and of whose prompt `cached` tokens are in memory.
-    pub fn new(job: EngineJob, prompt: Vec<Token>, cached: usize, room: usize, n_vocab: usize) -> Self {
+    pub fn new(
+        job: EngineJob,
+        received: Instant,
+        prompt: Vec<Token>,
+        cached: usize,
+        room: usize,
+        n_vocab: usize,
+    ) -> Self {
         let chooser = Chooser::new(&job.sampling, n_vocab, &prompt);
         Self {
             job: job.id,
@@ -68,7 +75,7 @@ impl Sequence {
             max_bytes: job.output.max_bytes.map_or(usize::MAX, |bytes| bytes as usize),
             ignore_eos: job.output.ignore_eos,
             generated: 0,
-            received: Instant::now(),
+            received,
             first_token: None,
         }
     }

@@ -145,6 +145,15 @@ impl Context {
         }
     }
 
+    /// Computes tokens at the beginning of one empty sequence.
+    pub fn decode_alone(&mut self, tokens: &[Token], sequence: usize) -> Result<Decoded, DecodeFailed> {
+        let mut batch = Batch::default();
+        for (position, &token) in tokens.iter().enumerate() {
+            batch.add(token, position, sequence, position + 1 == tokens.len());
+        }
+        self.decode(&mut batch)
+    }
+
     /// The logits of the i-th token of the batch that was just decoded; none if they were not asked for.
     pub fn logits(&self, batch: &Batch, index: usize) -> Option<&[f32]> {
         if batch.outputs.get(index) != Some(&1) {
@@ -172,14 +181,13 @@ impl Context {
         unsafe { sys::llama_memory_seq_rm(self.memory, sequence, length, -1) }
     }
 
-    /// Gives a whole sequence another number, whose old content is forgotten.
-    pub fn rename(&mut self, from: usize, to: usize) {
+    /// Copies a whole sequence over another one.
+    pub fn copy(&mut self, from: usize, to: usize) {
         let (Some(from), Some(to)) = (self.sequence(from), self.sequence(to)) else { return };
         // SAFETY: both are known to the context; only whole copies are allowed between streams, and this is one.
         unsafe {
             sys::llama_memory_seq_rm(self.memory, to, -1, -1);
             sys::llama_memory_seq_cp(self.memory, from, to, -1, -1);
-            sys::llama_memory_seq_rm(self.memory, from, -1, -1);
         }
     }
 

@@ -1,21 +1,23 @@
 //! From a job to a sequence with a prompt and memory of its own.
 
+use std::time::Instant;
+
 use super::Scheduler;
-use crate::engine::child::prompt::{PromptError, shared_length};
+use crate::engine::child::prompt::PromptError;
 use crate::engine::child::sequence::Sequence;
 use crate::engine::protocol::{EngineJob, FromChild};
 use crate::job::ErrorCode;
 
 impl Scheduler {
     /// Starts a job, or tells the daemon why not.
-    pub(super) fn admit(&mut self, job: EngineJob) {
+    pub(super) fn admit(&mut self, job: EngineJob, received: Instant) {
         let id = job.id;
-        if let Err((code, message)) = self.try_admit(job) {
+        if let Err((code, message)) = self.try_admit(job, received) {
             self.link.send(FromChild::Failed { job: id, code, message });
         }
     }
 
-    fn try_admit(&mut self, job: EngineJob) -> Result<(), (ErrorCode, String)> {
+    fn try_admit(&mut self, job: EngineJob, received: Instant) -> Result<(), (ErrorCode, String)> {
         let slot = self.slots.iter().position(Option::is_none);
         let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
         let context = self.context.tokens_per_sequence();
@@ -39,10 +41,8 @@ impl Scheduler {
         }
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();
-        // At least one token must be computed: its logits choose the next.
-        let cached = self.kept[slot].min(shared_length(&self.common, &prompt)).min(prompt.len() - 1);
-        let cached = if self.context.truncate(slot, cached) { cached } else { self.forget(slot) };
-        self.slots[slot] = Some(Sequence::new(job, prompt, cached, room, self.model.n_vocab()));
+        let cached = self.provide_prefix(slot, &prompt);
+        self.slots[slot] = Some(Sequence::new(job, received, prompt, cached, room, self.model.n_vocab()));
         self.waiting.push(slot);
         Ok(())
     }

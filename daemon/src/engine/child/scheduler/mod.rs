@@ -3,21 +3,23 @@
 
 mod admit;
 mod fill;
+mod prefix;
 
 use std::rc::Rc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use super::link::Link;
-use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
+use self::prefix::CommonPrefix;
+use super::link::{Link, Received};
+use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
 use super::pace::Pace;
-use super::prompt::{Prompter, shared_length};
+use super::prompt::Prompter;
 use super::sequence::{Advance, Sequence, State};
 use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobId};
 
-/// How often an idle child turns its loop, so that its counter grows.
-const IDLE_TURN: Duration = Duration::from_secs(1);
+/// How often an idle child turns its loop: often enough that its counter has grown at each heartbeat.
+const IDLE_TURN: Duration = Duration::from_millis(200);
 
 /// A free slot below a used one splits the batch in llama.cpp, which then reads the weights twice. When no new job has
 /// filled it for this many steps, the last sequence moves there.
@@ -54,10 +56,7 @@ pub struct Scheduler {
     /// Same output alone and under load: prompts are computed alone, in chunks on a fixed grid.
     reproducible: bool,
     slots: Vec<Option<Sequence>>,
-    /// What every prompt of the template begins with; nothing of a client's is ever kept for another.
-    common: Vec<Token>,
-    /// How many tokens of it are in each free slot's memory.
-    kept: Vec<usize>,
+    prefix: CommonPrefix,
     longest_token: usize,
     /// Slots whose prompt is not computed yet, oldest first.
     waiting: Vec<usize>,
@@ -70,17 +69,19 @@ impl Scheduler {
     /// A loop without jobs.
     pub fn new(
         model: Rc<Model>,
-        context: Context,
+        mut context: Context,
         prompter: Prompter,
         link: Link,
         pace: Pace,
         reproducible: bool,
     ) -> Self {
         let slots = (0..context.n_sequences()).map(|_| None).collect();
-        let kept = vec![0; context.n_sequences()];
         // A prefix computed at another time than the rest would take a prompt off its grid.
-        let keeps = !reproducible && model.can_rewind();
-        let common = if keeps { prompter.common_prefix(&model) } else { Vec::new() };
+        let prefix = if reproducible || !model.can_rewind() {
+            CommonPrefix::none(context.n_sequences())
+        } else {
+            CommonPrefix::compute(&model, &mut context, &prompter)
+        };
         let longest_token = model.longest_token();
         let batch = Batch::default();
         let waiting = Vec::new();
@@ -92,8 +93,7 @@ impl Scheduler {
             pace,
             reproducible,
             slots,
-            common,
-            kept,
+            prefix,
             longest_token,
             waiting,
             batch,
@@ -136,9 +136,11 @@ impl Scheduler {
         any
     }
 
-    fn handle(&mut self, message: ToChild) {
+    fn handle(&mut self, Received { message, at }: Received) {
+        // A long prompt takes the tokenizer a while.
+        self.link.shared.progress();
         match message {
-            ToChild::Submit(job) => self.admit(*job),
+            ToChild::Submit(job) => self.admit(*job, at),
             ToChild::Cancel(job) => {
                 if let Some(slot) = self.slot_of(job) {
                     self.fail(slot, ErrorCode::Cancelled, "cancelled while running");
@@ -257,15 +259,8 @@ impl Scheduler {
     fn free(&mut self, slot: usize) -> Option<Sequence> {
         self.waiting.retain(|&waiting| waiting != slot);
         let sequence = self.slots[slot].take()?;
-        let common = shared_length(&self.common, sequence.prompt()).min(self.context.length(slot));
-        self.kept[slot] = if self.context.truncate(slot, common) { common } else { self.forget(slot) };
+        self.keep_prefix(slot, &sequence);
         Some(sequence)
-    }
-
-    /// Empties a slot's memory; nothing is left.
-    fn forget(&mut self, slot: usize) -> usize {
-        self.context.truncate(slot, 0);
-        0
     }
 
     fn close_gap(&mut self) {
@@ -278,9 +273,12 @@ impl Scheduler {
         }
         self.gap_age += 1;
         if self.gap_age > GAP_STEPS {
-            self.context.rename(last, gap);
+            self.context.copy(last, gap);
             self.slots.swap(last, gap);
-            self.kept[last] = 0;
+            if let Some(moved) = self.slots[gap].take() {
+                self.keep_prefix(last, &moved);
+                self.slots[gap] = Some(moved);
+            }
             for slot in self.waiting.iter_mut().filter(|slot| **slot == last) {
                 *slot = gap;
             }

@@ -568,6 +568,7 @@ class Bench:
             "peers": peers,
             "others_cpu_share": {"median": statistics.median(others) if others else None, "max": max(others, default=None)},
             "steal_share_max": max(steal, default=None),
+            "disturbed": busy > DISTURBED,
             "results": rows,
             "medians": {name: statistics.median(v) for name, v in sorted(self.values.items())},
             "values": self.values,
@@ -588,7 +589,7 @@ def show(report, bench):
     print(f"\n{'':2}{'what':38}{'promptd':>10}{'peer':>10}{'ratio':>8}{'target':>12}  verdict")
     for row in report["results"]:
         target = f">= {row['least']} x" if row.get("least") else f"<= {row['most']} {row['unit']}"
-        verdict = {True: "met", False: "MISSED", None: "not measured"}[row["met"]]
+        verdict = {True: "met", False: "MISSED", None: "not measured"}[row["met"]] + ", disturbed" * report["disturbed"]
         print(
             f"{row['part']} {row['name']:38}{number(row['promptd']):>10}{number(row.get('peer')):>10}"
             f"{number(row.get('ratio'), 3):>8}{target:>12}  {verdict}"
@@ -622,7 +623,7 @@ def arguments():
     parser.add_argument("--minutes", type=float, default=40, help="start nothing more after this time, and report what there is")
     parser.add_argument("--extra-config", default="", help="TOML appended to promptd's configuration")
     parser.add_argument("--mosquitto", default=None, help="path of mosquitto")
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed or was not measured")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed, was not measured, or something was disturbed")
     args = parser.parse_args()
     args.tokens = 64
     args.only = set(args.only.split(","))
@@ -656,7 +657,7 @@ def main():
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     if report["errors"]:
         sys.exit(2)
-    if args.strict and not all(row["met"] for row in report["results"]):
+    if args.strict and (report["disturbed"] or not all(row["met"] for row in report["results"])):
         sys.exit(1)
 
 

@@ -155,11 +155,14 @@ impl ControlTokens {
         Some((found.start(), &self.tokens[found.pattern().as_usize()]))
     }
 
-    /// Breaks every control token in a client's text with a mark after its first character. A text that begins or ends
-    /// with a part of one gets a mark there, so that the template can't complete it.
+    /// Breaks every control token in a client's text with a mark after its first character. A text that is a part of one,
+    /// or begins or ends with one, gets a mark there, so that the template can't complete it.
     fn disarm<'a>(&self, text: &'a str, mark: char) -> Cow<'a, str> {
-        let begins = self.tokens.iter().any(|t| is_cut(&t.text, |part| text.starts_with(part), true));
-        let ends = self.tokens.iter().any(|t| is_cut(&t.text, |part| text.ends_with(part), false));
+        let begins = self
+            .tokens
+            .iter()
+            .any(|t| (!text.is_empty() && t.text.contains(text)) || has_tail(&t.text, |tail| text.starts_with(tail)));
+        let ends = self.tokens.iter().any(|t| has_head(&t.text, |head| text.ends_with(head)));
         if !begins && !ends && self.find(text, 0).is_none() {
             return text.into();
         }
@@ -199,10 +202,14 @@ fn push_plain<'a>(pieces: &mut Vec<Piece<'a>>, text: &'a str, strip_start: bool,
     }
 }
 
-/// Whether a proper end (or beginning) of the token satisfies the test. Single characters are left alone at the end of a
-/// text only if they can't be part of a token, which `<` usually can.
-fn is_cut(token: &str, test: impl Fn(&str) -> bool, tail: bool) -> bool {
-    token.char_indices().skip(1).any(|(at, _)| test(if tail { &token[at..] } else { &token[..at] }))
+/// Whether a proper end of the token satisfies the test.
+fn has_tail(token: &str, test: impl Fn(&str) -> bool) -> bool {
+    token.char_indices().skip(1).any(|(at, _)| test(&token[at..]))
+}
+
+/// Whether a proper beginning of the token satisfies the test.
+fn has_head(token: &str, test: impl Fn(&str) -> bool) -> bool {
+    token.char_indices().skip(1).any(|(at, _)| test(&token[..at]))
 }
 
 #[cfg(test)]
@@ -252,6 +259,7 @@ mod tests {
         let tokens = tokens();
         assert_eq!(tokens.disarm("im_end|>", '#'), "#im_end|>");
         assert_eq!(tokens.disarm("text <|im", '#'), "text <|im#");
+        assert_eq!(tokens.disarm("im_end", '#'), "#im_end");
     }
 
     proptest! {

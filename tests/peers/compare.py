@@ -287,6 +287,7 @@ class Bench:
         self.folder = folder
         self.python = args.peers / "venv/bin/python"
         self.values = {}  # name -> list of numbers, one for each round
+        self.others = {}  # the same names -> share of the machine that other processes took
         self.memory = {}  # process -> list of dicts
         self.passes = 0
         self.deadline = time.monotonic() + args.minutes * 60
@@ -295,6 +296,7 @@ class Bench:
 
     def put(self, name, value):
         self.values.setdefault(name, []).append(value)
+        self.others.setdefault(name, []).append(WATCH.samples[-1]["others"] if WATCH.samples else 0.0)
 
     def note(self, text):
         if text not in self.notes:
@@ -507,36 +509,35 @@ class Bench:
         return statistics.median(values) if values else None
 
     def rows(self):
-        """name, promptd, the other, ratio or value, target as (comparison, number), unit"""
-        server = self.median("llama-server.total_tokens_per_second")
-        server_cache = self.median("llama-server-cache.total_tokens_per_second")
-        ours = self.median("promptd.total_tokens_per_second")
-        bridge = self.median("bridge.total_tokens_per_second")
+        """The lines of the table: what was measured, beside its target."""
         rows = []
 
-        def ratio(part, name, own, other, least):
-            if part in self.args.only:
-                value = own / other if own and other else None
-                rows.append({"part": part, "name": name, "promptd": own, "peer": other, "ratio": value, "least": least, "unit": "tok/s"})
+        def add(part, name, unit, inputs, least=None, most=None):
+            if part not in self.args.only:
+                return
+            values = [self.median(name) for name in inputs]
+            row = {"part": part, "name": name, "promptd": values[0], "unit": unit, "least": least, "most": most, "met": None}
+            if least is not None:
+                row["peer"], row["ratio"] = values[1], None
+            if None not in values:
+                if least is not None:
+                    row["ratio"] = values[0] / values[1]
+                    row["met"] = row["ratio"] >= least
+                else:
+                    row["met"] = values[0] <= most
+            # A median stands one bad round of three, not two.
+            row["disturbed"] = any(statistics.median(self.others.get(name, [0])) > DISTURBED for name in inputs)
+            rows.append(row)
 
-        def limit(part, name, value, most, unit):
-            if part in self.args.only:
-                rows.append({"part": part, "name": name, "promptd": value, "most": most, "unit": unit})
-
-        ratio("a", "1 stream, decode / llama-bench", self.median("promptd.decode"), self.median("llama-bench.decode"), 0.97)
-        ratio("b", "8 streams / llama-server, no cache", ours, server, 0.97)
-        ratio("b", "8 streams / llama-server as it comes", ours, server_cache, 0.97)
-        ratio("b", "8 streams / paho + llama-cpp-python", ours, bridge, 1.4)
-        limit("d", "MQTT adds, median", self.median("mqtt.added_p50_ms"), 1.0, "ms")
-        limit("e", "daemon at rest, RSS", self.median("daemon.rss_mib"), 20.0, "MiB")
-        limit("e", "daemon at rest, CPU", self.median("daemon.cpu_percent"), 0.5, "%")
-        for row in rows:
-            value = row.get("ratio", row["promptd"])
-            if row.get("least") is not None:
-                value = row["ratio"]
-                row["met"] = None if value is None else value >= row["least"]
-            else:
-                row["met"] = None if value is None else value <= row["most"]
+        total = "total_tokens_per_second"
+        ours = f"promptd.{total}"
+        add("a", "1 stream, decode / llama-bench", "tok/s", ["promptd.decode", "llama-bench.decode"], least=0.97)
+        add("b", "8 streams / llama-server, no cache", "tok/s", [ours, f"llama-server.{total}"], least=0.97)
+        add("b", "8 streams / llama-server as it comes", "tok/s", [ours, f"llama-server-cache.{total}"], least=0.97)
+        add("b", "8 streams / paho + llama-cpp-python", "tok/s", [ours, f"bridge.{total}"], least=1.4)
+        add("d", "MQTT adds, median", "ms", ["mqtt.added_p50_ms"], most=1.0)
+        add("e", "daemon at rest, RSS", "MiB", ["daemon.rss_mib"], most=20.0)
+        add("e", "daemon at rest, CPU", "%", ["daemon.cpu_percent"], most=0.5)
         return rows
 
     def report(self):
@@ -556,7 +557,7 @@ class Bench:
             self.note("the llama.cpp tools were built on the engine sources that promptd bundles, not on their own")
         busy = max(others, default=0)
         if busy > DISTURBED:
-            self.note(f"other processes took up to {busy:.0%} of the machine during a measurement: do not trust these figures")
+            self.note(f"other processes took up to {busy:.0%} of the machine during a measurement")
         if max(steal, default=0) > 0.05:
             self.note(f"the host took up to {max(steal):.0%} of the machine (steal)")
         return {
@@ -568,7 +569,6 @@ class Bench:
             "peers": peers,
             "others_cpu_share": {"median": statistics.median(others) if others else None, "max": max(others, default=None)},
             "steal_share_max": max(steal, default=None),
-            "disturbed": busy > DISTURBED,
             "results": rows,
             "medians": {name: statistics.median(v) for name, v in sorted(self.values.items())},
             "values": self.values,
@@ -588,8 +588,8 @@ def show(report, bench):
         print(f"other processes while measuring: median {others['median']:.1%}, at most {others['max']:.1%} of the machine")
     print(f"\n{'':2}{'what':38}{'promptd':>10}{'peer':>10}{'ratio':>8}{'target':>12}  verdict")
     for row in report["results"]:
-        target = f">= {row['least']} x" if row.get("least") else f"<= {row['most']} {row['unit']}"
-        verdict = {True: "met", False: "MISSED", None: "not measured"}[row["met"]] + ", disturbed" * report["disturbed"]
+        target = f">= {row['least']} x" if row["least"] is not None else f"<= {row['most']} {row['unit']}"
+        verdict = {True: "met", False: "MISSED", None: "not measured"}[row["met"]] + ", disturbed" * row["disturbed"]
         print(
             f"{row['part']} {row['name']:38}{number(row['promptd']):>10}{number(row.get('peer')):>10}"
             f"{number(row.get('ratio'), 3):>8}{target:>12}  {verdict}"
@@ -657,7 +657,7 @@ def main():
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     if report["errors"]:
         sys.exit(2)
-    if args.strict and (report["disturbed"] or not all(row["met"] for row in report["results"])):
+    if args.strict and not all(row["met"] and not row["disturbed"] for row in report["results"]):
         sys.exit(1)
 
 

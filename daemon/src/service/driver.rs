@@ -234,7 +234,13 @@ impl Driver {
                 self.publish_model(index);
             }
             EngineEvent::Ready(report) => {
-                tracing::info!(model = %self.models[index].name(), "ready: {}", report.description);
+                tracing::info!(
+                    model = %self.models[index].name(),
+                    "the model is ready: {} on {}, loaded in {:.1} s",
+                    report.description,
+                    report.devices.join(", "),
+                    report.load_time.as_secs_f64()
+                );
                 let entry = &mut self.models[index];
                 entry.state = ModelState::Ready(report);
                 entry.has_served = true;

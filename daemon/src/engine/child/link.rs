@@ -46,9 +46,9 @@ impl Shared {
         self.progress();
     }
 
-    /// Counts one thing done.
+    /// Counts one thing done. Two threads that count at once may count one: the daemon only looks for a change.
     pub fn progress(&self) {
-        self.counter.fetch_add(1, Ordering::Relaxed);
+        self.counter.store(self.counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Whether the running step should be left; asked for each node of the graph, so it counts as progress.

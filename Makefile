@@ -39,7 +39,7 @@ lint: deps clean-links
 unit: deps clean-links model
 	$(CARGO) test --release --locked -- --test-threads=2
 
-deny: ## Check licences and advisories of the dependencies
+deny: deps ## Check licences and advisories of the dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)
 	@tests/tools/deny.sh
 

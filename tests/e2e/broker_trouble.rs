@@ -56,7 +56,7 @@ async fn a_stop_waits_for_a_broker_that_owes_an_acknowledgement() {
     device
         .ask(
             "generate",
-            &json!({ "id": "1", "prompt": "Count.", "max_tokens": 30, "ignore_eos": true, "stream": true }),
+            &json!({ "id": "1", "prompt": "Count.", "max_tokens": 300, "ignore_eos": true, "stream": true }),
         )
         .await;
     assert_eq!(device.next().await.json["event"], "delta");
@@ -107,10 +107,11 @@ async fn a_clean_stop_says_so_and_a_crash_leaves_the_will() {
     let broker = Broker::start().await;
     let mut watcher = Device::connect(&broker, "watcher").await;
     watcher.subscribe("promptd/gw/availability").await;
-    let mut node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    let tables = "[service]\ndrain_timeout = \"10m\"".to_owned();
+    let mut node = Node::ready(&broker, Setup { sequences: 1, tables, ..Setup::default() }).await;
     assert_eq!(watcher.next().await.payload, "online");
     let mut device = Device::connect(&broker, "dev").await;
-    let request = json!({ "id": "1", "prompt": "Count.", "max_tokens": 30, "ignore_eos": true, "stream": true });
+    let request = json!({ "id": "1", "prompt": "Count.", "max_tokens": 300, "ignore_eos": true, "stream": true });
     device.ask("generate", &request).await;
     assert_eq!(device.next().await.json["event"], "delta");
     device.ask("generate", &json!({ "id": "2", "prompt": "Hi" })).await;

@@ -43,6 +43,15 @@ fn check_reports_every_problem_at_once() {
     let output = run(&["run", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78), "the daemon refuses it too");
 
+    // What is wrong in the file and what is wrong with the files that it names, in one go.
+    let both = "[mqtt]\nkeep_alive = \"1s\"\n[[model]]\nname = \"main\"\nfiles = [{ path = \"/nowhere.gguf\" }]\n";
+    std::fs::write(&file, both).unwrap();
+    let said = text(&run(&["check", "--config", file.to_str().unwrap()]).stderr);
+    assert!(said.contains("mqtt.keep_alive") && said.contains("/nowhere.gguf"), "{said}");
+    let output = run(&["ask", "--config", file.to_str().unwrap(), "Hi"]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert_eq!(run(&["ask", "--url", "foo", "Hi"]).status.code(), Some(2));
+
     let missing = "[[model]]\nname = \"main\"\nfiles = [{ path = \"/nowhere.gguf\" }]\n";
     std::fs::write(&file, missing).unwrap();
     let output = run(&["check", "--config", file.to_str().unwrap()]);

@@ -1,7 +1,9 @@
 //! A door between a node and its broker that a test can shut.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -11,6 +13,8 @@ pub struct Gate {
     port: u16,
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
+    /// Bytes that went from the node towards the broker.
+    carried: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -24,12 +28,18 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State::default()));
-        let task = tokio::spawn(serve(listener, broker, Arc::clone(&state)));
-        Self { port, state, task }
+        let carried = Arc::new(AtomicU64::new(0));
+        let task = tokio::spawn(serve(listener, broker, Arc::clone(&state), Arc::clone(&carried)));
+        Self { port, state, task, carried }
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Bytes that went from the node towards the broker so far.
+    pub fn carried(&self) -> u64 {
+        self.carried.load(Ordering::Relaxed)
     }
 
     /// Ends every connection, and each new one at once, until [`Gate::open`].
@@ -59,21 +69,35 @@ impl Drop for Gate {
     }
 }
 
-async fn serve(listener: TcpListener, broker: u16, state: Arc<Mutex<State>>) {
+async fn serve(listener: TcpListener, broker: u16, state: Arc<Mutex<State>>, carried: Arc<AtomicU64>) {
     loop {
         let Ok((node, _)) = listener.accept().await else { return };
         let mut state = state.lock().unwrap();
         if !state.shut {
-            state.connections.push(tokio::spawn(carry(node, broker)));
+            state.connections.push(tokio::spawn(carry(node, broker, Arc::clone(&carried))));
         }
     }
 }
 
-async fn carry(mut node: TcpStream, broker: u16) {
-    if let Ok(mut broker) = TcpStream::connect(("127.0.0.1", broker)).await {
+async fn carry(node: TcpStream, broker: u16, carried: Arc<AtomicU64>) {
+    if let Ok(broker) = TcpStream::connect(("127.0.0.1", broker)).await {
         node.set_nodelay(true).unwrap();
         broker.set_nodelay(true).unwrap();
+        let (mut from_node, mut to_node) = node.into_split();
+        let (mut from_broker, mut to_broker) = broker.into_split();
+        let outwards = async {
+            let mut buffer = [0; 16 * 1024];
+            while let Ok(read @ 1..) = from_node.read(&mut buffer).await {
+                carried.fetch_add(read as u64, Ordering::Relaxed);
+                if to_broker.write_all(&buffer[..read]).await.is_err() {
+                    break;
+                }
+            }
+        };
         // Ends when one side ends.
-        let _ = tokio::io::copy_bidirectional(&mut node, &mut broker).await;
+        tokio::select! {
+            () = outwards => {}
+            _ = tokio::io::copy(&mut from_broker, &mut to_node) => {}
+        }
     }
 }

@@ -7,7 +7,6 @@ mod client;
 mod faults;
 mod gate;
 mod inbound;
-mod latency;
 mod lifecycle;
 mod node;
 mod outbound;

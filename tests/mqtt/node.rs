@@ -122,8 +122,9 @@ pub fn publication(topic: &str, payload: impl Into<Vec<u8>>) -> Publication {
 /// Waits for something that has no event of its own.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
+    let mut turn = tokio::time::interval(Duration::from_millis(2));
     while !is_so() {
         assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        turn.tick().await;
     }
 }

@@ -12,7 +12,11 @@ missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
-command -v cargo >/dev/null || { echo "deps: Rust is missing; install it with rustup or from Debian" >&2; exit 1; }
+command -v cargo >/dev/null || { echo "deps: Rust is missing; install 1.95 or newer with rustup" >&2; exit 1; }
+for component in fmt clippy; do
+  cargo "$component" --version >/dev/null 2>&1 \
+    || echo "deps: cargo $component is missing; \`make test\` needs it: rustup component add rustfmt clippy" >&2
+done
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
 command -v apt-get >/dev/null || { echo "deps: no apt-get here; install by hand: ${missing[*]}" >&2; exit 1; }

@@ -55,7 +55,7 @@ impl Ask {
     async fn ask(self) -> Result<(), Failure> {
         let id = RequestId::new(format!("ask-{:016x}", fastrand::u64(..))).map_err(Failure::software)?;
         let request = self.request(&id).map_err(|e| Failure::new(Code::Data, e))?;
-        let mut client = Client::connect(&self.target).await.map_err(Failure::unavailable)?;
+        let mut client = Client::connect(&self.target).await?;
         client.send(self.task(), &request).await.map_err(Failure::unavailable)?;
         // The node keeps the deadline; this only catches a node that is not there.
         let wait = Duration::from_secs(self.timeout) + Duration::from_secs(5);

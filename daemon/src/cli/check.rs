@@ -21,19 +21,22 @@ pub struct Check {
 impl Check {
     /// Prints every problem, or what was found in order.
     pub fn execute(self) -> Result<(), Failure> {
-        let config = self.file.load()?;
-        let problems = problems(&config);
+        let (loaded, invalid) = self.file.examine()?;
+        let config = loaded.config;
+        let written = invalid.map(|invalid| invalid.to_string());
+        let problems: Vec<String> = written.into_iter().chain(problems(&config)).collect();
         if !problems.is_empty() {
             return Err(Failure::configuration(anyhow!("{}", problems.join("\n"))));
         }
         let mut out = std::io::stdout().lock();
-        let broker = &config.mqtt.url;
+        for file in &loaded.files {
+            writeln!(out, "read {}", file.display()).map_err(Failure::software)?;
+        }
         writeln!(
             out,
-            "configuration is valid: node {}, broker {}:{}, {} model(s)",
+            "configuration is valid: node {}, broker {}, {} model(s)",
             config.node.name,
-            broker.host,
-            broker.port,
+            config.mqtt.url,
             config.models.len()
         )
         .map_err(Failure::software)

@@ -1,5 +1,7 @@
 //! A client of a running daemon, for `ask` and `bench`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,13 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::Failure;
+
 /// How long a broker may take to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest password: what MQTT has room for.
+const PASSWORD_MAX: u64 = 65_535;
 
 /// Where the daemon is.
 #[derive(Debug, clap::Args)]
@@ -21,8 +28,8 @@ pub struct Target {
     #[command(flatten)]
     file: super::ConfigFile,
     /// The broker, such as `mqtt://gateway.local:1883`; the configuration's by default.
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = BrokerUrl::parse)]
+    url: Option<BrokerUrl>,
     /// The node to ask; the configuration's by default.
     #[arg(long, value_name = "NAME")]
     node: Option<NodeName>,
@@ -30,10 +37,10 @@ pub struct Target {
     #[arg(long, value_name = "NAME", default_value = "cli")]
     client: ClientName,
     /// User name at the broker; the configuration's by default.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "password_file")]
     username: Option<String>,
     /// File with the password for that user.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "username")]
     password_file: Option<std::path::PathBuf>,
 }
 
@@ -47,12 +54,16 @@ pub struct Client {
 
 impl Client {
     /// Connects; the replies to this client's requests are subscribed before the first is sent.
-    pub async fn connect(target: &Target) -> anyhow::Result<Self> {
-        let config = target.file.load().map_err(|failure| failure.error)?;
+    pub async fn connect(target: &Target) -> Result<Self, Failure> {
+        let config = target.file.load()?;
+        Self::connect_with(target, config).await.map_err(Failure::unavailable)
+    }
+
+    async fn connect_with(target: &Target, config: Config) -> anyhow::Result<Self> {
         let node = target.node.clone().unwrap_or_else(|| config.node.name.clone());
         let topics = Topics::new(&config.mqtt.root, &node)?;
         let filter = format!("{}/{node}/response/{}/#", config.mqtt.root, target.client);
-        let link_config = link_config(target, config, filter)?;
+        let link_config = link_config(target, config, filter);
         let (host, port) = (link_config.host.clone(), link_config.port);
         let (link, mut events) = Link::spawn(link_config);
         let connected = timeout(CONNECT_TIMEOUT, events.recv()).await;
@@ -103,15 +114,12 @@ impl Client {
     }
 }
 
-fn link_config(target: &Target, config: Config, filter: String) -> anyhow::Result<LinkConfig> {
+fn link_config(target: &Target, config: Config, filter: String) -> LinkConfig {
     let mqtt = config.mqtt;
-    let url = match &target.url {
-        Some(url) => BrokerUrl::parse(url).map_err(|e| anyhow!("--url {url:?} {e}"))?,
-        None => mqtt.url.clone(),
-    };
+    let url = target.url.clone().unwrap_or_else(|| mqtt.url.clone());
     let own_password = target.password_file.clone();
     let from_config = mqtt.clone();
-    Ok(LinkConfig {
+    LinkConfig {
         host: url.host,
         port: url.port,
         client_id: format!("promptd-cli-{:08x}", fastrand::u32(..)),
@@ -132,10 +140,12 @@ fn link_config(target: &Target, config: Config, filter: String) -> anyhow::Resul
         backoff_max: mqtt.backoff_max,
         subscriptions: vec![filter],
         will: None,
-    })
+    }
 }
 
 fn read_password(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let said = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut text = String::new();
+    File::open(path).map_err(said)?.take(PASSWORD_MAX).read_to_string(&mut text).map_err(said)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

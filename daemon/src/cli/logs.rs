@@ -22,10 +22,12 @@ pub fn init(level: LogLevel) {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
+    let filter = env::var(VARIABLE).ok().and_then(|text| {
+        EnvFilter::try_new(&text).inspect_err(|e| eprintln!("promptd: {VARIABLE}={text:?} is no filter: {e}")).ok()
+    });
     // rumqttc prints topics and whole packets at debug; its errors come back to us as values.
-    let default = format!("{level},rumqttc=off");
-    let filter = env::var(VARIABLE).ok().and_then(|text| EnvFilter::try_new(text).ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
+    let quiet = "rumqttc=off".parse().expect("a valid directive");
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(level)).add_directive(quiet);
     let subscriber = tracing_subscriber::registry().with(output()).with(filter);
     // Set once, at the start of the process.
     let _ = tracing::subscriber::set_global_default(subscriber);

@@ -12,17 +12,28 @@ mod run;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use promptd::config::{Config, ConfigError, Loaded};
 
 pub use exit::Failure;
 
 /// Where the packaged configuration lies.
 const DEFAULT_CONFIG: &str = "/etc/promptd/promptd.toml";
 
+const AFTER_HELP: &str = "\
+Examples:
+  promptd check --config promptd.toml
+  promptd run --config promptd.toml
+  promptd ask --config promptd.toml \"What is MQTT?\"
+  promptd fit model.gguf
+
+Exit codes: 0 done, 1 answered with an error, 2 usage, 65 a file is not what it should be,
+69 broker, node or model cannot be reached, 70 a defect, 78 the configuration is wrong";
+
 /// Turns this computer into a language-model appliance for the devices around it.
 ///
 /// Devices publish prompts to an MQTT broker; promptd answers them with a local model.
 #[derive(Debug, Parser)]
-#[command(name = "promptd", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "promptd", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -58,13 +69,20 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    fn load(&self) -> Result<promptd::config::Config, Failure> {
+    fn load(&self) -> Result<Config, Failure> {
+        match self.examine()? {
+            (loaded, None) => Ok(loaded.config),
+            (_, Some(invalid)) => Err(Failure::configuration(invalid)),
+        }
+    }
+
+    fn examine(&self) -> Result<(Loaded, Option<ConfigError>), Failure> {
         let path = match &self.config {
             Some(path) => path.clone(),
             None if PathBuf::from(DEFAULT_CONFIG).exists() => DEFAULT_CONFIG.into(),
-            None => return Ok(promptd::config::Config::defaults()),
+            None => return Ok((Loaded { config: Config::defaults(), files: Vec::new() }, None)),
         };
-        Ok(promptd::config::Config::load(&path).map_err(Failure::configuration)?.config)
+        Config::examine(&path).map_err(Failure::configuration)
     }
 }
 

@@ -80,9 +80,18 @@ pub struct Loaded {
 impl Config {
     /// Reads `path` and the files of the `conf.d` folder beside it. A missing `path` is an error, a missing folder not.
     pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+        match Self::examine(path)? {
+            (loaded, None) => Ok(loaded),
+            (_, Some(invalid)) => Err(invalid),
+        }
+    }
+
+    /// The same for a checker: what could be read, with the default in the place of each value that is wrong, and what is
+    /// wrong.
+    pub fn examine(path: &Path) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
         let sources = source::read(path)?;
-        let config = Self::from_sources(&sources, &Machine::this())?;
-        Ok(Loaded { config, files: sources.into_iter().map(|source| source.path).collect() })
+        let (config, invalid) = Self::read_sources(&sources, &Machine::this())?;
+        Ok((Loaded { config, files: sources.into_iter().map(|source| source.path).collect() }, invalid))
     }
 
     /// The configuration of a machine without any file.
@@ -100,10 +109,17 @@ impl Config {
     }
 
     fn from_sources(sources: &[Source], machine: &Machine) -> Result<Self, ConfigError> {
+        match Self::read_sources(sources, machine)? {
+            (config, None) => Ok(config),
+            (_, Some(invalid)) => Err(invalid),
+        }
+    }
+
+    fn read_sources(sources: &[Source], machine: &Machine) -> Result<(Self, Option<ConfigError>), ConfigError> {
         let tree = merge::all(tree::parse_all(sources)?);
         let mut report = Report::new(sources);
         let config = Self::from_tree(&tree, machine, &mut report);
-        report.finish(config)
+        Ok((config, report.finish()))
     }
 
     fn from_tree(tree: &Table, machine: &Machine, report: &mut Report<'_>) -> Self {

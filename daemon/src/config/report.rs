@@ -78,14 +78,12 @@ impl<'s> Report<'s> {
         self.keys.get(key).copied().flatten()
     }
 
-    /// The value if nothing was wrong with it, else all problems in the order in which the files are read.
-    pub(super) fn finish<T>(mut self, value: T) -> Result<T, ConfigError> {
-        if self.problems.is_empty() {
-            return Ok(value);
-        }
+    /// All problems in the order in which the files are read; none if nothing was wrong.
+    pub(super) fn finish(mut self) -> Option<ConfigError> {
         self.problems.sort_by_key(|(at, _)| *at);
         let place = |at: At| self.sources[at.source].place(at.offset);
         let placed = self.problems.into_iter().map(|(at, problem)| Problem { place: at.map(place), ..problem });
-        Err(ConfigError::Invalid(placed.collect()))
+        let placed: Vec<Problem> = placed.collect();
+        (!placed.is_empty()).then_some(ConfigError::Invalid(placed))
     }
 }

@@ -13,7 +13,7 @@ use crate::plan::KvType;
 /// Raised with every change to a message of this file.
 pub const PROTOCOL: u16 = 1;
 
-/// Which build this is. A daemon talks only to children of its own build.
+/// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Largest frame in bytes: a prompt or an answer at its configured limit, with room to spare.
@@ -205,14 +205,8 @@ impl std::fmt::Debug for Answer {
 pub struct ModelReport {
     /// Such as `llama 134M Q4_1`.
     pub description: String,
-    /// Parameters.
-    pub parameters: u64,
-    /// Bytes of weights.
-    pub weights: u64,
     /// Tokens of context for each sequence, as rounded by llama.cpp.
     pub context: u32,
-    /// Tokens of context that the model was trained with.
-    pub trained_context: u32,
     /// Jobs that run at once.
     pub sequences: u32,
     /// Threads that compute.

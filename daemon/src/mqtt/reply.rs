@@ -66,7 +66,7 @@ impl Replies {
         }
     }
 
-    /// `accepted`: the request is in the journal. `position` counts the jobs before it.
+    /// `accepted`: the request is in the queue. `position` counts the jobs before it.
     pub fn accepted(&self, id: &RequestId, position: usize, eta: Option<Duration>, to: &ReplyTo) -> Publication {
         self.json("accepted", id, AcceptedBody { position, eta_ms: eta.map(Millis) }, to)
     }

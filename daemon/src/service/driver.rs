@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 
 use super::intake::waiting;
 use super::jobs::{Jobs, Stage};
-use super::models::{ModelEntry, ModelState};
+use super::models::{ModelEntry, ModelState, unavailable};
 use super::status::{BrokerFault, StatusBoard};
 use super::wiring::{OFFLINE, engine_spec, link_config, open_in_background};
 use super::{ServiceError, systemd};
@@ -219,7 +219,8 @@ impl Driver {
             }
             Err(error) => {
                 tracing::error!(%model, "{error}");
-                self.set_unavailable(index, error.to_string(), None);
+                let reason = self.models[index].without_folder(&error.to_string());
+                self.set_unavailable(index, reason, None);
             }
         }
         self.publish_model(index);
@@ -381,14 +382,5 @@ impl Driver {
         let (state, reasons) = super::status::state_of(self.phase, &self.broker_faults, &self.models);
         self.board.tell_ready(&self.models);
         self.board.publish_state(&self.link, &self.topics, state, reasons);
-    }
-}
-
-/// The error for jobs of a model that cannot serve.
-pub(super) fn unavailable(model: &ModelName, reason: &str, retry: Option<Duration>) -> JobError {
-    let error = JobError::new(ErrorCode::ModelUnavailable, format!("the model {model} cannot serve: {reason}"));
-    match retry {
-        Some(after) => error.retry_after(after),
-        None => error,
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::driver::{Driver, Phase, unavailable};
+use super::driver::{Driver, Phase};
 use super::jobs::{Job, Stage};
-use super::models::ModelState;
+use super::models::{ModelState, unavailable};
 use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Slot, parse_cancel};

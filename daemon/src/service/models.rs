@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::Model;
 use crate::engine::protocol::ModelReport;
 use crate::engine::{Engine, ModelFile};
-use crate::job::ModelName;
+use crate::job::{ErrorCode, JobError, ModelName};
 use crate::telemetry::{ModelDocument, ModelStage};
 
 /// A configured model.
@@ -88,6 +88,14 @@ impl ModelEntry {
         self.file.as_ref().map(|file| format!("cpu:{}", file.facts.precision))
     }
 
+    /// What clients and the fleet read names the model's file, not where it lies.
+    pub fn without_folder(&self, reason: &str) -> String {
+        match self.config.file.path.parent() {
+            Some(folder) if folder.parent().is_some() => reason.replace(&format!("{}/", folder.display()), ""),
+            _ => reason.to_owned(),
+        }
+    }
+
     /// `model/<name>`.
     pub fn document(&self) -> ModelDocument {
         let report = if let ModelState::Ready(report) = &self.state { Some(report) } else { None };
@@ -110,8 +118,18 @@ impl ModelEntry {
             context: report.map(|report| report.context),
             sequences: report.map(|report| report.sequences),
             threads: report.map(|report| report.threads),
+            chat_template: report.map(|report| report.chat_template),
             cpu_features: report.map(|report| report.cpu_features.clone()),
             load_seconds: report.map(|report| report.load_time.as_secs_f32()),
         }
+    }
+}
+
+/// The error for jobs of a model that cannot serve.
+pub fn unavailable(model: &ModelName, reason: &str, retry: Option<Duration>) -> JobError {
+    let error = JobError::new(ErrorCode::ModelUnavailable, format!("the model {model} cannot serve: {reason}"));
+    match retry {
+        Some(after) => error.retry_after(after),
+        None => error,
     }
 }

@@ -82,7 +82,7 @@ impl StatusBoard {
     }
 }
 
-/// What is wrong with the node's place at the broker; a new connection clears it.
+/// What is wrong with the node's place at the broker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BrokerFault {
     /// Another client uses our client id: two nodes of one name throw each other out.

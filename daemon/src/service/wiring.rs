@@ -18,6 +18,8 @@ pub(super) const OFFLINE: &[u8] = b"offline";
 pub(super) fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
     let mqtt = config.mqtt.clone();
     let password = mqtt.clone();
+    // Besides those that wait, each running job holds the place of its answer.
+    let running: usize = config.models.iter().map(|model| model.sequences as usize).sum();
     LinkConfig {
         host: mqtt.url.host.clone(),
         port: mqtt.url.port,
@@ -31,7 +33,7 @@ pub(super) fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         session_expiry: mqtt.session_expiry,
         receive_maximum: mqtt.receive_maximum,
         packet_max: mqtt.packet_max,
-        outbox_max: mqtt.outbox_max,
+        outbox_max: mqtt.outbox_max + running,
         backoff_min: mqtt.backoff_min,
         backoff_max: mqtt.backoff_max,
         subscriptions: topics.subscriptions(),

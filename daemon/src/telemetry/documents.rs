@@ -124,6 +124,9 @@ pub struct ModelDocument {
     /// Threads that compute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    /// Whether prompts go through the model's own chat template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<bool>,
     /// CPU features that the back end uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_features: Option<String>,

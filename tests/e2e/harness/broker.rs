@@ -55,10 +55,14 @@ impl Broker {
             self.port, self.settings
         );
         std::fs::write(&config, text).unwrap();
-        let child = Command::new(mosquitto()).arg("-c").arg(&config).stderr(Stdio::null()).spawn().unwrap();
-        self.process = Some(child);
+        let mut child = Command::new(mosquitto()).arg("-c").arg(&config).stderr(Stdio::null()).spawn().unwrap();
         let port = self.port;
-        until("mosquitto listens", || TcpStream::connect(("127.0.0.1", port)).ok()).await;
+        until("mosquitto listens", || {
+            assert!(child.try_wait().unwrap().is_none(), "mosquitto ended at once: is port {port} taken?");
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        })
+        .await;
+        self.process = Some(child);
     }
 
     /// Kills it: nothing is said to anybody.

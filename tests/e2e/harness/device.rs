@@ -120,6 +120,11 @@ impl Device {
         timeout(PATIENCE, self.messages.recv()).await.ok().flatten()
     }
 
+    /// The next message, if one comes within a few seconds.
+    pub async fn soon(&mut self) -> Option<Reply> {
+        timeout(Duration::from_secs(5), self.messages.recv()).await.ok().flatten()
+    }
+
     /// The next message.
     pub async fn next(&mut self) -> Reply {
         self.try_next().await.unwrap_or_else(|| panic!("nothing came for {}", self.name))

@@ -59,8 +59,7 @@ impl Bench {
                 Some(model) => Some(engine::measure(&self, model).await.map_err(Failure::unavailable)?),
                 None => None,
             };
-            let mqtt =
-                if self.mqtt { Some(through_mqtt::measure(&self).await.map_err(Failure::unavailable)?) } else { None };
+            let mqtt = if self.mqtt { Some(through_mqtt::measure(&self).await?) } else { None };
             Ok::<_, Failure>(report::Report { engine, mqtt })
         })?;
         report.print(self.json).map_err(Failure::software)

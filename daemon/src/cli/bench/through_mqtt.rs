@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Bench;
 use super::report::{MqttReport, Percentiles};
+use crate::cli::Failure;
 use crate::cli::client::Client;
 
 /// Longest time for one answer of one token.
@@ -16,8 +17,12 @@ const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
 const WARM_UP: u32 = 10;
 
 /// Sends requests one after the other.
-pub async fn measure(bench: &Bench) -> anyhow::Result<MqttReport> {
-    let mut client = Client::connect(&bench.target).await?;
+pub async fn measure(bench: &Bench) -> Result<MqttReport, Failure> {
+    let client = Client::connect(&bench.target).await?;
+    exchange(bench, client).await.map_err(Failure::unavailable)
+}
+
+async fn exchange(bench: &Bench, mut client: Client) -> anyhow::Result<MqttReport> {
     let (mut round_trips, mut totals, mut added) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..WARM_UP + bench.requests {
         let id = format!("bench-{:08x}-{number}", fastrand::u32(..));

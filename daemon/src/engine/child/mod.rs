@@ -162,10 +162,7 @@ fn load(link: &Link, params: &LoadParams) -> Result<Loaded, LoadError> {
     golden::check(&model, &mut context, &prompter, &params.golden, &link.shared)?;
     let report = ModelReport {
         description: model.description(),
-        parameters: model.parameters(),
-        weights: model.weights(),
         context: u32::try_from(context.tokens_per_sequence()).unwrap_or(u32::MAX),
-        trained_context: model.trained_context(),
         sequences: params.sequences,
         threads: params.threads,
         chat_template: prompter.has_template(),

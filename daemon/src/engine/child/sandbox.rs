@@ -59,3 +59,28 @@ pub fn end_now() -> ! {
     // SAFETY: _exit has no preconditions. Nothing of this process must be saved: its state lives in the daemon.
     unsafe { libc::_exit(0) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn no_socket_but_a_unix_one_can_be_made() {
+        assert!(UdpSocket::bind("127.0.0.1:0").is_ok(), "before");
+        // The filter holds for the thread that sets it and for those that it starts.
+        let (inet, tcp, unix) = std::thread::spawn(|| {
+            leave_the_network().unwrap();
+            let tcp = std::thread::spawn(|| TcpListener::bind("[::1]:0").map(drop)).join().unwrap();
+            (UdpSocket::bind("127.0.0.1:0").map(drop), tcp, UnixStream::pair().map(drop))
+        })
+        .join()
+        .unwrap();
+        assert_eq!(inet.unwrap_err().kind(), ErrorKind::PermissionDenied);
+        assert_eq!(tcp.unwrap_err().kind(), ErrorKind::PermissionDenied);
+        assert!(unix.is_ok());
+    }
+}

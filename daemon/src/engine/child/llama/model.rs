@@ -46,24 +46,6 @@ impl Model {
         CStr::from_bytes_until_nul(&buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Number of parameters.
-    pub fn parameters(&self) -> u64 {
-        // SAFETY: the model is alive.
-        unsafe { sys::llama_model_n_params(self.raw.as_ptr()) }
-    }
-
-    /// Bytes of weights.
-    pub fn weights(&self) -> u64 {
-        // SAFETY: the model is alive.
-        unsafe { sys::llama_model_size(self.raw.as_ptr()) }
-    }
-
-    /// Tokens of context in training.
-    pub fn trained_context(&self) -> u32 {
-        // SAFETY: the model is alive.
-        unsafe { sys::llama_model_n_ctx_train(self.raw.as_ptr()) }.unsigned_abs()
-    }
-
     /// Whether the end of a sequence can be removed from memory; recurrent states can't go back.
     pub fn can_rewind(&self) -> bool {
         let model = self.raw.as_ptr();

@@ -362,16 +362,16 @@ class Bench:
 
     # (a)
     def llama_bench(self):
-        # Depth 0 is the reference; depth 48 is the same work as promptd's, which has a prompt before it.
-        command = [self.args.peers / "bin/llama-bench", "-m", self.args.model, "-p", 0, "-n", DECODE_TOKENS, "-d", "0,48"]
+        # Depth 0 is the reference; depth 31 is the same work as promptd's, which has its chat template before it.
+        command = [self.args.peers / "bin/llama-bench", "-m", self.args.model, "-p", 0, "-n", DECODE_TOKENS, "-d", "0,31"]
         out = self.measure([*command, "-t", self.args.threads, "-r", 3, "-o", "json"], 300)
         for row in json.loads(out):
-            name = "llama-bench.decode" if row.get("n_depth", 0) == 0 else "llama-bench-depth48.decode"
+            name = "llama-bench.decode" if row.get("n_depth", 0) == 0 else "llama-bench-depth31.decode"
             self.put(name, row["avg_ts"])
             say(f"  {name}: {row['avg_ts']:.1f} tok/s")
 
     def promptd_bench(self):
-        command = [self.args.promptd, "bench", "--model", self.args.model, "--streams", 1, "--prompt-tokens", 48]
+        command = [self.args.promptd, "bench", "--model", self.args.model, "--streams", 1, "--prompt-tokens", 1]
         more = ["--tokens", DECODE_TOKENS, "--rounds", 3, "--threads", self.args.threads, "--json"]
         out = self.measure([*command, *more], 300, env=self.environment())
         row = next(r for r in json.loads(out)["results"] if r["streams"] == 1)

@@ -23,8 +23,10 @@ impl Check {
     pub fn execute(self) -> Result<(), Failure> {
         let (loaded, invalid) = self.file.examine()?;
         let config = loaded.config;
-        let written = invalid.map(|invalid| invalid.to_string());
-        let problems: Vec<String> = written.into_iter().chain(problems(&config)).collect();
+        let here = problems(&config);
+        let here =
+            (!here.is_empty()).then(|| format!("{} found on this machine:\n  {}", here.len(), here.join("\n  ")));
+        let problems: Vec<String> = invalid.map(|invalid| invalid.to_string()).into_iter().chain(here).collect();
         if !problems.is_empty() {
             return Err(Failure::configuration(anyhow!("{}", problems.join("\n"))));
         }

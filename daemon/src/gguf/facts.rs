@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::hyper::{HYBRID, Hyper, RECURRENT};
-use super::{Gguf, GgufError, Precision, TensorType, experts, file_type};
+use super::{Gguf, GgufError, TensorType, experts, file_type};
+use crate::job::Precision;
 
 /// Architectures that llama.cpp gives no memory of earlier tokens: encoders and diffusion models.
 const WITHOUT_CACHE: &[&str] = &[

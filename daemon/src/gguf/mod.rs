@@ -31,5 +31,5 @@ pub use error::GgufError;
 pub use facts::{Cache, ModelFacts, Pooling, TypeBytes};
 pub use header::Gguf;
 pub use source::ReadAt;
-pub use tensor::{Precision, Tensor, TensorType};
+pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value, ValueType};

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use super::GgufError;
 use super::names::{Names, Text};
 use super::source::Cursor;
+use crate::job::Precision;
 
 /// Most tensors in one file; the largest models known have about 2,000.
 const TENSORS_MAX: u64 = 32_768;
@@ -19,28 +18,6 @@ const DIMS_MAX: u32 = 4;
 
 /// Where llama.cpp's CPU back end accepts weights that are mapped from a file; elsewhere it aborts.
 const PLACE_MULTIPLE: u64 = 32;
-
-/// The rung of the precision ladder that a model stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Fewer than 8 bits for most weights.
-    Int4,
-    /// 8 bits.
-    Int8,
-    /// 16 bits and more.
-    F16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Int4 => "int4",
-            Self::Int8 => "int8",
-            Self::F16 => "f16",
-        })
-    }
-}
 
 /// How the numbers of a tensor are stored: in blocks of some elements that take some bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]

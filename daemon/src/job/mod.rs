@@ -1,12 +1,16 @@
 //! What a job is: who asked, for what, and how it ended. Everything here is valid by construction and knows nothing of
 //! MQTT, files, clocks or the engine.
 
+mod control;
 mod error;
 mod name;
 mod outcome;
+mod precision;
 mod request;
 
+pub use control::Control;
 pub use error::{ErrorCode, JobError};
 pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, RequestId, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Timings, Usage};
+pub use precision::Precision;
 pub use request::{JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task};

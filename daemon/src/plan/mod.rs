@@ -5,8 +5,10 @@
 
 mod bytes;
 mod memory;
+mod strategy;
 
 pub use bytes::Bytes;
 pub use memory::{
     Attention, ContextShape, Estimate, KvType, ModelShape, compute_bytes, kv_bytes, output_bytes, process_bytes,
 };
+pub use strategy::{Placement, Strategy};

@@ -2,7 +2,8 @@
 
 use super::read;
 use super::writer::{Writer, boolean, string, u32, u32s};
-use crate::gguf::{Cache, ModelFacts, Pooling, Precision};
+use crate::gguf::{Cache, ModelFacts, Pooling};
+use crate::job::Precision;
 
 fn facts(writer: &Writer) -> ModelFacts {
     read(&writer.bytes()).unwrap().facts().unwrap()

@@ -6,12 +6,15 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PROMPTD := $(TARGET)/release/promptd
 MODEL := $(TARGET)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+# In F16; the same model in Q8_0 stands beside it.
+EMBEDDER := $(TARGET)/models/all-MiniLM-L6-v2.F16.gguf
 DENY_VERSION := 0.20.2
 
 export PROMPTD_TEST_MODEL := $(MODEL)
+export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build model demo test lint unit deny bench bench-peers clean-links
+.PHONY: help deps build model model-embed demo test lint unit deny bench bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -25,10 +28,13 @@ build: deps clean-links ## Build target/release/promptd
 model: deps ## Fetch the test model and check its SHA-256
 	@tests/tools/model.sh "$(MODEL)"
 
+model-embed: deps ## Make the embedding models for tests and check their SHA-256
+	@tests/tools/model_embed.sh "$(TARGET)/models"
+
 demo: build model ## Start a broker and promptd on loopback, ask one question, show the answer
 	@tests/tools/demo.sh "$(PROMPTD)" "$(MODEL)"
 
-test: deps clean-links model lint unit deny ## Everything that proves the project
+test: deps clean-links model model-embed lint unit deny ## Everything that proves the project
 
 lint: deps clean-links
 	$(CARGO) fmt --check
@@ -36,7 +42,7 @@ lint: deps clean-links
 	bash -n tests/tools/*.sh tests/peers/*.sh
 
 # Engine tests use both cores of a small machine by themselves.
-unit: deps clean-links model
+unit: deps clean-links model model-embed
 	$(CARGO) test --release --locked -- --test-threads=2
 
 deny: deps ## Check licences and advisories of the dependencies

@@ -9,6 +9,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Calls llama.cpp where it speaks only C++.
+const BREAKDOWN: &str = "daemon/src/engine/child/llama/breakdown.cpp";
+
 fn main() {
     println!("cargo::rerun-if-changed=daemon/build.rs");
     let backends = PathBuf::from(env::var("DEP_LLAMA_BACKENDS_DIR").expect("llama-cpp-sys-2 with dynamic-backends"));
@@ -22,6 +25,9 @@ fn main() {
         place(&libraries, &folder, |path| path.to_string_lossy().ends_with(".so.0"));
     }
     place(&backends, &profile.join("backends/cpu"), |path| path.extension().is_some_and(|extension| extension == "so"));
+
+    println!("cargo::rerun-if-changed={BREAKDOWN}");
+    cc::Build::new().cpp(true).std("c++17").file(BREAKDOWN).compile("promptd_breakdown");
 
     for path in ["$ORIGIN", "$ORIGIN/..", "$ORIGIN/../lib/promptd"] {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{path}");

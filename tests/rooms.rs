@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and its floor. A room imports only from floors below its own.
-const ROOMS: [(&str, u8); 10] = [
+const ROOMS: [(&str, u8); 12] = [
     ("job", 1),
     ("plan", 1),
     ("queue", 1),
@@ -15,6 +15,8 @@ const ROOMS: [(&str, u8); 10] = [
     ("config", 2),
     ("mqtt", 3),
     ("engine", 3),
+    ("health", 3),
+    ("control", 3),
     ("telemetry", 4),
     ("service", 5),
     ("cli", 6),
@@ -31,7 +33,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),
-    ("tokio", &["mqtt", "engine", "service", "cli"]),
+    ("tokio", &["mqtt", "engine", "control", "service", "cli"]),
     ("sysinfo", &["cli"]),
     ("toml", &["config"]),
     ("clap", &["cli"]),

@@ -1,8 +1,10 @@
 //! promptd: a language-model appliance for the devices around an edge computer. See `ARCHITECTURE.md` for the rooms.
 
 pub mod config;
+pub mod control;
 pub mod engine;
 pub mod gguf;
+pub mod health;
 pub mod job;
 pub mod mqtt;
 pub mod plan;

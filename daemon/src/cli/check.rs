@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::anyhow;
 use promptd::config::{Config, Model};
 use promptd::engine::backends_folder;
-use promptd::gguf::Gguf;
+use promptd::gguf::{Gguf, ModelFacts};
+use promptd::job::Precision;
 use promptd::plan::KvType;
 
 use super::{ConfigFile, Failure};
@@ -50,7 +52,7 @@ fn problems(config: &Config) -> Vec<String> {
     let models = config
         .models
         .iter()
-        .filter_map(|model| model_problem(model).map(|p| format!("model[{}].files: {p}", model.name)));
+        .flat_map(|model| model_problems(model).into_iter().map(|p| format!("model[{}].files: {p}", model.name)));
     let password = config.mqtt.password().err().map(|e| format!("mqtt.password_credential: {e}"));
     let golden = config.models.iter().filter_map(golden_problem);
     let kv_types = config.models.iter().filter_map(|model| kv_problem(config, model));
@@ -58,18 +60,39 @@ fn problems(config: &Config) -> Vec<String> {
     models.chain(kv_types).chain(golden).chain(password).chain(backends).collect()
 }
 
-fn model_problem(model: &Model) -> Option<String> {
-    let path = model.file.path.display();
-    let opened = File::open(&model.file.path).and_then(|file| Ok((file.metadata()?.len(), file)));
-    match opened {
-        Err(e) => Some(format!("{path}: {e}")),
-        Ok((size, file)) => match Gguf::read(&file, size).and_then(|gguf| gguf.facts()) {
-            Err(e) => Some(format!("{path} is not a usable GGUF file: {e}")),
-            Ok(facts) => (model.context > facts.n_ctx_train).then(|| {
-                format!("{path} was trained with {} tokens of context; context is {}", facts.n_ctx_train, model.context)
-            }),
-        },
+/// What is wrong with each file, and two of one precision, of which one would never be used.
+fn model_problems(model: &Model) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut known: Vec<(Precision, &Path)> = Vec::new();
+    for file in &model.files {
+        let path = file.path.as_path();
+        match facts(path) {
+            Err(problem) => problems.push(problem),
+            Ok(facts) => {
+                if model.context > facts.n_ctx_train {
+                    let trained = facts.n_ctx_train;
+                    let text = format!("was trained with {trained} tokens of context; context is {}", model.context);
+                    problems.push(format!("{} {text}", path.display()));
+                }
+                match known.iter().find(|(precision, _)| *precision == facts.precision) {
+                    Some((precision, first)) => problems.push(format!(
+                        "{} and {} have the same precision, {precision}; one for each is used",
+                        first.display(),
+                        path.display()
+                    )),
+                    None => known.push((facts.precision, path)),
+                }
+            }
+        }
     }
+    problems
+}
+
+fn facts(path: &Path) -> Result<ModelFacts, String> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (size, file) = opened.map_err(|e| format!("{}: {e}", path.display()))?;
+    let facts = Gguf::read(&file, size).and_then(|gguf| gguf.facts());
+    facts.map_err(|e| format!("{} is not a usable GGUF file: {e}", path.display()))
 }
 
 fn kv_problem(config: &Config, model: &Model) -> Option<String> {

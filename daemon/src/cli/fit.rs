@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use promptd::gguf::{Cache, Gguf, ModelFacts};
-use promptd::plan::{Attention, Bytes, ContextShape, Estimate, KvType, ModelShape};
+use promptd::plan::{Attention, Bytes, ContextShape, KvType, ModelShape, Need};
 use serde::Serialize;
 
 use super::Failure;
@@ -56,7 +56,7 @@ struct FitReport<'a> {
     context: u64,
     sequences: u32,
     kv_type: KvType,
-    estimate: &'a Estimate,
+    estimate: &'a Need,
     total: Bytes,
     available: Option<Bytes>,
     fits: Option<bool>,
@@ -73,7 +73,7 @@ impl Fit {
         let facts = self.facts().map_err(|e| Failure::new(Code::Data, e))?;
         let model = shape(&facts);
         let context = self.context_shape(self.context, self.sequences);
-        let estimate = Estimate::of(&model, &context);
+        let estimate = Need::estimate(&model, &context);
         let available = available();
         let report = FitReport {
             file: self.file.display().to_string(),
@@ -131,11 +131,11 @@ impl Fit {
         }
         writeln!(out, "\n{} sequences of {} tokens, KV cache {}:", report.sequences, report.context, report.kv_type)?;
         let rows = [
-            ("weights", report.estimate.weights),
-            ("KV cache", report.estimate.kv),
-            ("compute", report.estimate.compute),
-            ("output", report.estimate.output),
-            ("process", report.estimate.process),
+            ("weights", report.estimate.parts().weights),
+            ("KV cache", report.estimate.parts().kv),
+            ("compute", report.estimate.parts().compute),
+            ("output", report.estimate.parts().output),
+            ("process", report.estimate.parts().process),
             ("together", report.total),
         ];
         for (what, bytes) in rows {
@@ -160,7 +160,7 @@ impl Fit {
         for context in CONTEXTS.into_iter().filter(|&context| context <= facts.n_ctx_train) {
             write!(out, "{context:<10}")?;
             for sequences in SEQUENCES {
-                let estimate = Estimate::of(model, &self.context_shape(context, sequences));
+                let estimate = Need::estimate(model, &self.context_shape(context, sequences));
                 write!(out, "{:>14}", estimate.total().to_string())?;
             }
             writeln!(out)?;

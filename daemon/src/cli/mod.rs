@@ -7,6 +7,7 @@ mod client;
 mod exit;
 mod fit;
 mod logs;
+mod node;
 mod run;
 
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ use clap::{Parser, Subcommand};
 use promptd::config::{Config, ConfigError, Loaded};
 
 pub use exit::Failure;
+
+use node::NodeCommand;
 
 /// Where the packaged configuration lies.
 const DEFAULT_CONFIG: &str = "/etc/promptd/promptd.toml";
@@ -50,6 +53,24 @@ enum Command {
     Check(check::Check),
     /// Ask a running daemon one question over MQTT and print the answer as it is made.
     Ask(ask::Ask),
+    /// Show the state of the node on this machine, and why it is not better.
+    Status(Node<node::Status>),
+    /// Show what the node on this machine is: its version, tasks, models and limits.
+    Info(Node<node::Info>),
+    /// Show how the models run, and which better strategies were rejected and why.
+    Models(Node<node::Models>),
+    /// Load a model that was unloaded, perhaps with one strategy only.
+    Load(Node<node::Load>),
+    /// Let a model go once its running jobs have ended.
+    Unload(Node<node::Unload>),
+    /// Run a model with another strategy, or make it the default; the old one serves until the new one can.
+    Switch(Node<node::Switch>),
+    /// Read the files of a model again and run what they hold now.
+    Reload(Node<node::Reload>),
+    /// Take no new work; what was accepted is finished.
+    Drain(Node<node::Drain>),
+    /// Take work again.
+    Resume(Node<node::Resume>),
     /// Show what a model file is and how much memory it needs here.
     Fit(fit::Fit),
     /// Measure a model on this machine: tokens per second, time to first token, what MQTT adds.
@@ -86,12 +107,38 @@ impl ConfigFile {
     }
 }
 
+/// A command for the node on this machine.
+#[derive(Debug, clap::Args)]
+struct Node<C: clap::Args> {
+    #[command(flatten)]
+    command: C,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+impl<C: clap::Args + NodeCommand> Node<C> {
+    /// The configuration tells where its socket is. One that is broken is the daemon's trouble, not the operator's.
+    fn execute(&self) -> Result<(), Failure> {
+        let socket = self.file.examine()?.0.config.service.control_socket;
+        self.command.execute(&socket)
+    }
+}
+
 /// Carries out a command.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Ask(ask) => ask.execute(),
+        Command::Status(node) => node.execute(),
+        Command::Info(node) => node.execute(),
+        Command::Models(node) => node.execute(),
+        Command::Load(node) => node.execute(),
+        Command::Unload(node) => node.execute(),
+        Command::Switch(node) => node.execute(),
+        Command::Reload(node) => node.execute(),
+        Command::Drain(node) => node.execute(),
+        Command::Resume(node) => node.execute(),
         Command::Fit(fit) => fit.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Engine(child) => child.execute(),

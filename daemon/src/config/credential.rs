@@ -11,7 +11,6 @@ use super::value;
 
 /// The longest password that MQTT can carry.
 const SECRET_MAX: usize = 65_535;
-const PATH_MAX: usize = 4096;
 
 /// A password. It has no `Display`, and its `Debug` tells nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl fmt::Debug for Secret {
 
 /// Checks what names a credential: a file name, or an absolute path.
 pub(super) fn name(value: &Value) -> Result<PathBuf, String> {
-    let text = value::line(value, PATH_MAX)?;
+    let text = value::line(value, value::PATH_MAX)?;
     if text.starts_with('/') || !(text.contains('/') || text == "." || text == "..") {
         Ok(text.into())
     } else {

@@ -10,6 +10,8 @@ use super::unit::Span;
 pub struct Load {
     /// A load that takes longer is given up.
     pub timeout: Duration,
+    /// A model that is not pinned is unloaded when it has had no job for so long. None is never.
+    pub idle_unload: Option<Duration>,
 }
 
 /// The engine children.
@@ -19,13 +21,18 @@ pub struct Engine {
     pub max_stall: Duration,
     /// A child that makes no progress for so long is replaced; more than `max_stall`.
     pub heartbeat_timeout: Duration,
+    /// A job that was running in so many crashes of the engine is not tried again.
+    pub crash_quarantine: u32,
     /// The same answer alone and under load, at the cost of speed.
     pub reproducible: bool,
 }
 
 impl Load {
     pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Self {
-        Self { timeout: section.span("timeout", Span::minutes(10), Span::seconds(10)..=Span::days(1)) }
+        Self {
+            timeout: section.span("timeout", Span::minutes(10), Span::seconds(10)..=Span::days(1)),
+            idle_unload: section.span_or_never("idle_unload", Span::seconds(10)..=Span::days(7)),
+        }
     }
 }
 
@@ -34,6 +41,7 @@ impl Engine {
         let engine = Self {
             max_stall: section.span("max_stall", Span::millis(250), Span::millis(10)..=Span::seconds(10)),
             heartbeat_timeout: section.span("heartbeat_timeout", Span::seconds(30), Span::seconds(1)..=Span::hours(1)),
+            crash_quarantine: section.number("crash_quarantine", 2, 1..=10),
             reproducible: section.flag("reproducible", false),
         };
         section.report.below(

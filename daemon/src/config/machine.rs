@@ -1,6 +1,10 @@
-//! The name that a machine has by itself.
+//! What the defaults take from the machine: its name, and the folders that systemd made for the service.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -14,12 +18,22 @@ const APPLICATION: [u8; 16] =
 /// Bytes of host name that leave room for `-` and six digits in a name of 64.
 const HOSTNAME_MAX: usize = 57;
 
-/// What tells one machine from another.
+/// Where state is kept when systemd names no folder: what it names for `StateDirectory=promptd`.
+const STATE_DIRECTORY: &str = "/var/lib/promptd";
+/// The same for what lasts as long as the daemon runs, and `RuntimeDirectory=promptd`.
+const RUNTIME_DIRECTORY: &str = "/run/promptd";
+
+/// What tells one machine from another, and where a service has its folders on it.
+#[derive(Default)]
 pub(super) struct Machine {
     /// The host name, as the kernel has it.
     pub(super) hostname: String,
     /// `/etc/machine-id`, where there is a usable one.
     pub(super) id: Option<[u8; 16]>,
+    /// `$STATE_DIRECTORY`, as it is set.
+    pub(super) state_directory: Option<OsString>,
+    /// `$RUNTIME_DIRECTORY`, as it is set.
+    pub(super) runtime_directory: Option<OsString>,
 }
 
 impl Machine {
@@ -28,6 +42,8 @@ impl Machine {
         Self {
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             id: fs::read_to_string("/etc/machine-id").ok().and_then(|text| parse_id(text.trim_end())),
+            state_directory: env::var_os("STATE_DIRECTORY"),
+            runtime_directory: env::var_os("RUNTIME_DIRECTORY"),
         }
     }
 
@@ -44,6 +60,23 @@ impl Machine {
         };
         NodeName::new(name).expect("sanitised")
     }
+
+    /// The folder for what must last.
+    pub(super) fn state_dir(&self) -> PathBuf {
+        first_folder(self.state_directory.as_deref()).unwrap_or(Path::new(STATE_DIRECTORY)).to_owned()
+    }
+
+    /// The socket for the local command line.
+    pub(super) fn control_socket(&self) -> PathBuf {
+        let folder = first_folder(self.runtime_directory.as_deref()).unwrap_or(Path::new(RUNTIME_DIRECTORY));
+        folder.join("control.sock")
+    }
+}
+
+/// systemd separates several folders by colons, and all of them are absolute. Anything else was set by somebody else.
+fn first_folder(variable: Option<&OsStr>) -> Option<&Path> {
+    let first = variable?.as_bytes().split(|byte| *byte == b':').next()?;
+    Some(Path::new(OsStr::from_bytes(first))).filter(|folder| folder.is_absolute())
 }
 
 /// As `sd_id128_get_machine_app_specific`: HMAC-SHA256 of the application's id under the machine's. systemd goes on to
@@ -80,7 +113,7 @@ mod tests {
     use super::*;
 
     fn machine(hostname: &str, id: Option<&str>) -> Machine {
-        Machine { hostname: hostname.to_owned(), id: id.and_then(parse_id) }
+        Machine { hostname: hostname.to_owned(), id: id.and_then(parse_id), ..Machine::default() }
     }
 
     #[test]
@@ -123,10 +156,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn takes_the_first_folder_of_systemd() {
+        let folders = |variable: Option<&str>| {
+            let variable = variable.map(OsString::from);
+            let machine =
+                Machine { state_directory: variable.clone(), runtime_directory: variable, ..Machine::default() };
+            (machine.state_dir().display().to_string(), machine.control_socket().display().to_string())
+        };
+        let pair = |state: &str, socket: &str| (state.to_owned(), socket.to_owned());
+        assert_eq!(folders(Some("/srv/p")), pair("/srv/p", "/srv/p/control.sock"));
+        assert_eq!(folders(Some("/a b:/c:/d")), pair("/a b", "/a b/control.sock"));
+        for unusable in [None, Some(""), Some(":/c"), Some("relative"), Some("../up:/c")] {
+            let packaged = pair("/var/lib/promptd", "/run/promptd/control.sock");
+            assert_eq!(folders(unusable), packaged, "{unusable:?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn never_panics(hostname in any::<String>(), id in any::<Option<[u8; 16]>>()) {
-            Machine { hostname, id }.node_name();
+        fn never_panics(hostname in any::<String>(), id in any::<Option<[u8; 16]>>(), folders in any::<Vec<u8>>()) {
+            let variable = Some(OsStr::from_bytes(&folders).to_owned());
+            let machine =
+                Machine { hostname, id, state_directory: variable.clone(), runtime_directory: variable };
+            machine.node_name();
+            prop_assert!(machine.state_dir().is_absolute() && machine.control_socket().is_absolute());
         }
     }
 }

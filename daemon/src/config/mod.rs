@@ -9,12 +9,15 @@
 //! Only what takes effect is checked: a bad value that a later file replaces is no problem.
 
 mod credential;
+mod disk;
 mod engine;
 mod error;
 mod limits;
 mod machine;
+mod memory;
 mod merge;
 mod model;
+mod model_file;
 mod mqtt;
 mod nearest;
 mod node;
@@ -34,10 +37,13 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use credential::Secret;
+pub use disk::Disk;
 pub use engine::{Engine, Load};
 pub use error::{ConfigError, Place, Problem, SyntaxError};
 pub use limits::Limits;
-pub use model::{Model, ModelFile};
+pub use memory::Memory;
+pub use model::{Expect, Model};
+pub use model_file::ModelFile;
 pub use mqtt::Mqtt;
 pub use node::Node;
 pub use service::{LogLevel, Service};
@@ -62,8 +68,12 @@ pub struct Config {
     pub models: Vec<Model>,
     /// Loading of models.
     pub load: Load,
+    /// The memory of the machine.
+    pub memory: Memory,
     /// The engine children.
     pub engine: Engine,
+    /// The file system with the state folder.
+    pub disk: Disk,
     /// The daemon itself.
     pub service: Service,
 }
@@ -131,8 +141,10 @@ impl Config {
                 limits: root.table("limits", Limits::read),
                 models: Model::read_all(root),
                 load: root.table("load", Load::read),
+                memory: root.table("memory", Memory::read),
                 engine: root.table("engine", Engine::read),
-                service: root.table("service", Service::read),
+                disk: root.table("disk", Disk::read),
+                service: root.table("service", |section| Service::read(section, machine)),
             }
         });
         // A rule between sections; those within one stand in its `read`.

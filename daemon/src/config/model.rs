@@ -1,18 +1,20 @@
 //! `[[model]]`: the models.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
 
 use crate::job::ModelName;
-use crate::plan::KvType;
+use crate::plan::{KvType, Placement, Strategy};
 
+use super::model_file::ModelFile;
 use super::section::Section;
 use super::tree::Value;
 use super::value;
 
 /// Each has a process, memory and a retained document of its own.
 const MODELS_MAX: usize = 16;
-const PATH_MAX: usize = 4096;
+/// Every placement with every precision.
+const LADDER_MAX: usize = 9;
 const GOLDEN_MAX: usize = 4096;
 
 /// A model and how to run it.
@@ -20,12 +22,22 @@ const GOLDEN_MAX: usize = 4096;
 pub struct Model {
     /// What requests call it.
     pub name: ModelName,
-    /// The file with its weights.
-    pub file: ModelFile,
+    /// The files with its weights, 1 to 8, each in another path. Their precision is what their headers say.
+    pub files: Vec<ModelFile>,
     /// Whether it serves requests that name no model.
     pub default: bool,
+    /// Whether it stays loaded however long it is idle and however short memory is for others.
+    pub pinned: bool,
+    /// Where it has to run for the node to be as it should be.
+    pub expect: Expect,
+    /// The strategies to try, best first: 1 to 9 different ones. None is the built-in ladder.
+    pub ladder: Option<Vec<Strategy>>,
+    /// Whether lower precisions that no file has are made from a higher one.
+    pub derive: bool,
     /// Tokens of context for each sequence.
     pub context: u32,
+    /// The least context that it may be squeezed to; at most `context`.
+    pub min_context: u32,
     /// Jobs that run at once.
     pub sequences: u32,
     /// Element type of the KV cache.
@@ -38,16 +50,20 @@ pub struct Model {
     pub golden_expect: Option<String>,
 }
 
-/// A GGUF file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelFile {
-    /// Where it is. A relative path in a file has been put behind the folder of that file.
-    pub path: PathBuf,
-    /// What its content must hash to.
-    pub sha256: Option<[u8; 32]>,
+/// Where a model has to run for its operator to be content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Wherever it can.
+    Any,
+    /// On a GPU: anywhere else it serves, and the node is degraded.
+    Gpu,
 }
 
 const KV_TYPES: [(&str, KvType); 3] = [("f16", KvType::F16), ("q8_0", KvType::Q8_0), ("q4_0", KvType::Q4_0)];
+const EXPECTATIONS: [(&str, Expect); 2] = [("any", Expect::Any), ("gpu", Expect::Gpu)];
+const CONTEXT: RangeInclusive<u32> = 256..=1_048_576;
+/// The default of `min_context`, where `context` is not smaller: less holds no conversation.
+const MIN_CONTEXT: u32 = 512;
 
 /// What one model has to know of those before it.
 #[derive(Default)]
@@ -84,18 +100,30 @@ impl Model {
                 Ok(flag)
             }
         });
-        let context = section.number("context", 2048, 256..=1_048_576);
-        let sequences = section.number("sequences", 4, 1..=64);
-        let kv_type = section.choice("kv_type", KvType::F16, &KV_TYPES);
-        let threads = section.optional("threads", |value| value::number(value, &(1..=512)));
+        let context = section.number("context", 2048, CONTEXT);
+        let ladder = ladder(section);
         let golden_prompt = section.optional("golden_prompt", golden);
         let golden_expect = section.optional("golden_expect", golden);
         if section.is_set("golden_expect") && !section.is_set("golden_prompt") {
             section.blame_key("golden_expect", "needs golden_prompt beside it");
         }
-        let file = file(section)?;
-        let default = default.unwrap_or(false);
-        Some(Self { name: name?, file, default, context, sequences, kv_type, threads, golden_prompt, golden_expect })
+        // What may be missing stands at the end: every other key has been looked at by then.
+        Some(Self {
+            default: default.unwrap_or(false),
+            pinned: section.flag("pinned", false),
+            expect: expect(section, ladder.as_deref()),
+            ladder,
+            derive: section.flag("derive", false),
+            context,
+            min_context: min_context(section, context),
+            sequences: section.number("sequences", 4, 1..=64),
+            kv_type: section.choice("kv_type", KvType::F16, &KV_TYPES),
+            threads: section.optional("threads", |value| value::number(value, &(1..=512))),
+            golden_prompt,
+            golden_expect,
+            files: ModelFile::read_all(section)?,
+            name: name?,
+        })
     }
 }
 
@@ -104,38 +132,34 @@ fn name(value: &Value, others: &mut BTreeSet<String>) -> Result<ModelName, Strin
     if others.insert(name.to_string()) { Ok(name) } else { Err("is the name of an earlier model".to_owned()) }
 }
 
-fn file(section: &mut Section<'_, '_, '_>) -> Option<ModelFile> {
-    if !section.is_set("files") {
-        section.problem("files", "is missing: write files = [{ path = \"/path/to/model.gguf\" }]");
+fn ladder(section: &mut Section<'_, '_, '_>) -> Option<Vec<Strategy>> {
+    let mut earlier = BTreeSet::new();
+    let ladder = section.list("ladder", LADDER_MAX, |value| {
+        let strategy = Strategy::parse(value::text(value)?)?;
+        if earlier.insert(strategy) { Ok(strategy) } else { Err("stands in the ladder already".to_owned()) }
+    });
+    if section.array_len("ladder") == Some(0) {
+        section.blame_key("ladder", format!("is empty; name 1 to {LADDER_MAX} strategies, or leave it out"));
     }
-    match section.array_len("files") {
-        None | Some(1) => {}
-        Some(0) => section.blame_key("files", "is empty; one file is needed"),
-        Some(_) => section.blame_key("files", "load strategies over several files come with a later version; name one"),
-    }
-    section.tables("files", ModelFile::read).pop().flatten()
+    (!ladder.is_empty()).then_some(ladder)
 }
 
-impl ModelFile {
-    fn read(section: &mut Section<'_, '_, '_>) -> Option<Self> {
-        let path = section.required("path", |value| value::line(value, PATH_MAX).map(PathBuf::from));
-        let sha256 = section.optional("sha256", |value| {
-            digest(value::text(value)?).ok_or_else(|| "must be 64 hexadecimal digits".to_owned())
-        });
-        let folder = section.folder_of("path").unwrap_or(Path::new(""));
-        Some(Self { path: folder.join(path?), sha256 })
+fn expect(section: &mut Section<'_, '_, '_>, ladder: Option<&[Strategy]>) -> Expect {
+    let expect = section.choice("expect", Expect::Any, &EXPECTATIONS);
+    // A ladder with an entry that was refused may have meant a GPU by it.
+    let whole = ladder.filter(|ladder| section.array_len("ladder") == Some(ladder.len()));
+    let never = whole.is_some_and(|ladder| ladder.iter().all(|strategy| strategy.placement == Placement::Cpu));
+    if expect == Expect::Gpu && never {
+        section.blame_key("expect", "the ladder names only strategies on the CPU");
     }
+    expect
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut digest = [0; 32];
-    for (index, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(digest)
+fn min_context(section: &mut Section<'_, '_, '_>, context: u32) -> u32 {
+    let min_context = section.number("min_context", MIN_CONTEXT.min(context), CONTEXT);
+    let (low, high) = (section.path_of("min_context"), section.path_of("context"));
+    section.report.at_most((&low, min_context), (&high, context));
+    min_context
 }
 
 fn golden(value: &Value) -> Result<String, String> {

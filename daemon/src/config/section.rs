@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::plan::{Percent, Reserve};
+
 use super::nearest::nearest;
 use super::report::Report;
 use super::tree::{At, Entry, Item, Table, Value, find};
@@ -119,6 +121,22 @@ impl<'s, 't> Section<'_, 's, 't> {
         self.optional(key, |value| value::size(value, &range)).unwrap_or(default)
     }
 
+    /// A share of a whole.
+    pub(super) fn percent(&mut self, key: &'static str, default: Percent, range: RangeInclusive<Percent>) -> Percent {
+        self.optional(key, |value| value::percent(value, &range)).unwrap_or(default)
+    }
+
+    /// What stays free of something: a share of it or a size. The default is a share.
+    pub(super) fn reserve(
+        &mut self,
+        key: &'static str,
+        default: Percent,
+        shares: RangeInclusive<Percent>,
+        sizes: RangeInclusive<Size>,
+    ) -> Reserve {
+        self.optional(key, |value| value::reserve(value, &shares, &sizes)).unwrap_or(Reserve::Percent(default))
+    }
+
     /// A time.
     pub(super) fn span(&mut self, key: &'static str, default: Span, range: RangeInclusive<Span>) -> Duration {
         self.optional(key, |value| value::span(value, &range)).unwrap_or(default).0
@@ -127,6 +145,11 @@ impl<'s, 't> Section<'_, 's, 't> {
     /// A time that MQTT counts in seconds.
     pub(super) fn seconds(&mut self, key: &'static str, default: Span, range: RangeInclusive<Span>) -> Duration {
         self.optional(key, |value| value::seconds(value, &range)).unwrap_or(default).0
+    }
+
+    /// A time, or never. None is never, which is also the default.
+    pub(super) fn span_or_never(&mut self, key: &'static str, range: RangeInclusive<Span>) -> Option<Duration> {
+        self.optional(key, |value| value::span_or_never(value, &range)).flatten().map(|span| span.0)
     }
 
     /// A boolean.
@@ -189,7 +212,7 @@ impl<'s, 't> Section<'_, 's, 't> {
         &mut self,
         key: &'static str,
         at_most: usize,
-        parse: impl Fn(&Value) -> Result<T, String>,
+        mut parse: impl FnMut(&Value) -> Result<T, String>,
     ) -> Vec<T> {
         let items = self.array(key, "must be an array: write [\"…\", \"…\"]");
         let mut values = Vec::new();

@@ -1,7 +1,9 @@
-//! Sizes and times as an operator writes them.
+//! Sizes, shares and times as an operator writes them.
 
 use std::fmt;
 use std::time::Duration;
+
+use crate::plan::{Bytes, Percent};
 
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,11 @@ const SIZES: [(&str, u64); 7] = [
 
 const MILLIS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
+/// So many percent, as defaults and bounds are written here: 100 at most.
+pub(super) const fn percent(number: u16) -> Percent {
+    Percent::from_tenths(10 * number).expect("a share is at most the whole")
+}
+
 impl Size {
     /// What [`Size::parse`] accepts.
     pub(super) const FORMS: &str =
@@ -38,6 +45,11 @@ impl Size {
         Self(number << 20)
     }
 
+    /// A multiple of 1024 MiB.
+    pub(super) const fn gib(number: u64) -> Self {
+        Self(number << 30)
+    }
+
     /// Reads a number with its unit. Too large ones saturate, and are then refused by the key's bounds.
     pub(super) fn parse(text: &str) -> Option<Self> {
         parse(text, &SIZES).map(Self)
@@ -46,6 +58,12 @@ impl Size {
     /// As a length in memory.
     pub(super) fn bytes(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl From<Size> for Bytes {
+    fn from(size: Size) -> Self {
+        Self(size.0)
     }
 }
 
@@ -136,6 +154,7 @@ mod tests {
     fn knows_the_units() {
         assert_eq!(Size::parse("2KiB"), Some(Size(2048)));
         assert_eq!(Size::parse("2KB"), Some(Size(2000)));
+        assert_eq!(Size::parse("2GiB"), Some(Size::gib(2)));
         assert_eq!(Span::parse("2d"), Some(Span(Duration::from_hours(48))));
     }
 

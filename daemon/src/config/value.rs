@@ -2,9 +2,15 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use crate::plan::{Percent, Reserve};
 
 use super::tree::Value;
 use super::unit::{Size, Span};
+
+/// Linux's own limit, `PATH_MAX` of limits.h.
+pub(super) const PATH_MAX: usize = 4096;
 
 /// A whole number within bounds.
 pub(super) fn number<T>(value: &Value, range: &RangeInclusive<T>) -> Result<T, String>
@@ -36,6 +42,11 @@ pub(super) fn line(value: &Value, bytes_max: usize) -> Result<&str, String> {
     }
 }
 
+/// A path. A relative one starts from the folder of the file that it stands in.
+pub(super) fn path(value: &Value, folder: Option<&Path>) -> Result<PathBuf, String> {
+    line(value, PATH_MAX).map(|text| folder.unwrap_or(Path::new("")).join(text))
+}
+
 /// A boolean.
 pub(super) fn flag(value: &Value) -> Result<bool, String> {
     match value {
@@ -56,6 +67,28 @@ pub(super) fn size(value: &Value, range: &RangeInclusive<Size>) -> Result<Size, 
     within(size, range)
 }
 
+/// A share within bounds.
+pub(super) fn percent(value: &Value, range: &RangeInclusive<Percent>) -> Result<Percent, String> {
+    let percent = if let Value::Text(text) = value { Percent::parse(text).ok() } else { None };
+    let forms = || format!("write a share such as \"10%\" or \"2.5%\"; {}", allowed(range));
+    within(percent.ok_or_else(forms)?, range)
+}
+
+/// A share or a size, each within bounds of its own.
+pub(super) fn reserve(
+    value: &Value,
+    shares: &RangeInclusive<Percent>,
+    sizes: &RangeInclusive<Size>,
+) -> Result<Reserve, String> {
+    const FORMS: &str = "write a share such as \"10%\" or \"2.5%\", or a size such as \"512MiB\" or \"4GiB\"";
+    match value {
+        Value::Text(text) if text.ends_with('%') => percent(value, shares).map(Reserve::Percent),
+        Value::Text(text) if Size::parse(text).is_none() => Err(FORMS.to_owned()),
+        Value::Text(_) | Value::Integer(..) => size(value, sizes).map(|size| Reserve::Bytes(size.into())),
+        _ => Err(FORMS.to_owned()),
+    }
+}
+
 /// A time within bounds.
 pub(super) fn span(value: &Value, range: &RangeInclusive<Span>) -> Result<Span, String> {
     let span = if let Value::Text(text) = value { Span::parse(text) } else { None };
@@ -67,6 +100,14 @@ pub(super) fn seconds(value: &Value, range: &RangeInclusive<Span>) -> Result<Spa
     match span(value, range)? {
         Span(time) if time.subsec_nanos() != 0 => Err("must be a whole number of seconds".to_owned()),
         whole => Ok(whole),
+    }
+}
+
+/// A time within bounds, or the word for none.
+pub(super) fn span_or_never(value: &Value, range: &RangeInclusive<Span>) -> Result<Option<Span>, String> {
+    match value {
+        Value::Text(text) if text == "never" => Ok(None),
+        _ => span(value, range).map(Some).map_err(|reason| reason + ", or \"never\""),
     }
 }
 

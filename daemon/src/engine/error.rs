@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::protocol::FromChild;
 use crate::gguf::GgufError;
 
 /// Errors of the parent side.
@@ -59,13 +60,28 @@ pub enum EngineError {
     /// The child ended.
     #[error("the engine process ended: {0}")]
     Ended(String),
+    /// The child was killed.
+    #[error("the engine process was killed, as the kernel does when memory runs out")]
+    Killed,
     /// The child made no progress.
     #[error("the engine process made no progress for {0:?}")]
     Stalled(std::time::Duration),
     /// The load took too long.
     #[error("the model did not load within {0:?}")]
     LoadTimeout(std::time::Duration),
+    /// The child answered something else than it was asked.
+    #[error("the engine process sent an unexpected {0}")]
+    Unexpected(String),
     /// The child refused the model.
     #[error("{0}")]
     Refused(String),
+}
+
+impl EngineError {
+    /// A message that has no place here; never quotes text.
+    pub(super) fn unexpected(message: &FromChild) -> Self {
+        let text = format!("{message:?}");
+        let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        Self::Unexpected(name.to_owned())
+    }
 }

@@ -1,17 +1,22 @@
 //! The engine: one child process per loaded model, the only place where llama.cpp runs.
 //!
-//! The parent side ([`Engine`]) spawns and supervises the child and speaks [`protocol`] with it; the child side
+//! The parent side ([`Engine`], [`measure()`]) spawns and watches the child and speaks [`protocol`] with it; the child side
 //! ([`child`]) holds the batch loop. They share nothing but the protocol.
 
 pub mod child;
+mod connection;
+mod errand;
 mod error;
+mod handle;
+mod log;
+mod measure;
 mod model_file;
 mod process;
 pub mod protocol;
 mod session;
-mod supervisor;
 
 pub use error::EngineError;
+pub use handle::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec};
+pub use measure::measure;
 pub use model_file::ModelFile;
 pub use process::{backends_folder, default_threads};
-pub use supervisor::{Engine, EngineEvent, EngineReport, EngineSpec};

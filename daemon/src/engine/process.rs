@@ -10,14 +10,25 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::EngineError;
-use super::protocol::{MODEL_FD, SOCKET_FD};
+use super::protocol::{MODEL_FD, OUTPUT_FD, SOCKET_FD};
 use crate::job::ModelName;
 
 /// Always this very binary, also after its path has been given to another one.
 const OWN_BINARY: &str = "/proc/self/exe";
 
-/// Variables that a child keeps: everything else, secrets among it, stays with the daemon.
-const KEPT_VARIABLES: [&str; 5] = ["RUST_BACKTRACE", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "TZ", "LD_LIBRARY_PATH"];
+/// Variables that a child keeps: everything else, secrets among it, stays with the daemon. The last ones choose among
+/// the GPUs and drivers of a machine.
+const KEPT_VARIABLES: [&str; 9] = [
+    "RUST_BACKTRACE",
+    "GOMP_SPINCOUNT",
+    "OMP_WAIT_POLICY",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+    "VK_ICD_FILENAMES",
+    "VK_DRIVER_FILES",
+];
 
 /// The folder of compute back ends that belongs to this binary: beside it in a build, under `lib/promptd` once installed.
 pub fn backends_folder() -> Result<PathBuf, EngineError> {
@@ -37,19 +48,25 @@ pub fn default_threads() -> u32 {
     std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
-/// Starts a child with one end of a socket pair and the model file; gives its process and the other end.
+/// Starts a child with one end of a socket pair, the model file, and the file to write if there is one; gives its process
+/// and the other end.
 ///
 /// Must be called on the daemon's main thread: the child dies with the thread that started it.
-pub fn spawn(model: &ModelName, model_file: OwnedFd) -> Result<(Child, UnixStream), EngineError> {
+pub fn spawn(
+    model: &ModelName,
+    model_file: OwnedFd,
+    output: Option<OwnedFd>,
+) -> Result<(Child, UnixStream), EngineError> {
     let binary = std::fs::read_link(OWN_BINARY).map_err(EngineError::Spawn)?;
     if binary.to_string_lossy().ends_with(" (deleted)") {
         return Err(EngineError::Replaced);
     }
     let (own, theirs) = socket_pair().map_err(EngineError::Spawn)?;
-    let mappings = vec![
+    let mut mappings = vec![
         FdMapping { parent_fd: theirs, child_fd: SOCKET_FD },
         FdMapping { parent_fd: model_file, child_fd: MODEL_FD },
     ];
+    mappings.extend(output.map(|parent_fd| FdMapping { parent_fd, child_fd: OUTPUT_FD }));
     let kept = KEPT_VARIABLES.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value)));
     let mut command = Command::new(OWN_BINARY);
     command

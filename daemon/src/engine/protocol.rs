@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
-use crate::plan::KvType;
+use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -27,6 +27,9 @@ pub const SOCKET_FD: i32 = 3;
 
 /// The descriptor on which a child finds its model file.
 pub const MODEL_FD: i32 = 4;
+
+/// The descriptor on which a child finds the file that it shall write, when it has to write one.
+pub const OUTPUT_FD: i32 = 5;
 
 /// How often a child reports its progress counter.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -52,12 +55,16 @@ impl Hello {
 pub enum ToChild {
     /// Load the model; sent once.
     Load(LoadParams),
+    /// Find out what loading the model would take, without doing it; sent instead of a load.
+    Measure(MeasureParams),
     /// Start a job. Never more than [`LoadParams::sequences`] at once.
     Submit(Box<EngineJob>),
     /// Stop a job that is running.
     Cancel(JobId),
     /// The driver has taken this many deltas.
     Credit(u32),
+    /// Give back memory that is not needed now.
+    Trim,
 }
 
 /// From the child to the daemon.
@@ -76,6 +83,8 @@ pub enum FromChild {
     Loaded(Box<ModelReport>),
     /// The model cannot be used; the child ends.
     LoadFailed(String),
+    /// What loading would take; the child ends.
+    Measured(MeasureReport),
     /// A piece of an answer, in order.
     Delta {
         /// Whose answer.
@@ -119,14 +128,14 @@ pub enum Phase {
 /// How to load a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadParams {
-    /// Folder of the back ends to load.
-    pub backends: String,
-    /// Tokens of context for each sequence.
-    pub context: u32,
-    /// Jobs that run at once.
-    pub sequences: u32,
-    /// Element type of the KV cache.
-    pub kv_type: KvType,
+    /// Folders of the back ends to load, in this order.
+    pub backends: Vec<String>,
+    /// What the model does, by its file.
+    pub kind: ModelKind,
+    /// Where the layers go.
+    pub layers: GpuLayers,
+    /// Context, sequences and the type of the KV cache.
+    pub shape: LoadShape,
     /// Threads that compute.
     pub threads: u32,
     /// Longest time that a prompt may delay the next token of another job.
@@ -137,6 +146,87 @@ pub struct LoadParams {
     pub prompt_bytes: u64,
     /// The prompt that the model must answer before it is used.
     pub golden: Golden,
+}
+
+/// What a model does with text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelKind {
+    /// Goes on with it.
+    Decoder,
+    /// Makes an embedding or scores of it, and remembers nothing.
+    Encoder,
+}
+
+/// What a dry run shall find out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureParams {
+    /// Folders of the back ends to load, in this order.
+    pub backends: Vec<String>,
+    /// What the model does, by its file.
+    pub kind: ModelKind,
+    /// The combinations to measure; those of one placement stand together.
+    pub points: Vec<MeasurePoint>,
+    /// As in [`LoadParams`]: it costs flash attention.
+    pub reproducible: bool,
+}
+
+/// One way to load the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasurePoint {
+    /// Where the layers go.
+    pub layers: GpuLayers,
+    /// Context, sequences and the type of the KV cache.
+    pub shape: LoadShape,
+}
+
+/// What a dry run has found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureReport {
+    /// Memory of the process with back ends and vocabulary, but without the model.
+    pub process: Bytes,
+    /// The devices that compute, without the CPU.
+    pub devices: Vec<GpuDevice>,
+    /// For each point, in order: the buffers, or why there are none.
+    pub buffers: Vec<Result<Buffers, String>>,
+}
+
+/// A GPU as llama.cpp sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuDevice {
+    /// Such as `Vulkan0`.
+    pub name: String,
+    /// Such as `NVIDIA Orin`.
+    pub description: String,
+    /// Whether its memory is the host's.
+    pub integrated: bool,
+    /// All of its memory.
+    pub total: Bytes,
+    /// What is free of it.
+    pub free: Bytes,
+}
+
+/// Sizes of llama.cpp's buffers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffers {
+    /// In the host's memory.
+    pub host: BufferSizes,
+    /// In GPU memory.
+    pub device: BufferSizes,
+}
+
+/// Sizes of the buffers of one memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BufferSizes {
+    /// Weights as they are in the file.
+    pub weights: Bytes,
+    /// Weights in an order that computes faster; a copy.
+    pub repacked: Bytes,
+    /// Keys and values, and recurrent states.
+    pub kv: Bytes,
+    /// Outputs.
+    pub output: Bytes,
+    /// Intermediate results.
+    pub compute: Bytes,
 }
 
 /// The test that a model passes before it serves.
@@ -217,6 +307,26 @@ pub struct ModelReport {
     pub devices: Vec<String>,
     /// CPU features of the loaded back end.
     pub cpu_features: String,
+    /// What the process really holds after a step as large as they get.
+    pub memory: RealMemory,
     /// Time from the start of the load to the passed golden prompt.
     pub load_time: Duration,
+}
+
+/// Memory of a child, from the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RealMemory {
+    /// Pages of its own.
+    pub anonymous: Bytes,
+    /// Pages of files that it has mapped: weights and libraries.
+    pub file: Bytes,
+    /// GPU memory that was taken while it loaded.
+    pub device: Bytes,
+}
+
+impl RealMemory {
+    /// What it holds of the host's memory.
+    pub fn host(&self) -> Bytes {
+        Bytes(self.anonymous.0.saturating_add(self.file.0))
+    }
 }

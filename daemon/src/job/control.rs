@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 use super::{ErrorCode, JobError, ModelName};
 
+/// Longest message about what is wrong, in bytes: it may quote a verb or a field's name, which can have any length.
+const MESSAGE_MAX: usize = 256;
+
 /// A valid request of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
@@ -64,7 +67,10 @@ impl Control {
 
     /// Reads a verb and its fields; those about the answer (`id`, `reply_to`, …) have been taken out.
     pub fn read(verb: &str, fields: Map<String, Value>) -> Result<Self, JobError> {
-        let invalid = |text: String| JobError::new(ErrorCode::InvalidRequest, text);
+        let invalid = |mut text: String| {
+            text.truncate(text.floor_char_boundary(MESSAGE_MAX));
+            JobError::new(ErrorCode::InvalidRequest, text)
+        };
         if !Self::VERBS.contains(&verb) {
             return Err(invalid(format!("no control verb {verb:?}; known are {}", Self::VERBS.join(", "))));
         }
@@ -148,5 +154,8 @@ mod tests {
             let error = read(verb, &fields).unwrap_err();
             assert!(error.code == ErrorCode::InvalidRequest && error.message.contains(text), "{verb}: {error}");
         }
+        let long = "ü".repeat(5000);
+        assert!(read(&long, &json!({})).unwrap_err().message.len() <= MESSAGE_MAX);
+        assert!(read("drain", &json!({ long: 1 })).unwrap_err().message.len() <= MESSAGE_MAX);
     }
 }

@@ -167,6 +167,11 @@ fn check_names(map: &Map<String, Value>) -> Result<(), JobError> {
             return Err(unknown(name));
         }
     }
+    check_echo(map)
+}
+
+/// The fields that are echoed stay within their limits.
+pub(super) fn check_echo(map: &Map<String, Value>) -> Result<(), JobError> {
     if echo_fits(&echo_of(map)) {
         return Ok(());
     }
@@ -176,7 +181,7 @@ fn check_names(map: &Map<String, Value>) -> Result<(), JobError> {
 }
 
 /// The values are in use already, if they could be used: here they are only complained about.
-fn check_address(fields: &mut Fields) -> Result<(), JobError> {
+pub(super) fn check_address(fields: &mut Fields) -> Result<(), JobError> {
     if let Some(id) = fields.text("id")? {
         RequestId::new(id).map_err(|error| invalid(error.to_string()))?;
     }

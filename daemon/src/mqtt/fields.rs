@@ -16,6 +16,11 @@ impl Fields {
         Self(map)
     }
 
+    /// What was not read.
+    pub fn rest(self) -> Map<String, Value> {
+        self.0
+    }
+
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }

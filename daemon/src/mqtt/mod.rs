@@ -15,6 +15,9 @@ mod address;
 mod body;
 mod config;
 mod connect;
+mod control;
+#[cfg(test)]
+mod control_tests;
 mod counters;
 mod documents;
 mod error;
@@ -48,6 +51,7 @@ mod topic;
 mod worker;
 
 pub use config::{LinkConfig, PasswordSource};
+pub use control::AcceptedControl;
 pub use counters::Counters;
 pub use error::TopicError;
 pub use event::{Delivery, LinkEvent, ShutdownEnd};

@@ -76,6 +76,24 @@ impl Replies {
         self.json("delta", id, DeltaBody { seq, index, text }, to)
     }
 
+    /// `result` of an operator's request: `output` is what the verb gives.
+    pub fn control_result(&self, id: &RequestId, verb: &str, output: &Value, to: &ReplyTo) -> Publication {
+        self.json("result", id, ControlResultBody { verb, output }, to)
+    }
+
+    /// `progress` of an operator's request that takes long: what is being done, and the share of the whole that is done,
+    /// 0 to 1, if it is known.
+    pub fn control_progress(
+        &self,
+        id: &RequestId,
+        verb: &str,
+        step: &str,
+        progress: Option<f32>,
+        to: &ReplyTo,
+    ) -> Publication {
+        self.json("progress", id, ControlProgressBody { verb, step, progress }, to)
+    }
+
     fn json<B: Serialize>(&self, event: &'static str, id: &RequestId, body: B, to: &ReplyTo) -> Publication {
         let reply = Reply {
             event,
@@ -170,6 +188,20 @@ struct DeltaBody<'a> {
     seq: u32,
     index: u32,
     text: &'a str,
+}
+
+#[derive(Serialize)]
+struct ControlResultBody<'a> {
+    verb: &'a str,
+    output: &'a Value,
+}
+
+#[derive(Serialize)]
+struct ControlProgressBody<'a> {
+    verb: &'a str,
+    step: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<f32>,
 }
 
 /// A time as milliseconds with at most three decimals, and with none when they are zero.

@@ -76,6 +76,8 @@ fn echoes_ref_correlation_and_own_fields_in_every_message() {
         replies.error(&id, &error, &to),
         replies.accepted(&id, 2, Some(Duration::from_millis(70)), &to),
         replies.delta(&id, 4, 0, "x", &to),
+        replies.control_result(&id, "drain", &Value::Null, &to),
+        replies.control_progress(&id, "load", "weights", None, &to),
     ] {
         let value: Value = serde_json::from_slice(&publication.payload).unwrap();
         assert_eq!((&value["id"], &value["ref"], &value["x_trace"]), (&json!("7"), &json!("r"), &json!({"a": 1})));
@@ -103,6 +105,23 @@ fn writes_errors_accepted_and_deltas() {
     assert_eq!(
         written(&replies.delta(&id, 4, 0, "x", &bare())),
         r#"{"event":"delta","id":"7","node":"gw1","seq":4,"index":0,"text":"x"}"#
+    );
+}
+
+#[test]
+fn writes_answers_to_operators() {
+    let (replies, id) = replies();
+    assert_eq!(
+        written(&replies.control_result(&id, "load", &json!({"name": "main"}), &bare())),
+        r#"{"event":"result","id":"7","node":"gw1","verb":"load","output":{"name":"main"}}"#
+    );
+    assert_eq!(
+        written(&replies.control_progress(&id, "load", "weights", Some(0.4), &bare())),
+        r#"{"event":"progress","id":"7","node":"gw1","verb":"load","step":"weights","progress":0.4}"#
+    );
+    assert_eq!(
+        written(&replies.control_progress(&id, "load", "golden prompt", None, &bare())),
+        r#"{"event":"progress","id":"7","node":"gw1","verb":"load","step":"golden prompt"}"#
     );
 }
 

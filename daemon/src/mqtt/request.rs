@@ -81,24 +81,12 @@ impl RequestReader {
             Ok(Content::Text(_)) => Address::default(),
             Err(_) => Address::salvage(&message.payload),
         };
-        let id = address.id.unwrap_or_else(make_id);
-        let (topic, reply_allowed) = self.reply_topic(message, address.reply_to, &client, &id);
-        let correlation = correlation(message);
-        let reply = ReplyTo {
-            topic,
-            correlation: correlation.clone().unwrap_or_default(),
-            reference: address.reference,
-            echo: address.echo,
-            format: address.format,
-        };
+        let id = address.id.clone().unwrap_or_else(make_id);
+        let (reply, answerable) = self.reply_to(message, address, &client, &id);
         let accepted = || {
-            if message.retain {
-                let text = "a request may not be retained: it would be repeated at each connect";
-                return Err(JobError::new(ErrorCode::Retained, text));
-            }
+            refuse_retained(message, "a request")?;
             let content = content?;
-            reply_allowed?;
-            correlation?;
+            answerable?;
             let kind = task_kind(task)?;
             let fingerprint = fingerprint(kind, &content);
             let body = match content {
@@ -117,11 +105,7 @@ impl RequestReader {
     }
 
     fn content(&self, payload: &[u8]) -> Result<Content, JobError> {
-        let (size, max) = (payload.len(), self.limits.request_bytes);
-        if size > max {
-            let text = format!("the request has {size} bytes; allowed are {max} (limits.request)");
-            return Err(JobError::new(ErrorCode::TooLarge, text));
-        }
+        self.check_size(payload)?;
         if payload.iter().find(|byte| !b" \t\r\n".contains(byte)) == Some(&b'{') {
             return parse_object(payload, JsonLimits::default()).map(Content::Object);
         }
@@ -136,21 +120,45 @@ impl RequestReader {
         not_blank("the payload", text.to_owned()).map(Content::Text)
     }
 
-    /// The topic to answer on, and whether the one that was asked for is allowed.
-    fn reply_topic(
+    /// Against `limits.request`.
+    pub(super) fn check_size(&self, payload: &[u8]) -> Result<(), JobError> {
+        let (size, max) = (payload.len(), self.limits.request_bytes);
+        if size <= max {
+            return Ok(());
+        }
+        let text = format!("the request has {size} bytes; allowed are {max} (limits.request)");
+        Err(JobError::new(ErrorCode::TooLarge, text))
+    }
+
+    /// Where and how to answer, and whether that is what was asked for.
+    pub(super) fn reply_to(
         &self,
         message: &InboundMessage,
-        reply_to: Option<String>,
+        address: Address,
         client: &ClientName,
         id: &RequestId,
-    ) -> (String, Result<(), JobError>) {
-        let default = || self.topics.response(client, id);
-        let Some(topic) = message.response_topic.clone().or(reply_to) else { return (default(), Ok(())) };
-        match self.reply_policy.check(client, &topic) {
-            Ok(()) => (topic, Ok(())),
-            Err(error) => (default(), Err(error)),
-        }
+    ) -> (ReplyTo, Result<(), JobError>) {
+        let asked = message.response_topic.clone().or(address.reply_to);
+        let allowed = asked.map(|topic| self.reply_policy.check(client, &topic).map(|()| topic)).transpose();
+        let correlation = correlation(message);
+        let reply = ReplyTo {
+            topic: allowed.clone().unwrap_or_default().unwrap_or_else(|| self.topics.response(client, id)),
+            correlation: correlation.clone().unwrap_or_default(),
+            reference: address.reference,
+            echo: address.echo,
+            format: address.format,
+        };
+        (reply, allowed.and(correlation).map(|_| ()))
     }
+}
+
+/// `what` starts the sentence that refuses a retained message.
+pub(super) fn refuse_retained(message: &InboundMessage, what: &str) -> Result<(), JobError> {
+    if !message.retain {
+        return Ok(());
+    }
+    let text = format!("{what} may not be retained: it would be repeated at each connect");
+    Err(JobError::new(ErrorCode::Retained, text))
 }
 
 /// Reads the payload of a cancel topic: the id of the client's own job.

@@ -9,7 +9,7 @@ use crate::job::{ClientName, ErrorCode, NodeName, Priority, ReplyFormat, Request
 
 use super::{Accepted, InboundMessage, Rejected, ReplyPolicy, RequestLimits, RequestReader, Topics, parse_cancel};
 
-fn reader() -> RequestReader {
+pub(super) fn reader() -> RequestReader {
     RequestReader {
         topics: Topics::new("promptd", &NodeName::new("gw1").unwrap()).unwrap(),
         reply_policy: ReplyPolicy::new("promptd", vec!["alarms/+".parse().unwrap()]),
@@ -23,7 +23,7 @@ fn reader() -> RequestReader {
     }
 }
 
-fn message(payload: impl Into<Vec<u8>>) -> InboundMessage {
+pub(super) fn message(payload: impl Into<Vec<u8>>) -> InboundMessage {
     InboundMessage {
         topic: String::new(),
         payload: payload.into().into(),

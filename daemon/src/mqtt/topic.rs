@@ -30,6 +30,11 @@ pub enum InboundTopic {
         /// The client.
         client: ClientName,
     },
+    /// `control/<verb>`.
+    Control {
+        /// The verb as it stands in the topic; perhaps none at all.
+        verb: String,
+    },
     /// A topic of nobody's here.
     Other,
 }
@@ -51,7 +56,7 @@ impl Topics {
 
     /// The filters to subscribe.
     pub fn subscriptions(&self) -> Vec<String> {
-        ["request/+", "request/+/+", "cancel/+"].map(|filter| format!("{}/{filter}", self.base)).into()
+        ["request/+", "request/+/+", "cancel/+", "control/+"].map(|filter| format!("{}/{filter}", self.base)).into()
     }
 
     /// Where a client's requests of a task go.
@@ -67,6 +72,11 @@ impl Topics {
     /// Where the answers to one request go when it names no other topic.
     pub fn response(&self, client: &ClientName, id: &RequestId) -> String {
         format!("{}/response/{client}/{id}", self.base)
+    }
+
+    /// Where the answers to an operator go when it names no other topic.
+    pub fn control_response(&self, id: &RequestId) -> String {
+        self.response(&operator(), id)
     }
 
     /// `online` or `offline`, the will's topic.
@@ -89,6 +99,11 @@ impl Topics {
         format!("{}/model/{name}", self.base)
     }
 
+    /// What happened, as it happens.
+    pub fn event(&self) -> String {
+        format!("{}/event", self.base)
+    }
+
     /// Reads a topic; an error means a client name that cannot be answered.
     pub fn classify(&self, topic: &str) -> Result<InboundTopic, TopicError> {
         let Some(rest) = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/')) else {
@@ -101,10 +116,17 @@ impl Topics {
                 client: client.map_or_else(|| Ok(ClientName::anonymous()), ClientName::new)?,
             },
             (Some("cancel"), Some(client), None, None) => InboundTopic::Cancel { client: ClientName::new(client)? },
+            (Some("control"), Some(verb), None, None) => InboundTopic::Control { verb: verb.to_owned() },
             _ => InboundTopic::Other,
         };
         Ok(kind)
     }
+}
+
+/// As which client operators are answered: control topics have no segment for one. A broker's ACL should leave the name
+/// to operators, or a client of that name reads their answers.
+pub(super) fn operator() -> ClientName {
+    ClientName::new("control").expect("letters are a valid name")
 }
 
 #[cfg(test)]
@@ -120,14 +142,14 @@ mod tests {
         let topics = topics();
         assert_eq!(
             topics.subscriptions(),
-            ["site/promptd/gw1/request/+", "site/promptd/gw1/request/+/+", "site/promptd/gw1/cancel/+"]
+            ["request/+", "request/+/+", "cancel/+", "control/+"].map(|filter| format!("site/promptd/gw1/{filter}"))
         );
         let (client, id) = (ClientName::new("cam").unwrap(), RequestId::new("7").unwrap());
         assert_eq!(topics.response(&client, &id), "site/promptd/gw1/response/cam/7");
         assert_eq!(topics.request("chat", &client), "site/promptd/gw1/request/chat/cam");
         assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
-        assert_eq!(topics.request("chat", &client), "site/promptd/gw1/request/chat/cam");
-        assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
+        assert_eq!(topics.control_response(&id), "site/promptd/gw1/response/control/7");
+        assert_eq!(topics.event(), "site/promptd/gw1/event");
         assert_eq!(topics.availability(), "site/promptd/gw1/availability");
         assert_eq!(topics.status(), "site/promptd/gw1/status");
         assert_eq!(topics.info(), "site/promptd/gw1/info");
@@ -142,16 +164,22 @@ mod tests {
             client: ClientName::new(client).unwrap(),
         };
         let cancel = InboundTopic::Cancel { client: ClientName::new("cam").unwrap() };
+        let control = |verb: &str| InboundTopic::Control { verb: verb.to_owned() };
         for (topic, expected) in [
             ("request/generate/cam", request("generate", "cam")),
             ("request/generate", request("generate", "anonymous")),
             ("request/no such task/cam", request("no such task", "cam")),
             ("request//cam", request("", "cam")),
             ("cancel/cam", cancel),
+            ("control/load", control("load")),
+            ("control/no such verb", control("no such verb")),
+            ("control/", control("")),
             ("request", InboundTopic::Other),
             ("request/generate/cam/x", InboundTopic::Other),
             ("cancel", InboundTopic::Other),
             ("cancel/cam/x", InboundTopic::Other),
+            ("control", InboundTopic::Other),
+            ("control/load/main", InboundTopic::Other),
             ("status", InboundTopic::Other),
         ] {
             assert_eq!(topics().classify(&format!("site/promptd/gw1/{topic}")), Ok(expected), "{topic}");

@@ -7,8 +7,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Bytes;
-
 /// llama.cpp rounds the context of one sequence up to a multiple of this.
 const CONTEXT_MULTIPLE: u64 = 256;
 
@@ -199,48 +197,6 @@ pub fn process_bytes(n_vocab: u32) -> u64 {
 
 fn product<const N: usize>(factors: [u64; N]) -> u64 {
     factors.into_iter().fold(1, u64::saturating_mul)
-}
-
-/// What one model needs in one context, part by part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// The weights.
-    pub weights: Bytes,
-    /// Keys and values.
-    pub kv: Bytes,
-    /// Outputs.
-    pub output: Bytes,
-    /// The step's intermediate results.
-    pub compute: Bytes,
-    /// The process around it.
-    pub process: Bytes,
-}
-
-impl Estimate {
-    /// Every part from the numbers of model and context. Parts that were measured can be put in afterwards.
-    pub fn of(model: &ModelShape, context: &ContextShape) -> Self {
-        Self {
-            weights: Bytes(model.weights),
-            kv: Bytes(kv_bytes(model, context)),
-            output: Bytes(output_bytes(model, context)),
-            compute: Bytes(compute_bytes(model, context)),
-            process: Bytes(process_bytes(model.n_vocab)),
-        }
-    }
-
-    /// All parts together.
-    pub fn total(&self) -> Bytes {
-        let parts = [self.weights, self.kv, self.output, self.compute, self.process];
-        Bytes(parts.into_iter().fold(0, |sum, part| sum.saturating_add(part.0)))
-    }
-}
-
-impl fmt::Display for Estimate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { weights, kv, output, compute, process } = self;
-        let total = self.total();
-        write!(f, "{total}: weights {weights}, KV {kv}, output {output}, compute {compute}, process {process}")
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::{Bytes, DeviceNeed, HostNeed, Need};
 
 /// The shape of SmolLM2-135M-Instruct, in 4 bits.
 fn smollm2() -> ModelShape {
@@ -210,13 +211,13 @@ fn the_process_is_at_least_what_was_measured() {
 
 #[test]
 fn an_estimate_shows_its_parts() {
-    let estimate = Estimate::of(&smollm2(), &context(2048, 4));
-    assert_eq!(
-        estimate.to_string(),
-        "330.3 MiB: weights 92.1 MiB, KV 180.0 MiB, output 1.5 MiB, compute 18.7 MiB, process 38.0 MiB"
-    );
-    let measured = Estimate { compute: Bytes(0), ..estimate };
-    assert_eq!(measured.total().0, estimate.total().0 - estimate.compute.0);
+    let need = Need::estimate(&smollm2(), &context(2048, 4));
+    let shown = "340.9 MiB: weights 92.1 MiB, repacked 0 B, KV 180.0 MiB, output 1.5 MiB, compute 18.7 MiB, \
+                 process 38.0 MiB, margin 10.6 MiB";
+    assert_eq!(need.to_string(), shown);
+    assert_eq!(need.expected().to_string(), "330.3 MiB");
+    let measured = Need::new(HostNeed { compute: Bytes(0), ..need.parts() }, DeviceNeed::default());
+    assert_eq!(measured.expected().0, need.expected().0 - need.parts().compute.0);
 }
 
 #[test]
@@ -258,13 +259,13 @@ fn any_context() -> impl Strategy<Value = ContextShape> {
 proptest! {
     #[test]
     fn no_number_is_too_large(model in any_model(), context in any_context()) {
-        let estimate = Estimate::of(&model, &context);
-        prop_assert!(estimate.total() >= estimate.kv);
+        let need = Need::estimate(&model, &context);
+        prop_assert!(need.total() >= need.parts().kv);
     }
 
     #[test]
     fn more_never_needs_less(model in any_model(), context in any_context(), more in any::<u32>()) {
-        let needs = |context: &ContextShape| Estimate::of(&model, context).total();
+        let needs = |context: &ContextShape| Need::estimate(&model, context).total();
         let grown = |grow: fn(&mut ContextShape) -> &mut u32| {
             let mut larger = context;
             let number = grow(&mut larger);

@@ -1,34 +1,29 @@
 //! The one task that changes state.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
 
-use super::intake::waiting;
+use super::governor::{Governor, GovernorSettings};
 use super::jobs::{Jobs, Stage};
-use super::models::{ModelEntry, ModelState, unavailable};
+use super::memory::MemoryWatch;
+use super::models::{Failures, ModelEntry, Prepared};
+use super::operator::Waiter;
 use super::status::{BrokerFault, StatusBoard};
-use super::wiring::{OFFLINE, engine_spec, link_config, open_in_background};
+use super::wiring::OFFLINE;
 use super::{ServiceError, systemd};
 use crate::config::Config;
-use crate::engine::{Engine, EngineError, EngineEvent, EngineReport, ModelFile, backends_folder};
+use crate::engine::EngineReport;
+use crate::health::{Board, MemorySensors, Roots};
 use crate::job::{ErrorCode, JobError, JobId, ModelName};
 use crate::mqtt::{
-    Link, LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter, Topics,
+    LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter, Topics,
 };
 use crate::queue::{Queue, QueueLimits};
 use crate::telemetry::NodeState;
-
-/// Reports that may wait for the driver, of all engines together.
-const REPORTS: usize = 256;
-
-/// What the availability topic says while we are there.
-const ONLINE: &[u8] = b"online";
 
 /// How often a node that drains looks whether it is done.
 const DRAIN_TURN: Duration = Duration::from_millis(100);
@@ -57,8 +52,29 @@ pub(super) struct Driver {
     duplicate_until: Option<Instant>,
     /// Mean time that jobs ran lately, for estimates.
     pub(super) job_time: Option<Duration>,
-    backends: String,
-    reports: mpsc::Sender<EngineReport>,
+    /// The machine's memory.
+    pub(super) memory: MemoryWatch,
+    pub(super) governor: Governor,
+    /// When memory is looked at next.
+    pub(super) next_turn: Instant,
+    /// Strategies that failed in this run or an earlier one.
+    pub(super) failures: Failures,
+    /// Operators who wait for a model.
+    pub(super) waiters: Vec<Waiter>,
+    /// Engines started in this run.
+    pub(super) engines_started: u64,
+    /// Whether the board's GPU shares the host's memory.
+    pub(super) unified_memory: bool,
+    pub(super) backends: PathBuf,
+    pub(super) reports: mpsc::Sender<EngineReport>,
+    pub(super) prepared: mpsc::Sender<(ModelName, Prepared)>,
+}
+
+/// The ways in which others reach the driver.
+pub(super) struct Doors {
+    pub(super) link: LinkHandle,
+    pub(super) reports: mpsc::Sender<EngineReport>,
+    pub(super) prepared: mpsc::Sender<(ModelName, Prepared)>,
 }
 
 /// Whether the daemon takes work.
@@ -66,91 +82,14 @@ pub(super) struct Driver {
 pub(super) enum Phase {
     /// It does.
     Open,
+    /// An operator wants it to take none; what was accepted is finished.
+    Paused,
     /// It finishes what runs until then.
     Draining { until: Instant },
 }
 
-enum Wake {
-    Link(Slot, LinkEvent),
-    Engine(EngineReport),
-    File(ModelName, Result<Box<ModelFile>, EngineError>),
-    Deadline,
-    Signal,
-    LinkGone,
-}
-
-/// Runs the daemon until a signal ends it. Must be called on the main thread, within a runtime of that thread: the engine
-/// children die with it.
-pub async fn run(config: Config) -> Result<(), ServiceError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let topics = Topics::new(&config.mqtt.root, &config.node.name)?;
-    let backends = backends_folder()?.to_string_lossy().into_owned();
-    let (link, mut link_events) = Link::spawn(link_config(&config, &topics));
-    let (reports, mut engine_reports) = mpsc::channel(REPORTS);
-    let (files, mut opened) = mpsc::channel(config.models.len().max(1));
-    for model in &config.models {
-        open_in_background(model.name.clone(), &model.file, files.clone());
-    }
-    let mut driver = Driver::new(config, topics, link, backends, reports)?;
-    driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
-    driver.board.publish_info(&driver.link, &driver.topics, &driver.config);
-    driver.publish_status();
-    let mut outcome = Ok(());
-    loop {
-        let deadline = driver.next_deadline();
-        let wake = tokio::select! {
-            wake = next_link_event(&driver.link, &mut link_events) => wake,
-            Some(report) = engine_reports.recv() => Wake::Engine(report),
-            Some((model, file)) = opened.recv() => Wake::File(model, file),
-            () = sleep_until(deadline.into()) => Wake::Deadline,
-            () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
-        };
-        match wake {
-            Wake::Link(slot, event) => driver.on_link(slot, event),
-            Wake::Engine(report) => {
-                if let Err(error) = driver.on_engine(report) {
-                    outcome = Err(error);
-                    break;
-                }
-            }
-            Wake::File(model, file) => driver.on_file(&model, file),
-            Wake::Deadline => driver.on_deadline(),
-            Wake::Signal => driver.on_signal(),
-            Wake::LinkGone => break,
-        }
-        if driver.is_drained() {
-            break;
-        }
-    }
-    driver.say_goodbye().await;
-    outcome
-}
-
-/// A message is taken only when its answer has a place in the outbox. Both waits can be given up without loss.
-async fn next_link_event(link: &LinkHandle, events: &mut mpsc::Receiver<LinkEvent>) -> Wake {
-    let slot = link.reserve().await;
-    match events.recv().await {
-        Some(event) => Wake::Link(slot, event),
-        None => Wake::LinkGone,
-    }
-}
-
-async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
 impl Driver {
-    fn new(
-        config: Config,
-        topics: Topics,
-        link: LinkHandle,
-        backends: String,
-        reports: mpsc::Sender<EngineReport>,
-    ) -> Result<Self, ServiceError> {
+    pub(super) fn new(config: Config, topics: Topics, backends: PathBuf, doors: Doors) -> Result<Self, ServiceError> {
         let filters = config.mqtt.reply_allow.iter().map(|filter| TopicFilter::new(filter.as_str()));
         let reply_allow = filters.collect::<Result<_, _>>()?;
         let limits = &config.limits;
@@ -166,27 +105,41 @@ impl Driver {
             },
         };
         let queue = Queue::new(QueueLimits { jobs: limits.queue_jobs, jobs_per_client: limits.queue_jobs_per_client });
+        let now = Instant::now();
+        let roots = Roots::default();
+        let settings = GovernorSettings {
+            pressure_psi: config.memory.pressure_psi.as_f32(),
+            recover_after: config.memory.recover_after,
+        };
         Ok(Self {
             reader,
             replies: Replies::new(config.node.name.clone()),
-            link,
+            link: doors.link,
             queue,
             jobs: Jobs::default(),
-            models: config.models.iter().cloned().map(ModelEntry::new).collect(),
+            models: config.models.iter().cloned().map(|model| ModelEntry::new(model, now)).collect(),
             board: StatusBoard::new(config.node.name.clone()),
             phase: Phase::Open,
             broker_faults: BTreeSet::new(),
             duplicate_until: None,
             job_time: None,
+            unified_memory: Board::detect(&roots).unified_memory,
+            memory: MemoryWatch::new(MemorySensors::discover(roots), config.memory.clone()),
+            governor: Governor::new(now, settings),
+            next_turn: now,
+            failures: Failures::load(&config.service.state_dir),
+            waiters: Vec::new(),
+            engines_started: 0,
             topics,
             config,
             backends,
-            reports,
+            reports: doors.reports,
+            prepared: doors.prepared,
         })
     }
 
     /// The link itself logs what happens to it, once each.
-    fn on_link(&mut self, slot: Slot, event: LinkEvent) {
+    pub(super) fn on_link(&mut self, slot: Slot, event: LinkEvent) {
         match event {
             LinkEvent::Message(message) => self.on_message(slot, message),
             // Subscriptions are tried anew.
@@ -207,113 +160,28 @@ impl Driver {
         }
     }
 
-    fn on_file(&mut self, model: &ModelName, file: Result<Box<ModelFile>, EngineError>) {
-        let Some(index) = self.models.iter().position(|entry| entry.name() == model) else { return };
-        match file {
-            Ok(file) => {
-                let file: Arc<ModelFile> = Arc::from(file);
-                let spec = engine_spec(&self.config, &self.models[index].config, Arc::clone(&file), &self.backends);
-                let entry = &mut self.models[index];
-                entry.engine = Some(Engine::start(spec, self.reports.clone()));
-                entry.file = Some(file);
-            }
-            Err(error) => {
-                tracing::error!(%model, "{error}");
-                let reason = self.models[index].without_folder(&error.to_string());
-                self.set_unavailable(index, reason, None);
-            }
-        }
-        self.publish_model(index);
-    }
-
-    fn on_engine(&mut self, report: EngineReport) -> Result<(), ServiceError> {
-        let Some(index) = self.models.iter().position(|entry| *entry.name() == report.model) else { return Ok(()) };
-        match report.event {
-            EngineEvent::Loading(share) => {
-                let failed = self.models[index].failure().map(str::to_owned);
-                self.models[index].state = ModelState::Loading { share, failed };
-                self.publish_model(index);
-            }
-            EngineEvent::Ready(report) => {
-                tracing::info!(
-                    model = %self.models[index].name(),
-                    "the model is ready: {} on {}, loaded in {:.1} s",
-                    report.description,
-                    report.devices.join(", "),
-                    report.load_time.as_secs_f64()
-                );
-                let entry = &mut self.models[index];
-                entry.state = ModelState::Ready(report);
-                entry.has_served = true;
-                self.publish_model(index);
-                self.dispatch();
-            }
-            EngineEvent::Delta { job, text } => self.publish_delta(job, &text),
-            EngineEvent::Ended { job, result } => {
-                let entry = &mut self.models[index];
-                entry.running = entry.running.saturating_sub(1);
-                self.finish_running(job, result);
-                self.dispatch();
-            }
-            EngineEvent::Interrupted => {
-                let reason = "the engine process is ending".to_owned();
-                self.models[index].state = ModelState::Unavailable { reason, retry: Some(Duration::ZERO) };
-            }
-            EngineEvent::Returned(id) => {
-                let entry = &mut self.models[index];
-                entry.running = entry.running.saturating_sub(1);
-                self.wait_again(id);
-            }
-            EngineEvent::Down { error: EngineError::Replaced, .. } => return Err(EngineError::Replaced.into()),
-            EngineEvent::Down { error, restart } => {
-                tracing::error!(model = %self.models[index].name(), "{error}");
-                self.set_unavailable(index, error.to_string(), restart);
-                self.publish_model(index);
-            }
-        }
-        Ok(())
-    }
-
-    /// A job that came too late for its engine goes back to the queue.
-    fn wait_again(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        let Stage::Running { stopping, .. } = std::mem::replace(&mut job.stage, Stage::Waiting) else { return };
-        match stopping {
-            Some(reason) => self.fail(id, reason),
-            None => self.queue.put_back(waiting(id, &job.request, &job.model, job.deadline)),
-        }
-    }
-
-    /// A model that never served may never do so: what waits for it ends now, with the reason.
-    fn set_unavailable(&mut self, index: usize, reason: String, retry: Option<Duration>) {
-        let entry = &mut self.models[index];
-        if !entry.has_served {
-            let name = entry.name().clone();
-            let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, job)| job.model == name).map(|(id, _)| id).collect();
-            let error = unavailable(&name, &reason, retry);
-            for job in waiting {
-                self.fail(job, error.clone());
-            }
-        }
-        self.models[index].state = ModelState::Unavailable { reason, retry };
-    }
-
-    fn next_deadline(&self) -> Instant {
+    pub(super) fn next_deadline(&self) -> Instant {
         let running = self.jobs.running().map(|(_, job)| job.deadline);
         // The link tells nobody when its outbox is empty.
         let draining = matches!(self.phase, Phase::Draining { .. }).then(|| Instant::now() + DRAIN_TURN);
-        let next =
-            self.queue.next_deadline().into_iter().chain(running).chain(draining).chain(self.duplicate_until).min();
+        let retries = self.models.iter().filter_map(ModelEntry::retry_at);
+        let turn = self.must_govern().then_some(self.next_turn);
+        let waits = self.queue.next_deadline().into_iter().chain(self.duplicate_until).chain(turn);
+        let next = waits.chain(running).chain(draining).chain(retries).min();
         // Without one there is nothing to wake up for.
         next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))
     }
 
-    fn on_deadline(&mut self) {
+    pub(super) fn on_deadline(&mut self) {
         let now = Instant::now();
         if self.duplicate_until.is_some_and(|until| until <= now) {
             self.duplicate_until = None;
             self.broker_faults.remove(&BrokerFault::DuplicateNode);
             self.publish_status();
+        }
+        self.retry_models(now);
+        if self.must_govern() && self.next_turn <= now {
+            self.govern(now);
         }
         let expired = JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start");
         for job in self.queue.expire(now) {
@@ -325,7 +193,7 @@ impl Driver {
         }
     }
 
-    fn on_signal(&mut self) {
+    pub(super) fn on_signal(&mut self) {
         systemd::stopping();
         if let Phase::Draining { .. } = self.phase {
             self.phase = Phase::Draining { until: Instant::now() };
@@ -343,9 +211,9 @@ impl Driver {
         self.publish_status();
     }
 
-    fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         match self.phase {
-            Phase::Open => false,
+            Phase::Open | Phase::Paused => false,
             Phase::Draining { until } => {
                 let done = self.jobs.is_empty() && self.link.outbox_len() == 0;
                 done || until <= Instant::now()
@@ -354,7 +222,7 @@ impl Driver {
     }
 
     /// Ends what is still open, lets the engines go, and leaves the broker as it should be left.
-    async fn say_goodbye(&mut self) {
+    pub(super) async fn say_goodbye(&mut self) {
         let stopping = JobError::new(ErrorCode::Draining, "the node is stopping");
         let open: Vec<JobId> = self.jobs.iter().map(|(id, _)| id).collect();
         for job in open {
@@ -379,7 +247,8 @@ impl Driver {
 
     /// Publishes the node's state.
     pub(super) fn publish_status(&mut self) {
-        let (state, reasons) = super::status::state_of(self.phase, &self.broker_faults, &self.models);
+        let (state, reasons) =
+            super::status::state_of(self.phase, self.governor.level(), &self.broker_faults, &self.models);
         self.board.tell_ready(&self.models);
         self.board.publish_state(&self.link, &self.topics, state, reasons);
     }

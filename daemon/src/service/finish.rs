@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use super::driver::Driver;
+use super::intake::waiting;
 use super::jobs::{Job, Stage};
+use super::models::ModelEntry;
+use crate::engine::EngineId;
 use crate::engine::protocol::Answer;
 use crate::job::{Completion, ErrorCode, JobError, JobId, Outcome, ReplyFormat, Timings};
 
@@ -19,12 +22,31 @@ impl Driver {
     /// Stops a job in the engine. It ends when the engine says so: with this error, or with its answer if that was faster.
     pub(super) fn stop(&mut self, id: JobId, error: JobError) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        let Stage::Running { stopping: stopping @ None, .. } = &mut job.stage else { return };
+        let Stage::Running { engine, stopping: stopping @ None, .. } = &mut job.stage else { return };
         *stopping = Some(error);
-        let model = job.model.clone();
-        let engine = self.models.iter().find(|e| *e.name() == model).and_then(|e| e.engine.as_ref());
-        if !engine.is_some_and(|engine| engine.cancel(id)) {
+        let (model, engine) = (job.model.clone(), *engine);
+        let entry = self.models.iter_mut().find(|entry| *entry.name() == model);
+        let active = entry.and_then(|entry| entry.engine_mut(engine));
+        if !active.is_some_and(|active| active.engine().cancel(id)) {
             tracing::warn!(job = %id, "the engine took no cancel; the job runs to its end");
+        }
+    }
+
+    /// A job that an engine gave back waits again, unless it is stopped anyway or has brought down too many engines.
+    pub(super) fn wait_again(&mut self, id: JobId, crashed: bool) {
+        let most = self.config.engine.crash_quarantine;
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Stage::Running { stopping, .. } = std::mem::replace(&mut job.stage, Stage::Waiting) else { return };
+        job.crashes += u32::from(crashed);
+        job.deltas.ended |= job.deltas.count > 0;
+        if let Some(reason) = stopping {
+            self.fail(id, reason);
+        } else if job.crashes >= most {
+            let text =
+                format!("the job was running in {} engine crashes (engine.crash_quarantine = {most})", job.crashes);
+            self.fail(id, JobError::new(ErrorCode::Quarantined, text));
+        } else {
+            self.queue.put_back(waiting(id, &job.request, &job.model, job.deadline));
         }
     }
 
@@ -34,12 +56,12 @@ impl Driver {
             self.publish_delta(id, text);
         }
         let Some(job) = self.jobs.remove(id) else { return };
-        let Stage::Running { since, deltas, stopping } = &job.stage else { return };
+        let Stage::Running { engine, since, stopping } = &job.stage else { return };
         let outcome = match (result, stopping) {
             (Ok(answer), _) => {
                 let ran = since.elapsed();
                 self.job_time = Some(self.job_time.map_or(ran, |mean| (mean * 7 + ran) / 8));
-                self.completed(&job, answer, *since, *deltas)
+                self.completed(&job, answer, *since, *engine)
             }
             // The engine only knows that it was cancelled, not why.
             (Err(error), Some(reason)) if error.code == ErrorCode::Cancelled => Outcome::Failed(reason.clone()),
@@ -48,18 +70,19 @@ impl Driver {
         self.publish_outcome(job, &outcome);
     }
 
-    fn completed(&self, job: &Job, answer: Answer, since: Instant, deltas: u32) -> Outcome {
+    fn completed(&self, job: &Job, answer: Answer, since: Instant, engine: EngineId) -> Outcome {
         let (size, max) = (answer.output.len(), self.config.limits.result);
         if size > max {
             let text = format!("the answer has {size} bytes; allowed are {max} (limits.result)");
             return Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
         }
-        let entry = self.models.iter().find(|entry| *entry.name() == job.model);
+        let entries = self.models.iter().filter(|entry| *entry.name() == job.model);
+        let active = entries.flat_map(ModelEntry::engines).find(|active| active.id() == engine);
         Outcome::Completed(Completion {
             output: answer.output,
             finish: answer.finish,
             model: job.model.clone(),
-            strategy: entry.and_then(super::models::ModelEntry::strategy).unwrap_or_default(),
+            strategy: active.map(|active| active.chosen.strategy.to_string()).unwrap_or_default(),
             usage: answer.usage,
             timings: Timings {
                 queue: since.saturating_duration_since(job.received),
@@ -67,7 +90,7 @@ impl Driver {
                 decode: answer.decode,
                 total: job.received.elapsed(),
             },
-            deltas,
+            deltas: job.deltas.count,
         })
     }
 
@@ -88,13 +111,13 @@ impl Driver {
     /// Publishes a piece of an answer. It may be left out when the broker is slow: the result is complete.
     pub(super) fn publish_delta(&mut self, id: JobId, text: &str) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        let Stage::Running { deltas, stopping: None, .. } = &mut job.stage else { return };
-        if job.reply.format == ReplyFormat::Text {
+        let Stage::Running { stopping: None, .. } = &job.stage else { return };
+        if job.reply.format == ReplyFormat::Text || job.deltas.ended {
             return;
         }
-        let publication = self.replies.delta(&job.request.id, *deltas, 0, text, &job.reply);
+        let publication = self.replies.delta(&job.request.id, job.deltas.count, 0, text, &job.reply);
         // The number counts what was tried, so that a client sees a gap where one was lost.
-        *deltas += 1;
+        job.deltas.count += 1;
         if !self.link.publish_transient(publication) {
             tracing::debug!("a delta was left out: the broker is slow");
         }

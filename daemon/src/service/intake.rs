@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::driver::{Driver, Phase};
-use super::jobs::{Job, Stage};
-use super::models::{ModelState, unavailable};
+use super::jobs::{self, Deltas, Job};
+use super::models::{Down, DownWhy, ModelEntry, Stage, unavailable};
 use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Slot, parse_cancel};
@@ -17,6 +17,7 @@ impl Driver {
         match self.topics.classify(&message.topic) {
             Ok(InboundTopic::Request { task, client }) => self.on_request(slot, &task, &client, &message),
             Ok(InboundTopic::Cancel { client }) => self.on_cancel(slot, &client, &message),
+            Ok(InboundTopic::Control { verb }) => self.on_control_message(slot, &verb, &message),
             Ok(InboundTopic::Other) => tracing::debug!("a message on a topic of nobody's here"),
             // The topic names no client that could be answered.
             Err(e) => tracing::warn!("a request on an unusable topic was dropped: {e}"),
@@ -76,35 +77,69 @@ impl Driver {
         if request.ack && reply.format == ReplyFormat::Json {
             self.publish_accepted(&request.id, &model, position, &reply);
         }
-        let stage = Stage::Waiting;
-        self.jobs.insert(id, Job { request, reply, fingerprint, model, received, deadline, slot, stage });
+        let stage = jobs::Stage::Waiting;
+        let deltas = Deltas { count: 0, ended: false };
+        let crashes = 0;
+        self.wake_model(&model);
+        self.jobs
+            .insert(id, Job { request, reply, fingerprint, model, received, deadline, slot, deltas, crashes, stage });
         self.dispatch();
     }
 
     /// The model that shall answer, if it can or soon can.
     fn model_for(&self, request: &Request) -> Result<ModelName, JobError> {
-        if self.phase != Phase::Open {
-            return Err(JobError::new(ErrorCode::Draining, "the node is stopping"));
+        match self.phase {
+            Phase::Open => {}
+            Phase::Paused => return Err(JobError::new(ErrorCode::Draining, "an operator drains the node")),
+            Phase::Draining { .. } => return Err(JobError::new(ErrorCode::Draining, "the node is stopping")),
         }
-        let name = match (&request.model, self.config.default_model()) {
+        let name = match (&request.model, self.default_model()) {
             (Some(name), _) => name,
-            (None, Some(model)) => &model.name,
+            (None, Some(name)) => name,
             (None, None) => return Err(JobError::new(ErrorCode::NoModel, "no model is configured on this node")),
         };
-        let Some(entry) = self.models.iter().find(|entry| entry.name() == name) else {
-            let known: Vec<&str> = self.models.iter().map(|entry| entry.name().as_str()).collect();
-            let text = format!("no model {name}; known are: {}", known.join(", "));
-            return Err(JobError::new(ErrorCode::UnknownModel, text));
-        };
-        match &entry.state {
-            ModelState::Unavailable { reason, retry } if !entry.has_served || retry.is_none() => {
-                Err(unavailable(name, reason, *retry))
+        let entry = self.models.iter().find(|entry| entry.name() == name).ok_or_else(|| self.unknown_model(name))?;
+        if let Some(after) = self.governor.refusal(Instant::now()) {
+            let text = "the machine is short of memory: new work is refused until it has come back";
+            return Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(after));
+        }
+        match (&entry.stage, entry.failure()) {
+            (Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }), _) => {
+                let text = format!("the model {name} does not fit into memory now: {reason}");
+                Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(self.config.memory.recover_after))
             }
-            ModelState::Loading { failed: Some(reason), .. } if !entry.has_served => {
+            (Stage::Down(Down { why: DownWhy::Operator, reason, .. }), _) => Err(unavailable(name, reason, None)),
+            // One that has served comes back: the job may wait for it.
+            (Stage::Down(Down { why: DownWhy::Failed, reason, retry_at }), _) if !entry.has_served => {
+                Err(unavailable(name, reason, retry_at.map(|at| at.saturating_duration_since(Instant::now()))))
+            }
+            (Stage::Preparing { .. } | Stage::Loading(_), Some(reason)) if entry.attempts > 0 && !entry.has_served => {
                 Err(unavailable(name, reason, None))
             }
-            // One that has served comes back: the job may wait for it.
-            ModelState::Loading { .. } | ModelState::Ready(_) | ModelState::Unavailable { .. } => Ok(name.clone()),
+            _ => Ok(name.clone()),
+        }
+    }
+
+    fn default_model(&self) -> Option<&ModelName> {
+        self.models.iter().find(|entry| entry.config.default).map(ModelEntry::name)
+    }
+
+    /// The error for a name that no model has.
+    pub(super) fn unknown_model(&self, name: &ModelName) -> JobError {
+        let known: Vec<&str> = self.models.iter().map(|entry| entry.name().as_str()).collect();
+        JobError::new(ErrorCode::UnknownModel, format!("no model {name}; known are: {}", known.join(", ")))
+    }
+
+    /// A model that was let go because nobody used it comes back for a job.
+    fn wake_model(&mut self, name: &ModelName) {
+        let Some(index) = self.model_index(name) else { return };
+        let now = Instant::now();
+        let entry = &mut self.models[index];
+        entry.last_used = now;
+        if matches!(entry.stage, Stage::Down(Down { why: DownWhy::Idle, .. })) {
+            entry.decided_at = now;
+            self.governor.change_begins();
+            self.load_best(index);
         }
     }
 
@@ -137,7 +172,7 @@ impl Driver {
                 return;
             }
         };
-        match self.jobs.find(client, &id).map(|(job, open)| (job, matches!(open.stage, Stage::Waiting))) {
+        match self.jobs.find(client, &id).map(|(job, open)| (job, open.is_waiting())) {
             Some((job, true)) => {
                 self.fail(job, JobError::new(ErrorCode::Cancelled, "cancelled before it started"));
             }
@@ -185,12 +220,12 @@ impl Driver {
             task: job.request.task.clone(),
             sampling: job.request.sampling.clone(),
             output: job.request.output.clone(),
-            stream: job.request.stream,
+            stream: job.request.stream && !job.deltas.ended,
         };
-        job.stage = Stage::Running { since: Instant::now(), deltas: 0, stopping: None };
-        let entry = &mut self.models[index];
-        if entry.engine.as_ref().is_some_and(|engine| engine.submit(work)) {
-            entry.running += 1;
+        let Stage::Serving(active) = &mut self.models[index].stage else { return };
+        job.stage = jobs::Stage::Running { engine: active.id(), since: Instant::now(), stopping: None };
+        if active.engine().submit(work) {
+            active.running += 1;
         } else {
             self.fail(id, JobError::new(ErrorCode::Internal, "the engine took no job although it has room"));
         }
@@ -204,7 +239,7 @@ pub(super) fn waiting(job: JobId, request: &Request, model: &ModelName, deadline
 }
 
 /// An id for a request that has none.
-fn made_id() -> RequestId {
+pub(super) fn made_id() -> RequestId {
     let text = format!("p-{:016x}", fastrand::u64(..));
     RequestId::new(text).expect("hexadecimal digits are a valid name")
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use crate::engine::EngineId;
 use crate::job::{ClientName, JobError, JobId, ModelName, ReplyTo, Request, RequestId};
 use crate::mqtt::Slot;
 
@@ -22,8 +23,28 @@ pub struct Job {
     pub deadline: Instant,
     /// The place of its answer in the outbox, reserved when it was accepted.
     pub slot: Slot,
+    /// Deltas that were published.
+    pub deltas: Deltas,
+    /// How often it was running when an engine crashed.
+    pub crashes: u32,
     /// Where it is.
     pub stage: Stage,
+}
+
+impl Job {
+    /// Whether it is in the queue.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting)
+    }
+}
+
+/// The deltas of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deltas {
+    /// How many were tried.
+    pub count: u32,
+    /// No more follow: the job begins anew in another engine, and what the client has would come twice.
+    pub ended: bool,
 }
 
 /// Where an open job is.
@@ -33,10 +54,10 @@ pub enum Stage {
     Waiting,
     /// In the engine.
     Running {
+        /// In which.
+        engine: EngineId,
         /// When it got there.
         since: Instant,
-        /// How many deltas were published.
-        deltas: u32,
         /// Why it is being stopped, if it is.
         stopping: Option<JobError>,
     },

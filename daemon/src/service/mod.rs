@@ -1,14 +1,22 @@
 //! The daemon: one driver takes events, asks the pure rooms what to do, and carries it out.
 
+mod deriving;
 mod driver;
+mod endings;
 mod error;
+mod event_loop;
 mod finish;
+mod governing;
+mod governor;
 mod intake;
 mod jobs;
+mod lifecycle;
+mod memory;
 mod models;
+mod operator;
 mod status;
 mod systemd;
 mod wiring;
 
-pub use driver::run;
 pub use error::ServiceError;
+pub use event_loop::run;

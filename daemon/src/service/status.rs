@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::driver::Phase;
-use super::models::{ModelEntry, ModelState};
+use super::governor::Level;
+use super::models::{DownWhy, ModelEntry, Stage};
 use super::systemd;
+use serde_json::Value;
+
 use crate::config::Config;
-use crate::job::NodeName;
-use crate::mqtt::{LinkHandle, Topics};
-use crate::telemetry::{Documents, InfoLimits, ModelDocument, NodeState, TaskInfo};
+use crate::job::{ModelName, NodeName};
+use crate::mqtt::{LinkHandle, Publication, Topics};
+use crate::telemetry::{Documents, InfoLimits, ModelDocument, ModelEvent, NodeState, TaskInfo};
 
 /// The tasks that this version serves.
 const TASKS: [TaskInfo; 2] = [TaskInfo { name: "chat" }, TaskInfo { name: "generate" }];
@@ -32,6 +35,10 @@ impl StatusBoard {
 
     /// `info`, once.
     pub fn publish_info(&self, link: &LinkHandle, topics: &Topics, config: &Config) {
+        link.set_retained(topics.info(), self.info(config));
+    }
+
+    fn info(&self, config: &Config) -> Vec<u8> {
         let limits = &config.limits;
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let info_limits = InfoLimits {
@@ -45,8 +52,25 @@ impl StatusBoard {
             deadline_cap_ms: millis(limits.deadline_cap),
         };
         let models: Vec<_> = config.models.iter().map(|model| model.name.clone()).collect();
-        let info = self.documents.info(&TASKS, &models, &info_limits, &config.node.labels);
-        link.set_retained(topics.info(), info);
+        self.documents.info(&TASKS, &models, &info_limits, &config.node.labels)
+    }
+
+    /// The `info` document.
+    pub fn info_document(&self, config: &Config) -> Value {
+        serde_json::from_slice(&self.info(config)).unwrap_or_default()
+    }
+
+    /// The `status` document.
+    pub fn status_document(&self) -> Value {
+        let (state, reasons) = &self.last;
+        serde_json::from_slice(&self.documents.status(*state, reasons, self.since)).unwrap_or_default()
+    }
+
+    /// `event`. Whoever is not there misses it: the retained documents tell where things are.
+    pub fn publish_event(&self, link: &LinkHandle, topics: &Topics, model: &ModelName, event: &ModelEvent) {
+        let Some(slot) = link.try_reserve().filter(|_| link.is_connected()) else { return };
+        let payload = self.documents.event(model, event).into();
+        slot.publish(Publication { topic: topics.event(), payload, content_type: None, correlation: None });
     }
 
     /// `model/<name>`.
@@ -101,9 +125,16 @@ impl BrokerFault {
 }
 
 /// The node's state, which follows from its models, and why it is not better.
-pub fn state_of(phase: Phase, faults: &BTreeSet<BrokerFault>, models: &[ModelEntry]) -> (NodeState, Vec<String>) {
-    if let Phase::Draining { .. } = phase {
-        return (NodeState::Draining, Vec::new());
+pub fn state_of(
+    phase: Phase,
+    level: Level,
+    faults: &BTreeSet<BrokerFault>,
+    models: &[ModelEntry],
+) -> (NodeState, Vec<String>) {
+    match phase {
+        Phase::Draining { .. } => return (NodeState::Draining, Vec::new()),
+        Phase::Paused => return (NodeState::Draining, vec!["an operator drains the node".to_owned()]),
+        Phase::Open => {}
     }
     if !faults.is_empty() {
         return (NodeState::Misconfigured, faults.iter().map(BrokerFault::reason).collect());
@@ -111,11 +142,22 @@ pub fn state_of(phase: Phase, faults: &BTreeSet<BrokerFault>, models: &[ModelEnt
     if models.is_empty() {
         return (NodeState::NoModel, vec!["no model is configured".to_owned()]);
     }
-    let reasons: Vec<String> =
-        models.iter().filter_map(|entry| Some(format!("{}: {}", entry.name(), entry.failure()?))).collect();
+    let failures = models.iter().filter_map(|entry| {
+        let failure = entry.failure().filter(|_| entry.is_settled())?;
+        Some(format!("{}: {}", entry.name(), entry.without_folders(failure)))
+    });
+    let shortcomings = models.iter().flat_map(|entry| {
+        entry.shortcomings().into_iter().map(|reason| format!("{}: {}", entry.name(), entry.without_folders(&reason)))
+    });
+    let pressure = (level >= Level::Refuse).then(|| format!("memory: {level}, new work is refused"));
+    let reasons: Vec<String> = pressure.into_iter().chain(failures).chain(shortcomings).collect();
     if !reasons.is_empty() {
         return (NodeState::Degraded, reasons);
     }
-    let ready = models.iter().all(|entry| matches!(entry.state, ModelState::Ready(_)));
-    (if ready { NodeState::Ready } else { NodeState::Loading }, Vec::new())
+    let is_well = |entry: &ModelEntry| match &entry.stage {
+        Stage::Serving(_) => true,
+        Stage::Down(down) => down.why == DownWhy::Idle,
+        _ => false,
+    };
+    (if models.iter().all(is_well) { NodeState::Ready } else { NodeState::Loading }, Vec::new())
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
-use crate::config::{Config, Model};
-use crate::engine::protocol::{Golden, LoadParams};
-use crate::engine::{EngineError, EngineSpec, ModelFile, default_threads};
-use crate::job::ModelName;
+use crate::config::Config;
+use crate::control::{ControlCall, ControlServer};
 use crate::mqtt::{LinkConfig, Topics};
+
+/// Who may use the control socket besides the daemon's own user.
+const CONTROL_GROUP: &str = "promptd";
 
 /// What the availability topic says when we are gone.
 pub(super) const OFFLINE: &[u8] = b"offline";
@@ -41,43 +41,22 @@ pub(super) fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
     }
 }
 
-/// Opens, checks and hashes a model file, which takes a while for a large one.
-pub(super) fn open_in_background(
-    model: ModelName,
-    file: &crate::config::ModelFile,
-    files: mpsc::Sender<(ModelName, Result<Box<ModelFile>, EngineError>)>,
-) {
-    let file = file.clone();
-    tokio::task::spawn_blocking(move || {
-        let opened = ModelFile::open(&file.path, file.sha256.as_ref()).map(Box::new);
-        // The driver is gone only when the daemon ends.
-        let _ = files.blocking_send((model, opened));
-    });
+/// The server of the control socket. A machine on which it can't be made still serves its devices.
+pub(super) async fn control_server(config: &Config) -> Option<ControlServer> {
+    let path = &config.service.control_socket;
+    match ControlServer::bind(path, Some(CONTROL_GROUP)).await {
+        Ok(server) => Some(server),
+        Err(e) => {
+            tracing::warn!("no control socket, so that commands such as `promptd status` don't work here: {e}");
+            None
+        }
+    }
 }
 
-/// How a model is run.
-pub(super) fn engine_spec(config: &Config, model: &Model, file: Arc<ModelFile>, backends: &str) -> EngineSpec {
-    let golden = match (&model.golden_prompt, &model.golden_expect) {
-        (Some(prompt), expect) => {
-            Golden::Answer { prompt: prompt.clone(), expect: expect.clone().unwrap_or_else(|| r"\S".to_owned()) }
-        }
-        (None, _) => Golden::Loss,
-    };
-    EngineSpec {
-        model: model.name.clone(),
-        file,
-        load: LoadParams {
-            backends: format!("{backends}/cpu"),
-            context: model.context,
-            sequences: model.sequences,
-            kv_type: model.kv_type,
-            threads: model.threads.unwrap_or_else(default_threads),
-            max_stall: config.engine.max_stall,
-            reproducible: config.engine.reproducible,
-            prompt_bytes: config.limits.request as u64,
-            golden,
-        },
-        load_timeout: config.load.timeout,
-        heartbeat_timeout: config.engine.heartbeat_timeout,
+/// The next request on the control socket; waits for ever without one.
+pub(super) async fn next_call(server: &mut Option<ControlServer>) -> Option<ControlCall> {
+    match server {
+        Some(server) => server.next().await,
+        None => std::future::pending().await,
     }
 }

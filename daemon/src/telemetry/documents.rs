@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::NodeState;
 use crate::job::{ModelName, NodeName};
+use crate::plan::{Bytes, KvType};
 
 /// Longest retained document in bytes.
 pub const DOCUMENT_MAX: usize = 4096;
@@ -35,6 +36,15 @@ struct Status<'a> {
     since: String,
     boot: &'a str,
     epoch: u64,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    node: &'a str,
+    at: String,
+    model: &'a ModelName,
+    #[serde(flatten)]
+    event: &'a ModelEvent,
 }
 
 #[derive(Serialize)]
@@ -84,8 +94,38 @@ pub enum ModelStage {
     Loading,
     /// It serves.
     Ready,
+    /// It was let go: an operator wanted it, or nobody asked for it for long.
+    Unloaded,
     /// It cannot serve; its reason says why.
     Unavailable,
+}
+
+/// A better strategy than the one in use.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RejectedStrategy {
+    /// Such as `cpu:int8`.
+    pub strategy: String,
+    /// Bytes that it needs at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub need: Option<Bytes>,
+    /// Bytes that there were for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headroom: Option<Bytes>,
+    /// What is against it.
+    pub reason: String,
+}
+
+/// Memory of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ModelMemory {
+    /// Bytes that it was expected to take, without the margin.
+    pub estimate: Bytes,
+    /// Bytes that it took after its largest step, from the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real: Option<Bytes>,
+    /// By which share of the real number the estimate is too large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
 }
 
 /// `model/<name>`.
@@ -104,6 +144,12 @@ pub struct ModelDocument {
     /// Precision and placement, such as `cpu:int4`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
+    /// Whether it is smaller than configured, for memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub squeezed: Option<bool>,
+    /// The better strategies, best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<RejectedStrategy>,
     /// Name of the file.
     pub file: String,
     /// Its hash.
@@ -121,18 +167,75 @@ pub struct ModelDocument {
     /// Jobs that run at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequences: Option<u32>,
+    /// Element type of the KV cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_type: Option<KvType>,
     /// Threads that compute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
     /// Whether prompts go through the model's own chat template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<bool>,
+    /// Devices that compute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Vec<String>>,
     /// CPU features that the back end uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_features: Option<String>,
     /// Seconds from the start of the load to the passed golden prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_seconds: Option<f32>,
+    /// Memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ModelMemory>,
+}
+
+/// Longest text about a rejected strategy: nine of them fit into a document.
+const REJECTED_MAX: usize = 160;
+
+/// Something that happened to a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelEvent {
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
+}
+
+impl ModelEvent {
+    /// What happened, such as `loaded`, `stepped_down`, `stepped_up`, `switched`, `unloaded`, `failed`, `derived`.
+    pub fn of(event: &'static str) -> Self {
+        Self { event, from: None, to: None, reason: None, took_ms: None }
+    }
+
+    /// The strategy before.
+    #[must_use]
+    pub fn from(self, strategy: impl Into<String>) -> Self {
+        Self { from: Some(strategy.into()), ..self }
+    }
+
+    /// The strategy after.
+    #[must_use]
+    pub fn to(self, strategy: impl Into<String>) -> Self {
+        Self { to: Some(strategy.into()), ..self }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    /// The time from the decision until it was carried out.
+    #[must_use]
+    pub fn took(self, time: Duration) -> Self {
+        Self { took_ms: u64::try_from(time.as_millis()).ok(), ..self }
+    }
 }
 
 impl Documents {
@@ -149,7 +252,7 @@ impl Documents {
         let since = Timestamp::try_from(since).unwrap_or_default();
         json(&Status {
             state,
-            reasons: reasons.iter().take(REASONS_MAX).map(|reason| short(reason)).collect(),
+            reasons: reasons.iter().take(REASONS_MAX).map(|reason| short(reason, REASON_MAX)).collect(),
             since: format!("{since:.0}"),
             boot: &self.boot,
             epoch: self.epoch,
@@ -177,12 +280,22 @@ impl Documents {
 
     /// `model/<name>`.
     pub fn model(&self, model: &ModelDocument) -> Vec<u8> {
-        json(&ModelDocument { reason: model.reason.as_deref().map(|reason| short(reason).to_owned()), ..model.clone() })
+        let mut model = model.clone();
+        model.reason = model.reason.map(|reason| short(&reason, REASON_MAX).to_owned());
+        for rejected in &mut model.rejected {
+            rejected.reason = short(&rejected.reason, REJECTED_MAX).to_owned();
+        }
+        json(&model)
+    }
+
+    /// `event`.
+    pub fn event(&self, model: &ModelName, event: &ModelEvent) -> Vec<u8> {
+        json(&Event { node: self.node.as_str(), at: format!("{:.3}", Timestamp::now()), model, event })
     }
 }
 
-fn short(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_MAX)]
+fn short(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
 }
 
 /// JSON of a document.

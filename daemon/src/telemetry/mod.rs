@@ -3,5 +3,8 @@
 mod documents;
 mod state;
 
-pub use documents::{DOCUMENT_MAX, Documents, InfoLimits, ModelDocument, ModelStage, TaskInfo, json};
+pub use documents::{
+    DOCUMENT_MAX, Documents, InfoLimits, ModelDocument, ModelEvent, ModelMemory, ModelStage, RejectedStrategy,
+    TaskInfo, json,
+};
 pub use state::NodeState;

@@ -67,7 +67,12 @@ impl Node {
     pub fn start(broker: &Broker, setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("promptd.toml");
+        let state = folder.path().display();
+        let service = format!("state_dir = \"{state}\"\ncontrol_socket = \"{state}/control.sock\"\n");
         std::fs::write(&config, configuration(broker, setup)).unwrap();
+        let text = format!("[service]\n{service}");
+        std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+        std::fs::write(folder.path().join("conf.d/service.toml"), text).unwrap();
         let started = UNIX_EPOCH.elapsed().unwrap().as_millis();
         let log = File::create(folder.path().join("log")).unwrap();
         let process =

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelReport};
+use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport};
 use promptd::engine::{
-    Engine, EngineEvent, EngineReport as Report, EngineSpec, ModelFile, backends_folder, default_threads,
+    Engine, EngineEnd, EngineEvent, EngineId, EngineReport as Report, EngineSpec, ModelFile, backends_folder,
+    default_threads,
 };
 use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
-use promptd::plan::KvType;
+use promptd::plan::{GpuLayers, KvType, LoadShape};
 use tokio::sync::mpsc;
 
 use super::Bench;
@@ -86,10 +87,10 @@ impl Runner {
             model: ModelName::new("bench")?,
             file,
             load: LoadParams {
-                backends: format!("{}/cpu", backends_folder()?.display()),
-                context,
-                sequences,
-                kv_type: KvType::F16,
+                backends: vec![format!("{}/cpu", backends_folder()?.display())],
+                kind: ModelKind::Decoder,
+                layers: GpuLayers::None,
+                shape: LoadShape { context, sequences, kv_type: KvType::F16 },
                 threads,
                 max_stall: Duration::from_millis(250),
                 reproducible: false,
@@ -100,11 +101,11 @@ impl Runner {
             heartbeat_timeout: Duration::from_mins(1),
         };
         let (driver, mut reports) = mpsc::channel(256);
-        let engine = Engine::start(spec, driver);
+        let engine = Engine::start(spec, EngineId(1), driver);
         loop {
             match reports.recv().await.context("the engine is gone")?.event {
                 EngineEvent::Ready(report) => return Ok((Self { engine, reports, jobs: 0 }, *report)),
-                EngineEvent::Down { error, .. } => bail!(error),
+                EngineEvent::Gone(end) => bail!(why(end)),
                 _ => {}
             }
         }
@@ -128,7 +129,7 @@ impl Runner {
                         self.submit(bench)?;
                     }
                 }
-                EngineEvent::Down { error, .. } => bail!(error),
+                EngineEvent::Gone(end) => bail!(why(end)),
                 _ => {}
             }
         }
@@ -145,6 +146,13 @@ impl Runner {
             stream: false,
         };
         if self.engine.submit(job) { Ok(()) } else { bail!("the engine took no job") }
+    }
+}
+
+fn why(end: EngineEnd) -> anyhow::Error {
+    match end {
+        EngineEnd::Failed { error, .. } => error.into(),
+        EngineEnd::Stopped => anyhow::anyhow!("the engine was stopped"),
     }
 }
 

@@ -51,18 +51,29 @@ pub(super) const ALL: &[Bounds] = &[
     bounds("limits.deadline", ["'99ms'", "100ms", "7d", "'604800001ms'"], "limits.deadline_cap = '7d'"),
     bounds("limits.deadline_cap", ["'99ms'", "100ms", "7d", "'604800001ms'"], "limits.deadline = '100ms'"),
     bounds("model.context", ["255", "256", "1048576", "1048577"], ""),
+    bounds("model.min_context", ["255", "256", "1048576", "1048577"], "context = 1048576"),
     bounds("model.sequences", ["0", "1", "64", "65"], ""),
     bounds("model.threads", ["0", "1", "512", "513"], ""),
     bounds("load.timeout", ["'9999ms'", "10s", "1d", "'86400001ms'"], ""),
+    bounds("load.idle_unload", ["'9999ms'", "10s", "7d", "'604800001ms'"], ""),
+    bounds("memory.reserve", ["'0.9%'", "1%", "90%", "'90.1%'"], ""),
+    bounds("memory.reserve", ["1048575", "1MiB", "1024GiB", "1099511627777"], ""),
+    bounds("memory.budget", ["16777215", "16MiB", "1024GiB", "1099511627777"], ""),
+    bounds("memory.pressure_psi", ["'0.9%'", "1%", "90%", "'90.1%'"], ""),
+    bounds("memory.recover_after", ["'999ms'", "1s", "1d", "'86400001ms'"], ""),
     bounds("engine.max_stall", ["'9ms'", "10ms", "10s", "'10001ms'"], ""),
     bounds("engine.heartbeat_timeout", ["'999ms'", "1s", "1h", "'3600001ms'"], ""),
+    bounds("engine.crash_quarantine", ["0", "1", "10", "11"], ""),
+    bounds("disk.reserve", ["'0.9%'", "1%", "90%", "'90.1%'"], ""),
+    bounds("disk.reserve", ["1048575", "1MiB", "1024GiB", "1099511627777"], ""),
+    bounds("disk.derived_max", ["1048575", "1MiB", "1024GiB", "1099511627777"], ""),
     bounds("service.drain_timeout", ["'-1s'", "0s", "10m", "'600001ms'"], ""),
 ];
 
 impl Bounds {
     fn document(&self, value: &str) -> String {
         match self.key.strip_prefix("model.") {
-            Some(key) => format!("{MODEL}{key} = {value}\n"),
+            Some(key) => format!("{MODEL}{key} = {value}\n{}\n", self.with),
             None => format!("{} = {value}\n{}\n", self.key, self.with),
         }
     }
@@ -121,6 +132,8 @@ fn texts_and_lists_have_bounds() {
         let entries: Vec<String> = (0..entries).map(|index| format!("l{index} = 'x'")).collect();
         format!("{{ {} }}", entries.join(", "))
     };
+    // What a relative path in one of the files gets in front of it.
+    let folder = "/etc/promptd/".len();
     // 128 bytes of text and 3 or 4 of name each; together 2048 are allowed.
     let long_labels = |entries: usize| {
         let entries: Vec<String> = (0..entries).map(|index| format!("l{index:02} = {}", long(128))).collect();
@@ -135,10 +148,17 @@ fn texts_and_lists_have_bounds() {
         ("mqtt.root", long(128), long(129)),
         ("mqtt.username", long(1024), long(1025)),
         ("mqtt.reply_allow", list(64), list(65)),
+        ("service.state_dir", long(4096), long(4097)),
+        ("service.control_socket", long(107 - folder), long(108 - folder)),
     ] {
         good(&format!("{key} = {fits}"));
         assert_eq!(problems(&[&format!("{key} = {exceeds}")]).len(), 1, "{key}");
     }
+}
+
+#[test]
+fn texts_and_lists_of_models_have_bounds() {
+    let long = |bytes: usize| format!("'{}'", "x".repeat(bytes));
     for key in ["golden_prompt", "name"] {
         let model = |value: &str| format!("[[model]]\nfiles = [{{ path = '/m' }}]\n{key} = {value}\n");
         let name = if key == "name" { "" } else { "name = 'm'\n" };
@@ -146,6 +166,12 @@ fn texts_and_lists_have_bounds() {
         good(&(model(&long(max)) + name));
         assert_eq!(problems(&[&(model(&long(max + 1)) + name)]).len(), 1, "{key}");
     }
+    let files = |count: usize| -> String {
+        let files: Vec<String> = (0..count).map(|index| format!("{{ path = '/{index}' }}")).collect();
+        format!("[[model]]\nname = 'm'\nfiles = [{}]\n", files.join(", "))
+    };
+    assert_eq!(good(&files(8)).models[0].files.len(), 8);
+    assert_eq!(problems(&[&files(9)]), ["0.toml:3:9: model[m].files = […]: there are 9 files; allowed are 1 to 8"]);
     let models = |count: usize| -> String {
         let model = |index: usize| {
             format!("[[model]]\nname = 'm{index}'\ndefault = {}\nfiles = [{{ path = '/m' }}]\n", index == 0)

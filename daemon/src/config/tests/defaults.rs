@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use super::super::{BrokerUrl, LogLevel, Model, ModelFile};
+use super::super::{BrokerUrl, Expect, LogLevel, Model, ModelFile};
 use super::*;
-use crate::plan::KvType;
+use crate::plan::{Bytes, KvType, Percent, Reserve};
 
 #[test]
 fn are_the_documented_ones() {
-    let Config { node, mqtt, limits, models, load, engine, service } = read(&[]).unwrap();
+    let Config { node, mqtt, limits, models, load, memory, engine, disk, service } = read(&[]).unwrap();
+    let percent = |text: &str| Percent::parse(text).unwrap();
 
     assert_eq!(node.name.as_str(), "gw1");
     assert!(node.labels.is_empty());
@@ -28,20 +29,30 @@ fn are_the_documented_ones() {
     assert_eq!((limits.deadline, limits.deadline_cap), (Duration::from_mins(5), Duration::from_hours(1)));
 
     assert!(models.is_empty());
-    assert_eq!(load.timeout, Duration::from_mins(10));
+    assert_eq!((load.timeout, load.idle_unload), (Duration::from_mins(10), None));
+    assert_eq!((memory.reserve, memory.budget), (Reserve::Percent(percent("10%")), None));
+    assert_eq!((memory.pressure_psi, memory.recover_after), (percent("20%"), Duration::from_mins(1)));
     assert_eq!(engine.max_stall, Duration::from_millis(250));
     assert_eq!(engine.heartbeat_timeout, Duration::from_secs(30));
-    assert!(!engine.reproducible);
+    assert_eq!((engine.crash_quarantine, engine.reproducible), (2, false));
+    assert_eq!((disk.reserve, disk.derived_max), (Reserve::Percent(percent("5%")), Bytes(16 << 30)));
     assert_eq!((service.drain_timeout, service.log_level), (Duration::from_secs(30), LogLevel::Info));
+    assert_eq!(service.state_dir.to_str(), Some("/var/lib/promptd"));
+    assert_eq!(service.control_socket.to_str(), Some("/run/promptd/control.sock"));
 }
 
 #[test]
 fn of_a_model() {
     let expected = Model {
         name: "main".parse().unwrap(),
-        file: ModelFile { path: "/m.gguf".into(), sha256: None },
+        files: vec![ModelFile { path: "/m.gguf".into(), sha256: None }],
         default: true,
+        pinned: false,
+        expect: Expect::Any,
+        ladder: None,
+        derive: false,
         context: 2048,
+        min_context: 512,
         sequences: 4,
         kv_type: KvType::F16,
         threads: None,
@@ -65,16 +76,42 @@ fn the_client_id_follows_the_node_name() {
 }
 
 #[test]
-fn a_model_path_starts_from_the_folder_of_its_file() {
-    let config = good("[[model]]\nname = \"main\"\nfiles = [{ path = \"models/m.gguf\" }]");
-    assert_eq!(config.models[0].file.path.to_str(), Some("/etc/promptd/models/m.gguf"));
+fn a_relative_path_starts_from_the_folder_of_its_file() {
+    let model = "[[model]]\nname = 'main'\nfiles = [{ path = 'models/m.gguf' }]\n";
+    let config = good(&format!("{model}[service]\nstate_dir = 'state'\ncontrol_socket = 'p.sock'"));
+    assert_eq!(config.models[0].files[0].path.to_str(), Some("/etc/promptd/models/m.gguf"));
+    assert_eq!(config.service.state_dir.to_str(), Some("/etc/promptd/state"));
+    assert_eq!(config.service.control_socket.to_str(), Some("/etc/promptd/p.sock"));
+}
+
+#[test]
+fn the_folders_of_the_service_are_those_that_systemd_made() {
+    let machine = Machine {
+        state_directory: Some("/srv/promptd:/srv/other".into()),
+        runtime_directory: Some("/run/user/1000/promptd".into()),
+        ..machine()
+    };
+    let folders = |text: &str| {
+        let service = Config::from_sources(&sources(&[text]), &machine).unwrap().service;
+        (service.state_dir.display().to_string(), service.control_socket.display().to_string())
+    };
+    let made = ("/srv/promptd".to_owned(), "/run/user/1000/promptd/control.sock".to_owned());
+    assert_eq!(folders(""), made);
+    let set = ("/data".to_owned(), "/tmp/p".to_owned());
+    assert_eq!(folders("service = { state_dir = '/data', control_socket = '/tmp/p' }"), set);
+}
+
+#[test]
+fn the_least_context_is_no_more_than_the_context() {
+    let min_context = |context: u32| good(&format!("{MODEL}context = {context}")).models[0].min_context;
+    assert_eq!([256, 300, 512, 513, 4096].map(min_context), [256, 300, 512, 512, 512]);
 }
 
 #[test]
 fn a_digest_is_read_in_either_case() {
     let digest = "e3b0c44298fc1c149AFBF4C8996FB92427ae41e4649b934ca495991b7852b855";
     let config = good(&format!("[[model]]\nname = \"m\"\nfiles = [{{ path = \"/m\", sha256 = \"{digest}\" }}]"));
-    let sha256 = config.models[0].file.sha256.unwrap();
+    let sha256 = config.models[0].files[0].sha256.unwrap();
     assert_eq!((sha256[0], sha256[9], sha256[31]), (0xe3, 0xfb, 0x55));
 }
 

@@ -65,8 +65,10 @@ fn shows_the_defaults() {
     assert_eq!(std::mem::take(&mut shown.node.labels).len(), 2);
     assert!(shown.mqtt.username.take().is_some() && shown.mqtt.password_credential.take().is_some());
     let model = &mut shown.models[0];
-    assert!(model.threads.take().is_some() && model.file.sha256.take().is_some());
+    assert!(model.threads.take().is_some() && model.files[0].sha256.take().is_some());
+    assert_eq!(model.ladder.take().map(|ladder| ladder.len()), Some(3));
     assert!(model.golden_prompt.take().is_some() && model.golden_expect.take().is_some());
+    assert!(shown.memory.budget.take().is_some());
     shown.node.name = plain.node.name.clone();
     shown.mqtt.client_id = plain.mqtt.client_id.clone();
     assert_eq!(shown, plain);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::{Bytes, Reserve};
 
 fn check(files: &[&str]) {
     match read(files) {
@@ -10,6 +11,11 @@ fn check(files: &[&str]) {
             assert!(config.limits.request < config.mqtt.packet_max as usize);
             assert!(config.limits.max_tokens <= config.limits.max_tokens_cap);
             assert!(config.mqtt.backoff_min <= config.mqtt.backoff_max);
+            assert!(config.models.iter().all(|model| (1..=8).contains(&model.files.len())));
+            assert!(config.models.iter().all(|model| (256..=model.context).contains(&model.min_context)));
+            assert!(config.models.iter().flat_map(|model| &model.ladder).all(|ladder| (1..=9).contains(&ladder.len())));
+            assert!(!matches!(config.memory.reserve, Reserve::Bytes(Bytes(0..1_048_576))));
+            assert!(config.memory.pressure_psi.tenths() >= 10);
             assert!(config.models.iter().filter(|model| model.default).count() == config.models.len().min(1));
         }
         Err(error) => {
@@ -28,7 +34,9 @@ fn key() -> impl Strategy<Value = String> {
         "limits",
         "model",
         "load",
+        "memory",
         "engine",
+        "disk",
         "service",
         "name",
         "labels",
@@ -39,6 +47,14 @@ fn key() -> impl Strategy<Value = String> {
         "sha256",
         "default",
         "context",
+        "min_context",
+        "ladder",
+        "expect",
+        "idle_unload",
+        "reserve",
+        "pressure_psi",
+        "state_dir",
+        "control_socket",
         "request",
         "result",
         "packet_max",
@@ -60,6 +76,9 @@ fn value() -> impl Strategy<Value = String> {
         any::<i64>().prop_map(|number| number.to_string()),
         (0..100_000_i64).prop_map(|number| number.to_string()),
         "[0-9]{1,25}(B|KiB|MiB|GB|ms|s|m|h|d)".prop_map(|text| format!("'{text}'")),
+        "[0-9]{1,4}(\\.[0-9])?%".prop_map(|text| format!("'{text}'")),
+        "(gpu|partial|cpu):(f16|int8|int4)".prop_map(|text| format!("'{text}'")),
+        prop::sample::select(vec!["'never'", "'any'", "'gpu'"]).prop_map(str::to_owned),
         "(mqtt|mqtts)?(://)?[a-z@:/\\[\\]#+$]{0,9}".prop_map(|text| format!("'{text}'")),
         "\\PC{0,6}",
         Just("true".to_owned()),

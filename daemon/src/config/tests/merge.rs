@@ -26,15 +26,23 @@ fn models_merge_by_name_and_new_ones_follow() {
     .unwrap();
     let [main, big] = config.models.as_slice() else { panic!("{config:?}") };
     assert_eq!((main.name.as_str(), main.context, main.default), ("main", 4096, true));
-    assert_eq!(main.file.path.to_str(), Some("/m.gguf"));
+    assert_eq!(main.files[0].path.to_str(), Some("/m.gguf"));
     assert_eq!((big.name.as_str(), big.kv_type, big.default), ("big", KvType::Q8_0, false));
-    assert_eq!(big.file.path.to_str(), Some("/c.gguf"));
+    assert_eq!(big.files[0].path.to_str(), Some("/c.gguf"));
 }
 
 #[test]
 fn other_arrays_are_replaced() {
     let config = read(&["mqtt.reply_allow = ['a', 'b']", "mqtt.reply_allow = ['c']"]).unwrap();
     assert_eq!(config.mqtt.reply_allow, ["c"]);
+    let model = |keys: &str| format!("[[model]]\nname = 'main'\n{keys}");
+    let config = read(&[
+        &model("ladder = ['gpu:f16', 'cpu:int8']\nfiles = [{ path = '/a' }, { path = '/b' }]"),
+        &model("ladder = ['cpu:f16']\nfiles = [{ path = '/b' }]"),
+    ])
+    .unwrap();
+    let [main] = config.models.as_slice() else { panic!("{config:?}") };
+    assert_eq!((main.ladder.as_ref().unwrap().len(), main.files.len()), (1, 1));
 }
 
 #[test]
@@ -49,6 +57,7 @@ fn problems_point_into_the_file_whose_value_counts() {
     let found = problems(&["[limits]\nmax_tokens = 1", "limits.max_tokens = 0"]);
     assert_eq!(found, ["1.toml:1:21: limits.max_tokens = 0: allowed are 1 to 1048576"]);
     assert!(read(&["limits.max_tokens = 0", "limits.max_tokens = 1"]).is_ok());
+    assert_eq!(read(&["load.idle_unload = '5m'", "load.idle_unload = 'never'"]).unwrap().load.idle_unload, None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod example;
 mod fuzz;
 mod load;
 mod merge;
+mod models;
 mod problems;
 
 use super::machine::Machine;
@@ -15,7 +16,7 @@ use super::{Config, ConfigError};
 const MODEL: &str = "[[model]]\nname = \"main\"\nfiles = [{ path = \"/m.gguf\" }]\n";
 
 fn machine() -> Machine {
-    Machine { hostname: "gw1".to_owned(), id: None }
+    Machine { hostname: "gw1".to_owned(), ..Machine::default() }
 }
 
 /// Files named `/etc/promptd/0.toml`, `/etc/promptd/1.toml` and so on.

@@ -34,7 +34,7 @@ reproducible = "yes"
              (also KB, MB, GB, B) or a number of bytes",
             "0.toml:11:14: limits.max_tokens = 9000: must be at most limits.max_tokens_cap = 4096 (the default)",
             "0.toml:14:11: model[main].context = 8: allowed are 256 to 1048576",
-            "0.toml:15:9: model[main].files = […]: is empty; one file is needed",
+            "0.toml:15:9: model[main].files = […]: there are 0 files; allowed are 1 to 8",
             r#"0.toml:17:16: engine.reproducible = "yes": must be true or false"#,
         ]
     );
@@ -54,7 +54,7 @@ fn the_text_of_the_error_has_all_of_them() {
         error,
         "2 problems in the configuration:\
          \n  /etc/promptd/0.toml:1:17: limits.result = 0: allowed are 1KiB to 4MiB\
-         \n  /etc/promptd/0.toml:2:6: load.x: unknown key; known are timeout"
+         \n  /etc/promptd/0.toml:2:6: load.x: unknown key; known are timeout, idle_unload"
     );
 }
 
@@ -83,10 +83,10 @@ fn syntax_errors_of_all_files_with_their_lines() {
 fn unknown_keys_say_what_was_meant_or_what_there_is() {
     let cases = [
         ("[limit]", r#"limit: unknown key; did you mean "limits"?"#),
-        ("[zzz]", "zzz: unknown key; known are node, mqtt, limits, model, load, engine, service"),
+        ("[zzz]", "zzz: unknown key; known are node, mqtt, limits, model, load, memory, engine, disk, service"),
         ("mqtt.password = 'x'", r#"mqtt.password: unknown key; did you mean "password_credential"?"#),
         ("service.loglevel = 'info'", r#"service.loglevel: unknown key; did you mean "log_level"?"#),
-        ("load.\"a\\nb\" = 1", r"load.a\nb: unknown key; known are timeout"),
+        ("load.\"a\\nb\" = 1", r"load.a\nb: unknown key; known are timeout, idle_unload"),
     ];
     for (text, expected) in cases {
         let found = problems(&[text]);
@@ -113,59 +113,28 @@ fn wrong_types_say_what_is_wanted() {
         ("mqtt.keep_alive = 30", "write a time such as \"500ms\", \"5s\", \"5m\", \"1h\" or \"1d\""),
         ("mqtt.keep_alive = '5500ms'", "must be a whole number of seconds"),
         ("service.log_level = 'loud'", r#"allowed are "error", "warn", "info", "debug", "trace""#),
+        ("load.idle_unload = 'always'", "or \"1d\", or \"never\""),
+        ("load.idle_unload = '1s'", "allowed are 10s to 7d, or \"never\""),
+        ("load.timeout = 'never'", "load.timeout = \"never\": write a time"),
+        (
+            "memory.reserve = 'much'",
+            "write a share such as \"10%\" or \"2.5%\", or a size such as \"512MiB\" or \"4GiB\"",
+        ),
+        ("memory.reserve = 0.1", "memory.reserve = 0.1: write a share"),
+        ("memory.reserve = '150%'", "write a share such as \"10%\" or \"2.5%\"; allowed are 1% to 90%"),
+        ("memory.reserve = 10", "memory.reserve = 10: allowed are 1MiB to 1024GiB"),
+        ("memory.pressure_psi = 20", "write a share such as \"10%\" or \"2.5%\"; allowed are 1% to 90%"),
+        ("memory.pressure_psi = '1MiB'", "memory.pressure_psi = \"1MiB\": write a share"),
+        ("memory.budget = '50%'", "memory.budget = \"50%\": write a size"),
+        ("disk.reserve = true", "disk.reserve = true: write a share"),
+        ("service.state_dir = ''", "service.state_dir = \"\": has 0 bytes; allowed are 1 to 4096"),
+        ("service.control_socket = 7", "service.control_socket = 7: must be a string"),
+        ("service.control_socket = \"a\\u0000\"", "contains the control character"),
         ("load.timeout = 2026-01-01", "load.timeout = 2026-01-01: write a time"),
     ] {
         let found = problems(&[text]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains(expected), "{}", found[0]);
-    }
-}
-
-#[test]
-fn of_models() {
-    let file = "files = [{ path = '/m' }]\n";
-    for (text, expected) in [
-        ("[[model]]\n".to_owned() + file, vec!["0.toml:1:1: model[#1].name: is missing"]),
-        (
-            "[[model]]\nname = 'a'".to_owned(),
-            vec!["0.toml:1:1: model[a].files: is missing: write files = [{ path = \"/path/to/model.gguf\" }]"],
-        ),
-        (
-            "[[model]]\nname = 'a'\nfiles = [{ path = '/m' }, { path = '/n' }]".to_owned(),
-            vec!["model[a].files = […]: load strategies over several files come with a later version; name one"],
-        ),
-        ("[[model]]\nname = 'a'\nfiles = ['/m']".to_owned(), vec!["model[a].files = \"/m\": must be a table"]),
-        (
-            "[[model]]\nname = 'a'\nfiles = '/m'".to_owned(),
-            vec!["model[a].files = \"/m\": must be an array of tables: write [[model.files]]"],
-        ),
-        (
-            "[[model]]\nname = 'a'\nfiles = [{ sha256 = 'x' }]".to_owned(),
-            vec!["model[a].files[#1].path: is missing", "sha256 = \"x\": must be 64 hexadecimal digits"],
-        ),
-        (
-            format!("[[model]]\nname = 'a'\n{file}[[model]]\nname = 'b'\n{file}"),
-            vec!["0.toml:1:1: model = […]: there are 2 models and none has default = true; one must"],
-        ),
-        (
-            format!("[[model]]\nname = 'a'\ndefault = true\n{file}[[model]]\nname = 'a'\ndefault = true\n{file}"),
-            vec![
-                "0.toml:6:8: model[a].name = \"a\": is the name of an earlier model",
-                "0.toml:7:11: model[a].default = true: an earlier model is the default already; only one can be",
-            ],
-        ),
-        (
-            format!("{MODEL}golden_expect = 'x'"),
-            vec!["0.toml:4:17: model[main].golden_expect = \"x\": needs golden_prompt beside it"],
-        ),
-        (format!("{MODEL}golden_prompt = \"a\\u0000\""), vec!["contains a NUL character"]),
-        (format!("{MODEL}kv_type = 'f32'"), vec!["allowed are \"f16\", \"q8_0\", \"q4_0\""]),
-    ] {
-        let found = problems(&[&text]);
-        assert_eq!(found.len(), expected.len(), "{found:?}");
-        for (problem, expected) in found.iter().zip(expected) {
-            assert!(problem.contains(expected), "{problem}");
-        }
     }
 }
 

@@ -58,6 +58,7 @@ pub fn check(
     shared: &Shared,
 ) -> Result<(), GoldenError> {
     let result = match golden {
+        _ if !model.generates() => embedding(model, context, prompter),
         Golden::Loss => loss(model, context, prompter, shared),
         Golden::Answer { prompt, expect } => answer(model, context, prompter, prompt, &Regex::new(expect)?),
     };
@@ -87,6 +88,20 @@ fn loss(model: &Model, context: &mut Context, prompter: &Prompter, shared: &Shar
     let limit = LOSS_SHARE * (model.n_vocab() as f64).ln();
     tracing::info!("golden sentence: loss {loss:.2}, limit {limit:.2}");
     if loss > limit { Err(GoldenError::Loss { loss, limit }) } else { Ok(()) }
+}
+
+/// An encoder must make numbers of the sentence, and not all of them zero.
+fn embedding(model: &Model, context: &mut Context, prompter: &Prompter) -> Result<(), GoldenError> {
+    let mut tokens = prompter.raw(model, SENTENCE)?;
+    tokens.truncate(context.n_batch());
+    let mut batch = Batch::default();
+    for (position, &token) in tokens.iter().enumerate() {
+        batch.add(token, position, 0, true);
+    }
+    decode(context, &mut batch)?;
+    let values = context.embedding(tokens.len().saturating_sub(1)).ok_or(GoldenError::NotFinite)?;
+    let sound = values.iter().all(|value| value.is_finite()) && values.iter().any(|value| *value != 0.0);
+    if sound { Ok(()) } else { Err(GoldenError::NotFinite) }
 }
 
 /// −ln p of a token.

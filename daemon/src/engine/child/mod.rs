@@ -6,6 +6,8 @@ mod golden;
 mod link;
 mod llama;
 mod logs;
+mod measure;
+mod memory;
 mod pace;
 mod prompt;
 mod sandbox;
@@ -13,11 +15,12 @@ mod scheduler;
 mod sequence;
 mod template;
 mod text;
+mod warm;
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -25,12 +28,13 @@ use thiserror::Error;
 
 use self::golden::GoldenError;
 use self::link::Link;
-use self::llama::{Backend, Context, ContextParams, LlamaError, Model};
+use self::llama::{Backend, Context, ContextParams, LlamaError, Model, shares};
+use self::memory::own_memory;
 use self::pace::Pace;
 use self::prompt::Prompter;
 use self::scheduler::Scheduler;
-use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, SOCKET_FD, ToChild};
-use crate::plan::KvType;
+use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild};
+use crate::plan::{Bytes, GpuLayers, KvType, LoadShape};
 
 /// Most tokens in one step. Larger ones make prompts hardly faster on a CPU and cost compute buffer.
 const BATCH: u32 = 512;
@@ -51,8 +55,8 @@ pub enum ChildError {
     #[error("the batch loop panicked")]
     Panicked,
     /// The daemon sent something else first.
-    #[error("the daemon did not begin with a load")]
-    NoLoad,
+    #[error("the daemon did not begin with an order")]
+    NoOrder,
     /// The model cannot serve; the daemon has been told.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -67,9 +71,9 @@ pub enum LoadError {
     /// llama.cpp refused it.
     #[error(transparent)]
     Llama(#[from] LlamaError),
-    /// An encoder, or an encoder with a decoder.
-    #[error("the model does not generate text: it is an encoder")]
-    Encoder,
+    /// An encoder with a decoder.
+    #[error("models with an encoder and a decoder are not supported")]
+    EncoderDecoder,
     /// A quantized KV cache needs flash attention, which makes output depend on the load.
     #[error("engine.reproducible needs kv_type \"f16\"")]
     ReproducibleKv,
@@ -85,7 +89,7 @@ pub fn run(parent: u32) -> Result<(), ChildError> {
         return Err(ChildError::NotOurs(parent));
     }
     let stream = UnixStream::from(sandbox::inherited(SOCKET_FD));
-    // Stays open as long as the process: llama.cpp opens it again by its number.
+    // Stays open until the end: llama.cpp opens it again by its number.
     let model_file = sandbox::inherited(MODEL_FD);
     if let Err(e) = sandbox::volunteer_for_oom() {
         tracing::warn!("cannot raise the out-of-memory score: {e}");
@@ -93,12 +97,30 @@ pub fn run(parent: u32) -> Result<(), ChildError> {
     sandbox::leave_the_network()?;
     let mut greeting = stream.try_clone()?;
     frame::write(&mut greeting, &Hello::own())?;
-    let Some(ToChild::Load(params)) = frame::read(&mut greeting)? else { return Err(ChildError::NoLoad) };
-    let stack = stack_size(params.prompt_bytes);
-    let loops = std::thread::Builder::new().name("batch loop".into()).stack_size(stack);
-    let outcome = loops.spawn(move || serve(Link::start(stream)?, &params))?.join();
-    drop(model_file);
+    let order = frame::read(&mut greeting)?.ok_or(ChildError::NoOrder)?;
+    let prompt_bytes = if let ToChild::Load(params) = &order { params.prompt_bytes } else { 0 };
+    let loops = std::thread::Builder::new().name("batch loop".into()).stack_size(stack_size(prompt_bytes));
+    let outcome = loops.spawn(move || obey(Link::start(stream)?, order, &model_file))?.join();
     outcome.unwrap_or(Err(ChildError::Panicked))
+}
+
+fn obey(link: Link, order: ToChild, model_file: &OwnedFd) -> Result<(), ChildError> {
+    match order {
+        ToChild::Load(params) => serve(link, &params, model_file),
+        ToChild::Measure(params) => {
+            let measured = measure::measure(&link, &params);
+            answer(link, measured.map(FromChild::Measured))
+        }
+        _ => Err(ChildError::NoOrder),
+    }
+}
+
+/// Sends the one answer of an errand, then ends.
+fn answer(link: Link, result: Result<FromChild, LoadError>) -> Result<(), ChildError> {
+    let failed = |e: &LoadError| FromChild::LoadFailed(e.to_string());
+    link.send(result.as_ref().map_or_else(failed, Clone::clone));
+    link.finish();
+    Ok(result.map(drop)?)
 }
 
 /// Many tokenizers of llama.cpp split text by `std::regex`, which recurses once for each character: 26 000 equal ones end a
@@ -109,34 +131,30 @@ fn stack_size(prompt_bytes: u64) -> usize {
     usize::try_from(prompt_bytes.saturating_mul(FOR_EACH_BYTE).saturating_add(REST)).unwrap_or(usize::MAX)
 }
 
-fn serve(link: Link, params: &LoadParams) -> Result<(), ChildError> {
-    match load(&link, params) {
+fn serve(link: Link, params: &LoadParams, model_file: &OwnedFd) -> Result<(), ChildError> {
+    match load(&link, params, model_file) {
         Ok((model, context, prompter, report)) => {
             link.send(FromChild::Loaded(Box::new(report)));
             let pace = Pace::new(params.max_stall);
             let scheduler = Scheduler::new(model, context, prompter, link, pace, params.reproducible);
             Ok(scheduler.run()?)
         }
-        Err(e) => {
-            link.send(FromChild::LoadFailed(e.to_string()));
-            link.finish();
-            Err(e.into())
-        }
+        Err(e) => answer(link, Err(e)),
     }
 }
 
 type Loaded = (Rc<Model>, Context, Prompter, ModelReport);
 
-fn load(link: &Link, params: &LoadParams) -> Result<Loaded, LoadError> {
+fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded, LoadError> {
     let start = Instant::now();
-    if params.reproducible && params.kv_type != KvType::F16 {
+    if params.reproducible && params.shape.kv_type != KvType::F16 {
         return Err(LoadError::ReproducibleKv);
     }
     link.shared.enter(Phase::Loading);
-    let backend = Backend::load(Path::new(&params.backends))?;
-    let path = CString::new(format!("/proc/self/fd/{MODEL_FD}")).unwrap_or_default();
+    let backend = Backend::load(&params.backends, params.layers != GpuLayers::None)?;
+    let free_before = device_free(&backend);
     let mut reported = 0.0;
-    let model = Model::load(&backend, &path, |share| {
+    let model = Model::load(&backend, &model_path(), params.kind, params.layers, |share| {
         link.shared.progress();
         if share >= reported + 0.01 {
             reported = share;
@@ -144,31 +162,45 @@ fn load(link: &Link, params: &LoadParams) -> Result<Loaded, LoadError> {
         }
         true
     })?;
-    if !model.generates() {
-        return Err(LoadError::Encoder);
+    if model.has_encoder() {
+        return Err(LoadError::EncoderDecoder);
     }
     let model = Rc::new(model);
-    let context_params = ContextParams {
-        context: params.context,
-        sequences: params.sequences,
-        batch: BATCH,
-        threads: params.threads,
-        kv_type: params.kv_type,
-        flash_attention: !params.reproducible,
-    };
+    let context_params = context_params(&model, params.shape, params.threads, params.reproducible);
     let mut context = Context::new(&model, context_params, &link.shared)?;
     let prompter = Prompter::new(&model);
     link.shared.enter(Phase::Warming);
     golden::check(&model, &mut context, &prompter, &params.golden, &link.shared)?;
+    if shares(&context).is_some_and(|shares| shares.iter().any(|share| share.is_repacked())) {
+        memory::forget_mapping(model_file.as_fd());
+    }
+    warm::warm_up(&model, &mut context, &link.shared);
+    let device = Bytes(free_before.saturating_sub(device_free(&backend)));
     let report = ModelReport {
         description: model.description(),
         context: u32::try_from(context.tokens_per_sequence()).unwrap_or(u32::MAX),
-        sequences: params.sequences,
+        sequences: params.shape.sequences,
         threads: params.threads,
         chat_template: prompter.has_template(),
         devices: backend.devices(),
         cpu_features: backend.cpu_features(),
+        memory: RealMemory { device, ..own_memory() },
         load_time: start.elapsed(),
     };
     Ok((model, context, prompter, report))
+}
+
+/// llama.cpp opens the inherited descriptor by this name.
+fn model_path() -> CString {
+    CString::new(format!("/proc/self/fd/{MODEL_FD}")).unwrap_or_default()
+}
+
+/// The same for a load and for its dry run. An encoder sees all tokens of a sequence in one step.
+fn context_params(model: &Model, shape: LoadShape, threads: u32, reproducible: bool) -> ContextParams {
+    let batch = if model.generates() { BATCH } else { shape.context.min(model.trained_context()).max(1) };
+    ContextParams { shape, batch, threads, flash_attention: !reproducible }
+}
+
+fn device_free(backend: &Backend) -> u64 {
+    backend.gpus().iter().map(|gpu| gpu.free.0).sum()
 }

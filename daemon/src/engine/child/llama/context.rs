@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{LlamaError, Model, Token};
 use crate::engine::child::link::Shared;
-use crate::plan::KvType;
+use crate::plan::{KvType, LoadShape};
 
 /// How a decode step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,30 +29,27 @@ pub struct DecodeFailed(i32);
 /// How to make a context.
 #[derive(Debug, Clone, Copy)]
 pub struct ContextParams {
-    /// Tokens for each sequence.
-    pub context: u32,
-    /// Sequences.
-    pub sequences: u32,
+    /// Tokens for each sequence, sequences, and the type of the KV cache.
+    pub shape: LoadShape,
     /// Most tokens in one batch.
     pub batch: u32,
     /// Threads that compute.
     pub threads: u32,
-    /// Element type of the KV cache.
-    pub kv_type: KvType,
     /// Off makes the output independent of the load; a quantized KV cache needs it.
     pub flash_attention: bool,
 }
 
 /// The KV cache and compute buffers.
 pub struct Context {
-    raw: NonNull<sys::llama_context>,
-    memory: sys::llama_memory_t,
+    pub(super) raw: NonNull<sys::llama_context>,
+    /// None for an encoder, which remembers nothing.
+    memory: Option<NonNull<sys::llama_memory_i>>,
     n_vocab: usize,
     n_batch: usize,
     n_sequences: u32,
     /// Polled by llama.cpp while it computes; must outlive the context.
     _shared: Arc<Shared>,
-    _model: Rc<Model>,
+    model: Rc<Model>,
 }
 
 impl Context {
@@ -65,16 +62,21 @@ impl Context {
         let threads = i32::try_from(params.threads).unwrap_or(i32::MAX);
         // SAFETY: plain data.
         let mut raw = unsafe { sys::llama_context_default_params() };
-        raw.n_ctx = params.context.saturating_mul(params.sequences);
+        let LoadShape { context: tokens, sequences, kv_type } = params.shape;
+        raw.n_ctx = tokens.saturating_mul(sequences);
         raw.n_batch = params.batch;
         raw.n_ubatch = params.batch;
-        raw.n_seq_max = params.sequences;
-        // Logits are wanted for one token of each sequence; room for a whole batch would cost 5 to 20 times the memory.
-        raw.n_outputs_max = params.sequences;
+        raw.n_seq_max = sequences;
+        if model.generates() {
+            // Logits are wanted for one token of each sequence; room for a whole batch would cost 5 to 20 times the memory.
+            raw.n_outputs_max = sequences;
+        } else {
+            raw.embeddings = true;
+        }
         raw.n_threads = threads;
         raw.n_threads_batch = threads;
-        raw.type_k = type_number(params.kv_type);
-        raw.type_v = type_number(params.kv_type);
+        raw.type_k = type_number(kv_type);
+        raw.type_v = type_number(kv_type);
         raw.flash_attn_type =
             if params.flash_attention { sys::LLAMA_FLASH_ATTN_TYPE_AUTO } else { sys::LLAMA_FLASH_ATTN_TYPE_DISABLED };
         raw.kv_unified = false;
@@ -83,7 +85,7 @@ impl Context {
         raw.abort_callback_data = Arc::as_ptr(shared).cast_mut().cast();
         // SAFETY: the model is alive and kept alive by the `Rc`; the callback's data by the `Arc`.
         let context = unsafe { sys::llama_init_from_model(model.raw.as_ptr(), raw) };
-        let failed = LlamaError::Context { context: params.context, sequences: params.sequences };
+        let failed = LlamaError::Context { context: tokens, sequences };
         let context = NonNull::new(context).ok_or(failed)?;
         // SAFETY: the context was made above.
         let (memory, n_batch, n_sequences) = unsafe {
@@ -93,12 +95,12 @@ impl Context {
         let n_vocab = model.n_vocab();
         Ok(Self {
             raw: context,
-            memory,
+            memory: NonNull::new(memory),
             n_vocab,
             n_batch,
             n_sequences,
             _shared: Arc::clone(shared),
-            _model: Rc::clone(model),
+            model: Rc::clone(model),
         })
     }
 
@@ -111,6 +113,16 @@ impl Context {
     /// Most tokens in one batch.
     pub fn n_batch(&self) -> usize {
         self.n_batch
+    }
+
+    /// Bytes of the buffer from which outputs are read: logits for one token of each sequence, or an embedding of each token.
+    pub fn output_bytes(&self) -> usize {
+        let (outputs, width) = if self.model.generates() {
+            (self.n_sequences(), self.n_vocab)
+        } else {
+            (self.n_batch, self.model.n_embd())
+        };
+        outputs * width * size_of::<f32>()
     }
 
     /// Sequences.
@@ -166,33 +178,58 @@ impl Context {
         (!logits.is_null()).then(|| unsafe { std::slice::from_raw_parts(logits, self.n_vocab) })
     }
 
+    /// What an encoder made of the first sequence of the batch that was just computed: its pooled embedding, its scores, or
+    /// the embedding of its last token, which has this index.
+    pub fn embedding(&self, last: usize) -> Option<&[f32]> {
+        let last = i32::try_from(last).ok()?;
+        let context = self.raw.as_ptr();
+        // SAFETY: the context is alive, and so is its model; what is not there is answered with null.
+        let (values, width) = unsafe {
+            let model = sys::llama_get_model(context);
+            let embedding = sys::llama_model_n_embd(model).unsigned_abs();
+            match sys::llama_pooling_type(context) {
+                sys::LLAMA_POOLING_TYPE_NONE => (sys::llama_get_embeddings_ith(context, last), embedding),
+                sys::LLAMA_POOLING_TYPE_RANK => {
+                    (sys::llama_get_embeddings_seq(context, 0), sys::llama_model_n_cls_out(model))
+                }
+                _ => (sys::llama_get_embeddings_seq(context, 0), embedding),
+            }
+        };
+        // SAFETY: not null: so many floats that stay until the next decode, which needs `&mut self`.
+        (!values.is_null()).then(|| unsafe { std::slice::from_raw_parts(values, width as usize) })
+    }
+
     /// How many tokens of a sequence are in memory, counted by the last position.
     pub fn length(&self, sequence: usize) -> usize {
-        let Some(sequence) = self.sequence(sequence) else { return 0 };
+        let Some((memory, sequence)) = self.memory_of(sequence) else { return 0 };
         // SAFETY: the sequence is known to the context.
-        let last = unsafe { sys::llama_memory_seq_pos_max(self.memory, sequence) };
+        let last = unsafe { sys::llama_memory_seq_pos_max(memory, sequence) };
         usize::try_from(last + 1).unwrap_or(0)
     }
 
     /// Forgets everything of a sequence from a position on; false if this memory can't.
     pub fn truncate(&mut self, sequence: usize, length: usize) -> bool {
-        let (Some(sequence), Ok(length)) = (self.sequence(sequence), i32::try_from(length)) else { return false };
+        let (Some((memory, sequence)), Ok(length)) = (self.memory_of(sequence), i32::try_from(length)) else {
+            return false;
+        };
         // SAFETY: the sequence is known to the context.
-        unsafe { sys::llama_memory_seq_rm(self.memory, sequence, length, -1) }
+        unsafe { sys::llama_memory_seq_rm(memory, sequence, length, -1) }
     }
 
     /// Copies a whole sequence over another one.
     pub fn copy(&mut self, from: usize, to: usize) {
-        let (Some(from), Some(to)) = (self.sequence(from), self.sequence(to)) else { return };
+        let (Some((memory, from)), Some((_, to))) = (self.memory_of(from), self.memory_of(to)) else { return };
         // SAFETY: both are known to the context; only whole copies are allowed between streams, and this is one.
         unsafe {
-            sys::llama_memory_seq_rm(self.memory, to, -1, -1);
-            sys::llama_memory_seq_cp(self.memory, from, to, -1, -1);
+            sys::llama_memory_seq_rm(memory, to, -1, -1);
+            sys::llama_memory_seq_cp(memory, from, to, -1, -1);
         }
     }
 
-    fn sequence(&self, sequence: usize) -> Option<i32> {
-        i32::try_from(sequence).ok().filter(|s| s.unsigned_abs() < self.n_sequences)
+    /// The memory, where there is any, and the number of a sequence that it knows.
+    fn memory_of(&self, sequence: usize) -> Option<(sys::llama_memory_t, i32)> {
+        let sequence = i32::try_from(sequence).ok().filter(|s| s.unsigned_abs() < self.n_sequences)?;
+        Some((self.memory?.as_ptr(), sequence))
     }
 }
 

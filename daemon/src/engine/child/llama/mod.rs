@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+mod breakdown;
 mod context;
 mod model;
 mod sampler;
@@ -14,10 +15,14 @@ use std::ffi::CStr;
 use std::path::Path;
 
 use llama_cpp_2::llama_backend::{LlamaBackend, load_backends_from_path};
-use llama_cpp_2::{LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing};
+use llama_cpp_2::{LlamaBackendDeviceType, LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing};
 use llama_cpp_sys_2 as sys;
 use thiserror::Error;
 
+use crate::engine::protocol::GpuDevice;
+use crate::plan::Bytes;
+
+pub use breakdown::{Share, shares};
 pub use context::{Batch, Context, ContextParams, DecodeFailed, Decoded};
 pub use model::{ControlToken, Model};
 pub use sampler::{Chain, ChainParams};
@@ -31,6 +36,9 @@ pub enum LlamaError {
     /// No back end fits this machine.
     #[error("no compute back end could be loaded from {0}")]
     NoBackend(String),
+    /// A GPU was to compute and there is none.
+    #[error("no GPU was found with the back ends in {0}")]
+    NoGpu(String),
     /// The back ends could not be initialised.
     #[error("llama.cpp: {0}")]
     Backend(#[from] llama_cpp_2::LlamaCppError),
@@ -45,6 +53,9 @@ pub enum LlamaError {
         /// Sequences.
         sequences: u32,
     },
+    /// llama.cpp could not tell the sizes of its buffers.
+    #[error("llama.cpp cannot tell the sizes of its buffers")]
+    Breakdown,
     /// Text could not be tokenized.
     #[error("llama.cpp cannot tokenize a text of {0} bytes")]
     Tokenize(usize),
@@ -54,16 +65,37 @@ pub enum LlamaError {
 pub struct Backend(LlamaBackend);
 
 impl Backend {
-    /// Loads the best back end of a folder and sends llama.cpp's log to tracing.
-    pub fn load(folder: &Path) -> Result<Self, LlamaError> {
+    /// Loads the best back end of each folder and sends llama.cpp's log to tracing.
+    pub fn load(folders: &[String], needs_gpu: bool) -> Result<Self, LlamaError> {
         // First: loading writes to the log.
         send_logs_to_tracing(LogOptions::default());
-        load_backends_from_path(folder);
+        for folder in folders {
+            load_backends_from_path(Path::new(folder));
+        }
         let backend = Self(LlamaBackend::init()?);
         if backend.devices().is_empty() {
-            return Err(LlamaError::NoBackend(folder.display().to_string()));
+            return Err(LlamaError::NoBackend(folders.join(", ")));
+        }
+        // Without one llama.cpp would silently compute on the CPU.
+        if needs_gpu && backend.gpus().is_empty() {
+            return Err(LlamaError::NoGpu(folders.join(", ")));
         }
         Ok(backend)
+    }
+
+    /// The GPUs among the devices and their memory.
+    pub fn gpus(&self) -> Vec<GpuDevice> {
+        let Self(_initialised) = self;
+        let kinds = [LlamaBackendDeviceType::Gpu, LlamaBackendDeviceType::IntegratedGpu];
+        let gpus = list_llama_ggml_backend_devices().into_iter().filter(|device| kinds.contains(&device.device_type));
+        gpus.map(|device| GpuDevice {
+            integrated: device.device_type == LlamaBackendDeviceType::IntegratedGpu,
+            name: device.name,
+            description: device.description,
+            total: Bytes(device.memory_total as u64),
+            free: Bytes(device.memory_free as u64),
+        })
+        .collect()
     }
 
     /// The devices that compute.

@@ -6,15 +6,24 @@ use std::ptr::{self, NonNull};
 use llama_cpp_sys_2 as sys;
 
 use super::{Backend, LlamaError, Token};
+use crate::engine::protocol::ModelKind;
+use crate::plan::GpuLayers;
 
 /// Weights and vocabulary.
 pub struct Model {
     pub(super) raw: NonNull<sys::llama_model>,
+    kind: ModelKind,
 }
 
 impl Model {
     /// Loads a model file. The closure gets the share that is read, 0 to 1, and says whether to go on.
-    pub fn load(_backend: &Backend, path: &CStr, mut progress: impl FnMut(f32) -> bool) -> Result<Self, LlamaError> {
+    pub fn load(
+        _backend: &Backend,
+        path: &CStr,
+        kind: ModelKind,
+        layers: GpuLayers,
+        mut progress: impl FnMut(f32) -> bool,
+    ) -> Result<Self, LlamaError> {
         extern "C" fn report<F: FnMut(f32) -> bool>(share: f32, closure: *mut c_void) -> bool {
             // SAFETY: the pointer below, to a closure that outlives the load, on the thread that called it.
             let closure = unsafe { &mut *closure.cast::<F>() };
@@ -24,13 +33,24 @@ impl Model {
         fn reporter<F: FnMut(f32) -> bool>(_: &F) -> unsafe extern "C" fn(f32, *mut c_void) -> bool {
             report::<F>
         }
-        // SAFETY: plain data.
-        let mut params = unsafe { sys::llama_model_default_params() };
+        let mut params = model_params(layers);
         params.progress_callback = Some(reporter(&progress));
         params.progress_callback_user_data = (&raw mut progress).cast();
         // SAFETY: the path is a C string; the parameters point to `progress`, which outlives the call.
         let raw = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
-        NonNull::new(raw).map(|raw| Self { raw }).ok_or(LlamaError::Model)
+        NonNull::new(raw).map(|raw| Self { raw, kind }).ok_or(LlamaError::Model)
+    }
+
+    /// Reads header and vocabulary, and decides which device would hold which weights, without memory for them. A context
+    /// of such a model can only be measured.
+    pub fn dry(_backend: &Backend, path: &CStr, kind: ModelKind, layers: GpuLayers) -> Result<Self, LlamaError> {
+        let mut params = model_params(layers);
+        params.no_alloc = true;
+        // There is nothing to map, and llama.cpp aborts if it should.
+        params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
+        // SAFETY: the path is a C string.
+        let raw = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
+        NonNull::new(raw).map(|raw| Self { raw, kind }).ok_or(LlamaError::Model)
     }
 
     fn vocab(&self) -> *const sys::llama_vocab {
@@ -53,10 +73,15 @@ impl Model {
         unsafe { !sys::llama_model_is_recurrent(model) && !sys::llama_model_is_hybrid(model) }
     }
 
-    /// Whether it generates text at all: encoders have no decoder.
+    /// Whether it generates text, or makes embeddings of it.
     pub fn generates(&self) -> bool {
+        self.kind == ModelKind::Decoder
+    }
+
+    /// Such a model needs an encoder's context beside the decoder's.
+    pub fn has_encoder(&self) -> bool {
         // SAFETY: the model is alive.
-        unsafe { sys::llama_model_has_decoder(self.raw.as_ptr()) && !sys::llama_model_has_encoder(self.raw.as_ptr()) }
+        unsafe { sys::llama_model_has_encoder(self.raw.as_ptr()) }
     }
 
     /// The chat template of the file, if there is one.
@@ -71,6 +96,18 @@ impl Model {
     pub fn n_vocab(&self) -> usize {
         // SAFETY: the vocabulary is alive.
         unsafe { sys::llama_vocab_n_tokens(self.vocab()) }.unsigned_abs() as usize
+    }
+
+    /// Width of the embedding.
+    pub fn n_embd(&self) -> usize {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_n_embd(self.raw.as_ptr()) }.unsigned_abs() as usize
+    }
+
+    /// Longest context that it was trained with.
+    pub fn trained_context(&self) -> u32 {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_n_ctx_train(self.raw.as_ptr()) }.unsigned_abs()
     }
 
     /// The token that begins a text, if the model wants one.
@@ -161,6 +198,17 @@ impl Model {
         long.truncate(usize::try_from(length).unwrap_or(0));
         bytes.append(&mut long);
     }
+}
+
+fn model_params(layers: GpuLayers) -> sys::llama_model_params {
+    // SAFETY: plain data.
+    let mut params = unsafe { sys::llama_model_default_params() };
+    params.n_gpu_layers = match layers {
+        GpuLayers::None => 0,
+        GpuLayers::Some(count) => i32::try_from(count).unwrap_or(i32::MAX),
+        GpuLayers::All => -1,
+    };
+    params
 }
 
 impl Drop for Model {

@@ -18,6 +18,9 @@ impl Scheduler {
     }
 
     fn try_admit(&mut self, job: EngineJob, received: Instant) -> Result<(), (ErrorCode, String)> {
+        if !self.model.generates() {
+            return Err((ErrorCode::InvalidRequest, "the model is an encoder: it generates no text".to_owned()));
+        }
         let slot = self.slots.iter().position(Option::is_none);
         let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
         let context = self.context.tokens_per_sequence();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use self::prefix::CommonPrefix;
 use super::link::{Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
+use super::memory;
 use super::pace::Pace;
 use super::prompt::Prompter;
 use super::sequence::{Advance, Sequence, State};
@@ -77,7 +78,7 @@ impl Scheduler {
     ) -> Self {
         let slots = (0..context.n_sequences()).map(|_| None).collect();
         // A prefix computed at another time than the rest would take a prompt off its grid.
-        let prefix = if reproducible || !model.can_rewind() {
+        let prefix = if reproducible || !model.generates() || !model.can_rewind() {
             CommonPrefix::none(context.n_sequences())
         } else {
             CommonPrefix::compute(&model, &mut context, &prompter)
@@ -147,7 +148,10 @@ impl Scheduler {
                 }
             }
             ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
-            ToChild::Load(_) => tracing::error!("a second load was asked for; ignored"),
+            ToChild::Trim => memory::trim(),
+            ToChild::Load(_) | ToChild::Measure(_) => {
+                tracing::error!("a second order was given; ignored");
+            }
         }
     }
 

@@ -1,0 +1,252 @@
+//! `promptd status`, `models`, `load` and the like: what an operator asks of the node on this machine, over its control
+//! socket.
+
+mod show;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use indicatif::{ProgressBar, ProgressStyle};
+use promptd::job::ModelName;
+use promptd::plan::Strategy;
+use serde_json::Value;
+
+use self::socket::{Node, Question};
+use super::Failure;
+use super::exit::Code;
+
+/// How the node on this machine is reached, and how its answer is shown.
+#[derive(Debug, clap::Args)]
+struct Local {
+    /// The daemon's control socket; the configuration's by default.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Local {
+    fn ask(&self, default_socket: &Path, question: &Question<'_>) -> Result<Value, Failure> {
+        let bar = Bar::new();
+        Node::connect(self.socket.as_deref().unwrap_or(default_socket))?
+            .ask(question, |step, share| bar.show(step, share))
+    }
+
+    fn shown(&self, answer: &Value, show: fn(&Value) -> String) -> String {
+        if self.json { format!("{answer:#}\n") } else { show(answer) }
+    }
+
+    fn ask_and_show(
+        &self,
+        default_socket: &Path,
+        question: &Question<'_>,
+        show: fn(&Value) -> String,
+    ) -> Result<String, Failure> {
+        Ok(self.shown(&self.ask(default_socket, question)?, show))
+    }
+}
+
+/// A command that asks the node on this machine.
+pub trait NodeCommand {
+    /// Asks, with a bar on standard error for what takes long, and gives what is to be printed. `default_socket` is where
+    /// the daemon listens when the command line does not say.
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure>;
+
+    /// Asks and prints.
+    fn execute(&self, default_socket: &Path) -> Result<(), Failure> {
+        stdout().lock().write_all(self.answer(default_socket)?.as_bytes()).map_err(Failure::software)
+    }
+}
+
+/// What takes long shows how far it is, on a terminal.
+struct Bar(ProgressBar);
+
+impl Bar {
+    /// Steps of the bar.
+    const LENGTH: u64 = 1000;
+
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}");
+        Self(ProgressBar::new(Self::LENGTH).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the length")]
+    fn show(&self, step: &str, share: Option<f64>) {
+        // Steps of unknown length still show that something goes on.
+        self.0.enable_steady_tick(Duration::from_millis(200));
+        self.0.set_message(show::clean(step));
+        if let Some(share) = share {
+            self.0.set_position((share.clamp(0.0, 1.0) * Self::LENGTH as f64) as u64);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Show the state of the node on this machine, and why it is not better.
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    #[command(flatten)]
+    local: Local,
+}
+
+/// Show what the node on this machine is: its version, tasks, models and limits.
+#[derive(Debug, clap::Args)]
+pub struct Info {
+    #[command(flatten)]
+    local: Local,
+}
+
+/// Show how the models run, and which better strategies were rejected and why.
+#[derive(Debug, clap::Args)]
+pub struct Models {
+    /// Only this one.
+    name: Option<ModelName>,
+    #[command(flatten)]
+    local: Local,
+    /// Forget which strategies have failed before, so that they are tried again.
+    #[arg(long)]
+    forget: bool,
+}
+
+/// Let the node take no new work; what it has accepted is finished.
+#[derive(Debug, clap::Args)]
+pub struct Drain {
+    #[command(flatten)]
+    local: Local,
+}
+
+/// Let a node that was drained take work again.
+#[derive(Debug, clap::Args)]
+pub struct Resume {
+    #[command(flatten)]
+    local: Local,
+}
+
+/// Load a model that was unloaded.
+#[derive(Debug, clap::Args)]
+pub struct Load {
+    /// Which.
+    name: ModelName,
+    #[command(flatten)]
+    local: Local,
+    /// Only so, such as `cpu:int8`; by default the best that fits.
+    #[arg(long, value_name = "STRATEGY", value_parser = Strategy::parse)]
+    strategy: Option<Strategy>,
+}
+
+/// Let a model go once its running jobs have ended; it stays away until it is loaded again.
+#[derive(Debug, clap::Args)]
+pub struct Unload {
+    /// Which.
+    name: ModelName,
+    #[command(flatten)]
+    local: Local,
+}
+
+/// Run a model with another strategy, or make it the default one.
+///
+/// What runs now serves until the new one has passed its golden prompt.
+#[derive(Debug, clap::Args)]
+pub struct Switch {
+    /// Which.
+    name: ModelName,
+    #[command(flatten)]
+    local: Local,
+    /// Such as `gpu:f16`; without it the model becomes the default one as it is.
+    #[arg(long, value_name = "STRATEGY", value_parser = Strategy::parse)]
+    strategy: Option<Strategy>,
+}
+
+/// Read the files of a model again and run what they hold now.
+#[derive(Debug, clap::Args)]
+pub struct Reload {
+    /// Which; all by default.
+    name: Option<ModelName>,
+    #[command(flatten)]
+    local: Local,
+}
+
+impl NodeCommand for Status {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        self.local.ask_and_show(default_socket, &Question::of("status"), show::status)
+    }
+}
+
+impl NodeCommand for Info {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        self.local.ask_and_show(default_socket, &Question::of("info"), show::fields)
+    }
+}
+
+impl NodeCommand for Models {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let Self { name, local, forget } = self;
+        if *forget {
+            let question = Question { model: name.as_ref(), ..Question::of("forget") };
+            return local.ask_and_show(default_socket, &question, show::fields);
+        }
+        let answer = local.ask(default_socket, &Question::of("models"))?;
+        Ok(local.shown(&only(answer, name.as_ref())?, show::models))
+    }
+}
+
+/// The document of one model, or all.
+fn only(models: Value, name: Option<&ModelName>) -> Result<Value, Failure> {
+    let (Some(name), Value::Array(all)) = (name, &models) else { return Ok(models) };
+    if let Some(model) = all.iter().find(|model| model["name"] == name.as_str()) {
+        return Ok(Value::Array(vec![model.clone()]));
+    }
+    let known: Vec<String> = all.iter().filter_map(|model| model["name"].as_str()).map(show::clean).collect();
+    Err(Failure::new(Code::Failed, anyhow!("no model {name}; known are: {}", known.join(", "))))
+}
+
+impl NodeCommand for Drain {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        self.local.ask_and_show(default_socket, &Question::of("drain"), show::status)
+    }
+}
+
+impl NodeCommand for Resume {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        self.local.ask_and_show(default_socket, &Question::of("resume"), show::status)
+    }
+}
+
+impl NodeCommand for Load {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let question = Question { verb: "load", model: Some(&self.name), strategy: self.strategy };
+        self.local.ask_and_show(default_socket, &question, show::models)
+    }
+}
+
+impl NodeCommand for Unload {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let question = Question { model: Some(&self.name), ..Question::of("unload") };
+        self.local.ask_and_show(default_socket, &question, show::models)
+    }
+}
+
+impl NodeCommand for Switch {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let question = Question { verb: "switch", model: Some(&self.name), strategy: self.strategy };
+        self.local.ask_and_show(default_socket, &question, show::models)
+    }
+}
+
+impl NodeCommand for Reload {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let question = Question { model: self.name.as_ref(), ..Question::of("reload") };
+        self.local.ask_and_show(default_socket, &question, show::models)
+    }
+}

@@ -1,0 +1,214 @@
+//! Answers as people read them. Fields that are missing or unknown are left out: daemon and command may be of different
+//! versions.
+
+use promptd::plan::Bytes;
+use serde_json::Value;
+
+/// What stands for a value that is not there.
+const NOTHING: &str = "-";
+
+/// `status`: state, since when, and why it is not better.
+pub fn status(document: &Value) -> String {
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    for name in ["state", "since"] {
+        if let Some(text) = document[name].as_str() {
+            rows.push([name.to_owned(), clean(text)]);
+        }
+    }
+    let mut name = "reasons";
+    for reason in array(&document["reasons"]).iter().filter_map(Value::as_str) {
+        rows.push([std::mem::take(&mut name).to_owned(), clean(reason)]);
+    }
+    if rows.is_empty() { fields(document) } else { table("", &rows) }
+}
+
+/// Documents of models, or of one: how each runs, then why not better.
+pub fn models(output: &Value) -> String {
+    let documents = match output {
+        Value::Array(documents) => documents.as_slice(),
+        document if document["name"].is_string() => std::slice::from_ref(document),
+        other => return fields(other),
+    };
+    let heading = ["model", "state", "strategy", "sequences × context", "estimate", "real", "error"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(heading).chain(documents.iter().map(model_row)).collect();
+    documents.iter().fold(table("", &rows), |text, document| text + &model_reasons(document))
+}
+
+fn model_row(model: &Value) -> [String; 7] {
+    let memory = &model["memory"];
+    let (estimate, real) = (memory["estimate"].as_u64(), memory["real"].as_u64());
+    let state = match model["progress"].as_f64() {
+        Some(share) => format!("{} {:.0} %", cell(&model["state"]), share * 100.0),
+        None => cell(&model["state"]),
+    };
+    let shape = match (model["sequences"].as_u64(), model["context"].as_u64()) {
+        (Some(sequences), Some(context)) => format!("{sequences} × {context}"),
+        _ => NOTHING.to_owned(),
+    };
+    let error = match (estimate, real) {
+        (Some(estimate), Some(real)) if real > 0 => {
+            format!("{:+.1} %", (estimate as f64 / real as f64 - 1.0) * 100.0)
+        }
+        _ => NOTHING.to_owned(),
+    };
+    [cell(&model["name"]), state, cell(&model["strategy"]), shape, bytes(estimate), bytes(real), error]
+}
+
+/// Why a model is not ready, and why it does not run better.
+fn model_reasons(model: &Value) -> String {
+    let name = cell(&model["name"]);
+    let reason = model["reason"].as_str().map(|reason| format!("\n{name}: {}\n", clean(reason))).unwrap_or_default();
+    let rejected = array(&model["rejected"]);
+    if rejected.is_empty() {
+        return reason;
+    }
+    let heading = ["strategy", "need", "available", "reason"].map(str::to_owned);
+    let rows = rejected.iter().map(|rejected| {
+        let [need, headroom] = ["need", "headroom"].map(|name| bytes(rejected[name].as_u64()));
+        [cell(&rejected["strategy"]), need, headroom, cell(&rejected["reason"])]
+    });
+    let rows: Vec<[String; 4]> = std::iter::once(heading).chain(rows).collect();
+    format!("{reason}\n{name}: rejected\n{}", table("  ", &rows))
+}
+
+/// Any document: a line for each field; those of inner ones with their whole names, as in `limits.queue_jobs`.
+pub fn fields(document: &Value) -> String {
+    let mut rows = Vec::new();
+    collect(String::new(), document, &mut rows);
+    table("", &rows)
+}
+
+fn collect(name: String, value: &Value, rows: &mut Vec<[String; 2]>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let key = clean(key);
+                collect(if name.is_empty() { key } else { format!("{name}.{key}") }, value, rows);
+            }
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() && item["name"].is_null()) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(format!("{name}[{index}]"), item, rows);
+            }
+        }
+        Value::Array(items) => {
+            // Of things that have a name, the name is enough.
+            let texts: Vec<String> =
+                items.iter().map(|item| cell(if item.is_object() { &item["name"] } else { item })).collect();
+            rows.push([name, texts.join(", ")]);
+        }
+        Value::Null => {}
+        value => rows.push([name, cell(value)]),
+    }
+}
+
+/// Columns as wide as their widest cell; the last is not filled up.
+fn table<const N: usize>(indent: &str, rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{indent}{}", cells.join("  ")).trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => NOTHING.to_owned(),
+        Value::String(text) => clean(text),
+        other => other.to_string(),
+    }
+}
+
+fn bytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| NOTHING.to_owned(), |bytes| Bytes(bytes).to_string())
+}
+
+/// Without control characters: names in a model's file may hold any, and a terminal would obey them.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_has_its_reasons_one_a_line() {
+        let document = json!({"state": "degraded", "reasons": ["main: a GPU is expected", "big: no file"],
+            "since": "2025-06-15T15:06:40Z", "boot": "b", "epoch": 1});
+        assert_eq!(
+            status(&document),
+            "state    degraded\nsince    2025-06-15T15:06:40Z\nreasons  main: a GPU is expected\n         big: no file\n"
+        );
+        assert_eq!(status(&json!({"state": "ready", "reasons": []})), "state  ready\n");
+        assert_eq!(status(&json!({"later": 1})), "later  1\n");
+        assert_eq!(status(&Value::Null), "");
+    }
+
+    #[test]
+    fn models_are_a_table_and_then_why_not_better() {
+        let documents = json!([
+            {"name": "main", "state": "ready", "strategy": "cpu:int8", "context": 2048, "sequences": 4,
+             "memory": {"estimate": 212_965_785, "real": 207_618_048, "error": 0.0258}, "later": {},
+             "rejected": [
+                {"strategy": "gpu:f16", "reason": "there is no GPU"},
+                {"strategy": "cpu:f16", "need": 314_572_800, "headroom": 262_144_000, "reason": "too large"}]},
+            {"name": "b", "state": "loading", "progress": 0.426},
+            {"name": "gone", "state": "unavailable", "reason": "no file of\u{1b}[2J this name", "memory": null},
+        ]);
+        let expected = "\
+model  state         strategy  sequences × context  estimate   real       error
+main   ready         cpu:int8  4 × 2048             203.1 MiB  198.0 MiB  +2.6 %
+b      loading 43 %  -         -                    -          -          -
+gone   unavailable   -         -                    -          -          -
+
+main: rejected
+  strategy  need       available  reason
+  gpu:f16   -          -          there is no GPU
+  cpu:f16   300.0 MiB  250.0 MiB  too large
+
+gone: no file of\u{fffd}[2J this name
+";
+        assert_eq!(models(&documents), expected);
+        let one = models(&documents[1]);
+        assert!(one.contains("loading 43 %") && one.lines().count() == 2, "{one}");
+        assert_eq!(models(&json!([])).lines().count(), 1);
+        assert_eq!(models(&json!({"forgotten": 2})), "forgotten  2\n");
+    }
+
+    #[test]
+    fn odd_documents_are_shown_as_far_as_they_can_be() {
+        let odd = json!([{"name": 7, "state": [], "context": "x", "sequences": -1, "rejected": {"a": 1},
+            "memory": {"estimate": 1, "real": 0}}, null, "text"]);
+        let shown = models(&odd);
+        assert!(shown.contains("1 B") && shown.lines().count() == 4, "{shown}");
+    }
+
+    #[test]
+    fn any_document_is_a_line_for_each_field() {
+        let info = json!({"node": "gw1", "tasks": [{"name": "chat"}, {"name": "generate"}], "models": ["a", "b"],
+            "limits": {"request_bytes": 262_144, "inner": {"x": true}}, "labels": {}, "none": null,
+            "odd": [{"a": 1}, 2]});
+        let expected = "\
+limits.inner.x        true
+limits.request_bytes  262144
+models                a, b
+node                  gw1
+odd[0].a              1
+odd[1]                2
+tasks                 chat, generate
+";
+        // Without the feature that keeps their order, fields come by name.
+        let mut lines: Vec<String> = fields(&info).lines().map(str::to_owned).collect();
+        lines.sort();
+        assert_eq!(lines, expected.lines().collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,121 @@
+//! The control socket from the other side: one question, its progress, its answer.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use promptd::job::ModelName;
+use promptd::plan::Strategy;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::Failure;
+use crate::cli::exit::Code;
+
+/// How long the daemon may take for what it only has to look up.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest line of an answer in bytes: thousands of documents.
+const ANSWER_MAX: u64 = 16 << 20;
+
+/// What is asked, as it goes over the socket.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Question<'a> {
+    /// One of `promptd::job::Control::VERBS`.
+    pub verb: &'static str,
+    /// Which model, if the verb takes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<&'a ModelName>,
+    /// With which strategy, if the verb takes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+}
+
+impl Question<'_> {
+    /// The verb alone.
+    pub fn of(verb: &'static str) -> Self {
+        Self { verb, model: None, strategy: None }
+    }
+
+    /// How long an answer may take; what changes something takes as long as it takes.
+    fn timeout(&self) -> Option<Duration> {
+        matches!(self.verb, "status" | "info" | "models").then_some(LOOKUP_TIMEOUT)
+    }
+}
+
+/// A connection to the daemon on this machine.
+pub struct Node {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Node {
+    /// Connects to the socket `path`.
+    pub fn connect(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let stream = UnixStream::connect(path).map_err(|error| {
+            Failure::unavailable(match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                    anyhow!("no daemon listens at {shown}: is promptd running?")
+                }
+                ErrorKind::PermissionDenied => {
+                    anyhow!("{shown} may not be opened by this user: are you in the group promptd?")
+                }
+                _ => anyhow!("cannot connect to {shown}: {error}"),
+            })
+        })?;
+        Ok(Self { path: path.to_owned(), stream: BufReader::new(stream) })
+    }
+
+    /// Asks, hands each step of progress with the share that is done to `progress`, and gives the output.
+    pub fn ask(
+        &mut self,
+        question: &Question<'_>,
+        mut progress: impl FnMut(&str, Option<f64>),
+    ) -> Result<Value, Failure> {
+        let mut line = serde_json::to_vec(question).map_err(Failure::software)?;
+        line.push(b'\n');
+        self.stream.get_ref().set_read_timeout(question.timeout()).map_err(Failure::software)?;
+        // A daemon that has no room for us says so and closes: its word counts more than that we could not write.
+        let sent = self.stream.get_mut().write_all(&line);
+        loop {
+            let answer = match self.answer() {
+                Ok(answer) => answer,
+                Err(error) => return Err(self.broken(sent.as_ref().err().unwrap_or(&error))),
+            };
+            match answer["event"].as_str() {
+                Some("progress") => {
+                    progress(answer["step"].as_str().unwrap_or_default(), answer["progress"].as_f64());
+                }
+                Some("result") => return Ok(answer["output"].clone()),
+                Some("error") => {
+                    let [code, message] = ["code", "message"].map(|name| answer[name].as_str().unwrap_or_default());
+                    return Err(Failure::new(Code::Failed, anyhow!("{code}: {message}")));
+                }
+                // Of a later version.
+                _ => {}
+            }
+        }
+    }
+
+    fn answer(&mut self) -> io::Result<Value> {
+        let mut line = Vec::new();
+        self.stream.by_ref().take(ANSWER_MAX).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection"));
+        }
+        serde_json::from_slice(&line).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    }
+
+    fn broken(&self, error: &io::Error) -> Failure {
+        let path = self.path.display();
+        Failure::unavailable(match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                anyhow!("the daemon at {path} did not answer within {LOOKUP_TIMEOUT:?}")
+            }
+            _ => anyhow!("the connection to the daemon at {path} broke: {error}"),
+        })
+    }
+}

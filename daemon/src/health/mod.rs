@@ -1,0 +1,21 @@
+//! Sensors: what the machine has left, and which machine it is.
+//!
+//! Everything comes from small text files of the kernel below [`Roots`], so that tests read recorded trees. No vendor
+//! library is needed, and nothing here decides: it reads, and the rooms above judge.
+//!
+//! Architecture invariant: what can't be read is unknown, `None`, and never 0. A file that is missing, empty, cut off or
+//! full of garbage is no fault of ours and no reason to stop.
+
+mod board;
+mod file;
+mod memory;
+mod roots;
+
+pub use board::{Board, BoardKind};
+pub use memory::{
+    CgroupMemory, FileCache, HostMemory, MemoryEvents, MemoryReading, MemorySensors, ProcessMemory, Psi, process_memory,
+};
+pub use roots::Roots;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! How engines end, and what comes after: the same strategy again, the next one down the ladder, or none for now.
+
+use std::time::{Duration, Instant};
+
+use super::driver::Driver;
+use super::lifecycle::Tries;
+use super::models::{Active, Down, DownWhy, Failure, Stage, Then, unavailable};
+use crate::engine::{EngineEnd, EngineError, EngineId};
+use crate::job::{JobError, JobId};
+use crate::plan::{Rank, Why, choose_worse};
+use crate::telemetry::ModelEvent;
+
+/// First pause before another try, doubled up to the last.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_mins(5);
+
+/// So many crashes within the window make a strategy a failed one.
+const CRASHES_MAX: usize = 3;
+const CRASH_WINDOW: Duration = Duration::from_mins(10);
+
+/// A strategy whose engine the kernel killed for memory is left alone for so many recovery times.
+const KILLED_RECOVERIES: u32 = 10;
+
+impl Driver {
+    /// The engine takes no more jobs.
+    pub(super) fn on_interrupted(&mut self, index: usize, id: EngineId) {
+        let entry = &mut self.models[index];
+        if entry.serving().is_some_and(|active| active.id() == id)
+            && let Some(active) = entry.take_active()
+        {
+            entry.stage = Stage::Ending { active, then: Then::Decide };
+        }
+    }
+
+    pub(super) fn on_gone(&mut self, index: usize, id: EngineId, end: EngineEnd) {
+        let entry = &mut self.models[index];
+        if entry.retiring.iter().any(|old| old.id() == id) {
+            entry.retiring.retain(|old| old.id() != id);
+            return;
+        }
+        if let EngineEnd::Failed { error, .. } = &end {
+            tracing::error!(model = %entry.name(), "{error}");
+        }
+        if entry.next.as_ref().is_some_and(|next| next.id() == id) {
+            let Some(next) = entry.next.take() else { return };
+            self.switch_failed(index, &next, &end);
+            return;
+        }
+        let was_loading = matches!(entry.stage, Stage::Loading(_));
+        let then = if let Stage::Ending { then, .. } = &entry.stage { then.clone() } else { Then::Decide };
+        let Some(gone) = entry.take_active() else { return };
+        match (then, end) {
+            (Then::StepDown { from, reason }, _) => self.step_to_worse(index, from, reason),
+            (Then::Replan { reason }, _) => {
+                tracing::info!(model = %self.models[index].name(), "{reason}");
+                self.load_best(index);
+            }
+            (Then::Unload(why, reason), _) => self.unloaded(index, why, reason),
+            (Then::Decide, EngineEnd::Failed { error, .. }) if was_loading => {
+                self.reject(index, &gone, &error);
+                self.load_best(index);
+            }
+            (Then::Decide, EngineEnd::Failed { error, served }) => self.crashed(index, &gone, &error, served),
+            // Only the driver stops an engine, and then knows what comes after.
+            (Then::Decide, EngineEnd::Stopped) => self.load_best(index),
+        }
+        self.publish_model(index);
+    }
+
+    /// Remembers that a strategy failed.
+    pub(super) fn reject(&mut self, index: usize, gone: &Active, error: &EngineError) {
+        let killed = matches!(error, EngineError::Killed) && self.memory.take_kill();
+        let reason = if killed {
+            "the kernel killed its process because memory ran out".to_owned()
+        } else {
+            self.models[index].without_folders(&error.to_string())
+        };
+        let strategy = gone.chosen.strategy;
+        let entry = &mut self.models[index];
+        let pause = self.config.memory.recover_after.saturating_mul(KILLED_RECOVERIES);
+        let until = killed.then(|| Instant::now() + pause);
+        entry.failures.retain(|failure| failure.strategy != strategy);
+        entry.failures.push(Failure { strategy, reason: reason.clone(), until, earlier: false });
+        let name = entry.name().clone();
+        self.failures.remember(&name, strategy, &gone.file.sha256, &reason);
+        self.event(index, &ModelEvent::of("failed").from(strategy.to_string()).because(reason));
+    }
+
+    /// An engine that served has ended by itself: the same strategy again, unless it crashes all the time or memory was the
+    /// reason.
+    fn crashed(&mut self, index: usize, gone: &Active, error: &EngineError, served: Option<Duration>) {
+        let now = Instant::now();
+        let entry = &mut self.models[index];
+        entry.crashes.retain(|at| now.duration_since(*at) < CRASH_WINDOW);
+        entry.crashes.push(now);
+        let count = entry.crashes.len();
+        let for_memory = matches!(error, EngineError::Killed) && self.memory.take_kill();
+        if for_memory {
+            self.reject(index, gone, error);
+            self.step_to_worse(
+                index,
+                gone.chosen.rank,
+                "the kernel killed the engine because memory ran out".to_owned(),
+            );
+            return;
+        }
+        if count >= CRASHES_MAX {
+            self.models[index].crashes.clear();
+            self.reject(index, gone, error);
+            self.load_best(index);
+            return;
+        }
+        let pause = RETRY_MIN.saturating_mul(1 << (count - 1).min(16));
+        tracing::warn!(model = %self.models[index].name(), ?served, "the engine is started again in {pause:?}");
+        let reason = self.models[index].without_folders(&error.to_string());
+        self.models[index].decided_at = now;
+        self.models[index].stage = Stage::Down(Down { why: DownWhy::Crashed, reason, retry_at: Some(now + pause) });
+        self.governor.settled(now);
+    }
+
+    /// Loads what fits below a place on the ladder; if nothing does, the model waits for memory.
+    pub(super) fn step_to_worse(&mut self, index: usize, from: Rank, reason: String) {
+        self.memory.read();
+        let headroom = self.headroom(index, None);
+        let choice = choose_worse(&self.models[index].candidates_now(Tries::Fresh), &headroom, from);
+        tracing::warn!(model = %self.models[index].name(), "stepping down: {reason}");
+        self.load(index, choice);
+        if let Stage::Down(down) = &mut self.models[index].stage {
+            // Not a failure: it fits again when memory comes back.
+            down.why = DownWhy::NoRoom;
+            down.retry_at = None;
+            down.reason = format!("{reason}; {}", down.reason);
+        }
+    }
+
+    fn unloaded(&mut self, index: usize, why: DownWhy, reason: String) {
+        tracing::info!(model = %self.models[index].name(), "unloaded: {reason}");
+        self.event(index, &ModelEvent::of("unloaded").because(reason.clone()));
+        if why == DownWhy::Operator {
+            let error = unavailable(&self.models[index].name().clone(), &reason, None);
+            self.fail_waiting(index, &error);
+        }
+        self.models[index].stage = Stage::Down(Down { why, reason, retry_at: None });
+        self.governor.settled(Instant::now());
+        self.answer_waiters(index);
+    }
+
+    /// Ends the engine of a model. Its jobs wait again; for an unload, they run to their ends first.
+    pub(super) fn end_engine(&mut self, index: usize, then: Then) {
+        let entry = &mut self.models[index];
+        let Some(active) = entry.take_active() else { return };
+        if active.running == 0 || !matches!(then, Then::Unload(..)) {
+            active.engine().stop();
+        }
+        entry.decided_at = Instant::now();
+        entry.stage = Stage::Ending { active, then };
+        self.publish_model(index);
+    }
+
+    /// Tries models again whose time has come.
+    pub(super) fn retry_models(&mut self, now: Instant) {
+        for index in 0..self.models.len() {
+            let entry = &mut self.models[index];
+            entry.failures.retain(|failure| failure.until.is_none_or(|until| until > now));
+            let Stage::Down(Down { why, retry_at: Some(at), reason }) = &entry.stage else { continue };
+            if *at > now {
+                continue;
+            }
+            match why {
+                // The files may have been replaced, and what failed may work by now.
+                DownWhy::Failed => {
+                    entry.stage = Stage::Preparing { failed: Some(reason.clone()) };
+                    entry.failures.clear();
+                    self.prepare(index);
+                }
+                _ => self.load_best(index),
+            }
+            self.publish_model(index);
+        }
+    }
+
+    /// Nothing can be loaded: because memory is short, or because nothing works.
+    pub(super) fn set_down(&mut self, index: usize, reason: String) {
+        let now = Instant::now();
+        let entry = &mut self.models[index];
+        let unusable = entry.variants.iter().filter_map(|variant| variant.file.as_ref().err());
+        let reasons: Vec<String> = unusable.cloned().chain((!reason.is_empty()).then_some(reason)).collect();
+        let reason = entry.without_folders(&reasons.join("; "));
+        let room_only =
+            !entry.rejected.is_empty() && entry.rejected.iter().any(|r| matches!(r.why, Why::TooLarge { .. }));
+        let (why, retry_at) = if room_only {
+            // The governor looks at memory all the time.
+            (DownWhy::NoRoom, None)
+        } else {
+            let pause = RETRY_MIN.saturating_mul(1 << entry.attempts.min(16)).min(RETRY_MAX);
+            (DownWhy::Failed, Some(now + pause))
+        };
+        entry.attempts += 1;
+        tracing::error!(model = %entry.name(), "no strategy can be used: {reason}");
+        let down = Down { why, reason, retry_at };
+        self.fail_waiting_if_hopeless(index, &down);
+        self.event(index, &ModelEvent::of("failed").because(down.reason.clone()));
+        self.models[index].stage = Stage::Down(down);
+        self.governor.settled(now);
+        self.answer_waiters(index);
+    }
+
+    /// A model that never served may never do so: what waits for it ends now, with the reason.
+    fn fail_waiting_if_hopeless(&mut self, index: usize, down: &Down) {
+        let entry = &self.models[index];
+        if entry.has_served || down.why != DownWhy::Failed {
+            return;
+        }
+        let retry = down.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        self.fail_waiting(index, &unavailable(&entry.name().clone(), &down.reason, retry));
+    }
+
+    /// Ends every job that waits for a model.
+    pub(super) fn fail_waiting(&mut self, index: usize, error: &JobError) {
+        let name = self.models[index].name().clone();
+        let waiting: Vec<JobId> =
+            self.jobs.iter().filter(|(_, job)| job.model == name && job.is_waiting()).map(|(id, _)| id).collect();
+        for job in waiting {
+            self.fail(job, error.clone());
+        }
+    }
+}

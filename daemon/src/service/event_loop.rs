@@ -1,0 +1,100 @@
+//! The loop that the driver lives in: it waits for whatever comes first and hands it over.
+
+use bytes::Bytes;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use super::ServiceError;
+use super::driver::{Doors, Driver};
+use super::models::Prepared;
+use super::operator::Operator;
+use super::wiring::{control_server, link_config, next_call};
+use crate::config::Config;
+use crate::control::ControlCall;
+use crate::engine::{EngineReport, backends_folder};
+use crate::job::ModelName;
+use crate::mqtt::{Link, LinkEvent, LinkHandle, Slot, Topics};
+
+/// Reports that may wait for the driver, of all engines together.
+const REPORTS: usize = 256;
+
+/// What the availability topic says while we are there.
+const ONLINE: &[u8] = b"online";
+
+enum Wake {
+    Link(Slot, LinkEvent),
+    Engine(EngineReport),
+    Prepared(ModelName, Prepared),
+    Control(ControlCall),
+    Deadline,
+    Signal,
+    LinkGone,
+}
+
+/// Runs the daemon until a signal ends it. Must be called on the main thread, within a runtime of that thread: the engine
+/// children die with it.
+pub async fn run(config: Config) -> Result<(), ServiceError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let topics = Topics::new(&config.mqtt.root, &config.node.name)?;
+    let backends = backends_folder()?;
+    let mut control = control_server(&config).await;
+    let (link, mut link_events) = Link::spawn(link_config(&config, &topics));
+    let (reports, mut engine_reports) = mpsc::channel(REPORTS);
+    let (prepared, mut preparations) = mpsc::channel(config.models.len().max(1));
+    let mut driver = Driver::new(config, topics, backends, Doors { link, reports, prepared })?;
+    driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
+    driver.board.publish_info(&driver.link, &driver.topics, &driver.config);
+    driver.publish_status();
+    for index in 0..driver.models.len() {
+        driver.prepare(index);
+    }
+    let mut outcome = Ok(());
+    loop {
+        let deadline = driver.next_deadline();
+        let wake = tokio::select! {
+            wake = next_link_event(&driver.link, &mut link_events) => wake,
+            Some(report) = engine_reports.recv() => Wake::Engine(report),
+            Some((model, prepared)) = preparations.recv() => Wake::Prepared(model, prepared),
+            Some(call) = next_call(&mut control) => Wake::Control(call),
+            () = sleep_until(deadline.into()) => Wake::Deadline,
+            () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
+        };
+        match wake {
+            Wake::Link(slot, event) => driver.on_link(slot, event),
+            Wake::Engine(report) => {
+                if let Err(error) = driver.on_engine(report) {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+            Wake::Prepared(model, prepared) => driver.on_prepared(&model, prepared),
+            Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
+            Wake::Deadline => driver.on_deadline(),
+            Wake::Signal => driver.on_signal(),
+            Wake::LinkGone => break,
+        }
+        if driver.is_drained() {
+            break;
+        }
+    }
+    driver.say_goodbye().await;
+    outcome
+}
+
+/// A message is taken only when its answer has a place in the outbox. Both waits can be given up without loss.
+async fn next_link_event(link: &LinkHandle, events: &mut mpsc::Receiver<LinkEvent>) -> Wake {
+    let slot = link.reserve().await;
+    match events.recv().await {
+        Some(event) => Wake::Link(slot, event),
+        None => Wake::LinkGone,
+    }
+}
+
+async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,172 @@
+//! Carries out what the governor says, and brings models back when memory does.
+
+use std::time::{Duration, Instant};
+
+use super::driver::Driver;
+use super::governor::{Action, Level, Reading, Verdict};
+use super::lifecycle::{Tries, describe};
+use super::memory::Held;
+use super::models::{Down, DownWhy, ModelEntry, Stage, Then};
+use crate::plan::{Choice, Chosen, choose};
+use crate::telemetry::ModelEvent;
+
+/// How often memory is looked at while any model is there.
+pub(super) const TURN: Duration = Duration::from_millis(500);
+
+impl Driver {
+    /// Looks at memory and acts.
+    pub(super) fn govern(&mut self, now: Instant) {
+        let before = self.governor.level();
+        self.memory.read();
+        let slack = self.memory.slack(&Held::by(self.models.iter().flat_map(ModelEntry::engines), None));
+        let reading = self.memory.reading();
+        let events = reading.events;
+        let reading = Reading {
+            slack,
+            psi: reading.psi.map(|psi| psi.some_avg10),
+            // `high` and `max` also count when only page cache had to go.
+            oom_events: events.oom.unwrap_or_default().saturating_add(events.oom_kill.unwrap_or_default()),
+        };
+        let Verdict { level, action } = self.governor.observe(now, reading);
+        if level != before {
+            let slack = slack.map(|slack| slack.to_string());
+            tracing::info!(?before, ?level, slack, psi = reading.psi, "memory pressure has changed");
+            self.publish_status();
+        }
+        match action {
+            Some(Action::DropCaches) => self.drop_caches(),
+            Some(Action::Shed) => self.shed(now, false),
+            Some(Action::ShedNow) => self.shed(now, true),
+            None => {}
+        }
+        if level == Level::Normal {
+            self.unload_idle(now);
+        }
+        self.step_up(now);
+        self.next_turn = now + TURN;
+    }
+
+    /// Whether memory has to be watched: an engine holds some, or a model waits for it.
+    pub(super) fn must_govern(&self) -> bool {
+        let waits = |entry: &ModelEntry| matches!(entry.stage, Stage::Down(Down { why: DownWhy::NoRoom, .. }));
+        self.governor.level() > Level::Normal
+            || self.models.iter().any(|entry| entry.engines().next().is_some() || waits(entry))
+    }
+
+    fn drop_caches(&mut self) {
+        for engine in self.models.iter().flat_map(ModelEntry::engines).filter(|engine| engine.report.is_some()) {
+            engine.engine().trim();
+        }
+        self.stop_deriving("memory is short");
+    }
+
+    /// Gives memory back: an idle model's, else that of the model that was used longest ago, which steps down.
+    fn shed(&mut self, now: Instant, at_once: bool) {
+        self.stop_deriving("memory is short");
+        let reason = "memory ran short".to_owned();
+        if let Some(index) = self.candidate_to_abandon() {
+            // One that is loaded beside another is the first to go: the other serves.
+            if let Some(next) = self.models[index].next.take() {
+                drop(next);
+                self.answer_waiters(index);
+            }
+            self.governor.settled(now);
+            return;
+        }
+        if let Some(index) = self.idle_model() {
+            self.end_engine(index, Then::Unload(DownWhy::NoRoom, reason));
+            return;
+        }
+        let Some(index) = self.victim(at_once) else {
+            self.governor.settled(now);
+            return;
+        };
+        let Some(from) = self.models[index].active().map(|active| active.chosen.rank) else { return };
+        self.end_engine(index, Then::StepDown { from, reason });
+    }
+
+    fn candidate_to_abandon(&self) -> Option<usize> {
+        self.models.iter().position(|entry| entry.next.is_some())
+    }
+
+    /// The idle model that was used longest ago. The only model is never idle: clients wait for it.
+    fn idle_model(&self) -> Option<usize> {
+        let several = self.models.iter().filter(|entry| entry.serving().is_some()).count() > 1;
+        let idle = self.models.iter().enumerate().filter(|(_, entry)| several && entry.is_idle());
+        idle.min_by_key(|(_, entry)| entry.last_used).map(|(index, _)| index)
+    }
+
+    /// The model that has to step down: not a pinned one if there is another.
+    fn victim(&self, at_once: bool) -> Option<usize> {
+        let may =
+            |entry: &ModelEntry| entry.serving().is_some() || (at_once && matches!(entry.stage, Stage::Loading(_)));
+        let victims = self.models.iter().enumerate().filter(|(_, entry)| may(entry));
+        victims.min_by_key(|(_, entry)| (entry.config.pinned, entry.last_used)).map(|(index, _)| index)
+    }
+
+    /// Lets models go that nobody has used for `load.idle_unload`.
+    fn unload_idle(&mut self, now: Instant) {
+        let Some(longest) = self.config.load.idle_unload else { return };
+        let waits = |entry: &ModelEntry| self.jobs.iter().any(|(_, job)| job.model == *entry.name());
+        let idle =
+            |entry: &ModelEntry| entry.is_idle() && now.duration_since(entry.last_used) >= longest && !waits(entry);
+        if let Some(index) = self.models.iter().position(idle) {
+            self.governor.change_begins();
+            self.end_engine(index, Then::Unload(DownWhy::Idle, "nobody has used it for long".to_owned()));
+        }
+    }
+
+    /// When the governor allows it, loads what fits by now and is better than what runs.
+    fn step_up(&mut self, now: Instant) {
+        let better = (0..self.models.len()).find_map(|index| Some((index, self.better(index)?)));
+        if !self.governor.may_step_up(now, better.is_some()) {
+            return;
+        }
+        let Some((index, Choice { chosen: Some(chosen), rejected })) = better else { return };
+        let entry = &mut self.models[index];
+        tracing::info!(model = %entry.name(), "memory has come back: stepping up to {}", describe(&chosen));
+        let reason = "memory has come back".to_owned();
+        match &entry.stage {
+            Stage::Serving(active) => {
+                let from = active.chosen.strategy.to_string();
+                self.event(
+                    index,
+                    &ModelEvent::of("stepping_up").from(from).to(chosen.strategy.to_string()).because(&reason),
+                );
+                self.replace(index, chosen, Then::Replan { reason });
+            }
+            _ => {
+                entry.rejected = rejected;
+                self.load_best(index);
+            }
+        }
+    }
+
+    /// Loads a better choice beside what serves if there is room for both, else in its place.
+    fn replace(&mut self, index: usize, chosen: Chosen, then: Then) {
+        let beside = self.headroom(index, None).shortage(&chosen.option.need).is_none();
+        if beside {
+            self.models[index].next = self.start_engine(index, chosen);
+        } else {
+            self.end_engine(index, then);
+        }
+    }
+
+    /// What would be better than what runs and fits if that gave its memory back; for a model that waits for memory, what
+    /// fits.
+    fn better(&self, index: usize) -> Option<Choice> {
+        let entry = &self.models[index];
+        let (current, replaced) = match &entry.stage {
+            Stage::Serving(active) if entry.next.is_none() => (Some(active.chosen.rank), Some(active.id())),
+            Stage::Down(Down { why: DownWhy::NoRoom, .. }) => (None, None),
+            _ => return None,
+        };
+        // Nothing is better than the first option of the first strategy.
+        if current.is_some_and(|rank| rank.candidate == 0 && rank.option == 0) {
+            return None;
+        }
+        let choice = choose(&entry.candidates_now(Tries::Fresh), &self.headroom(index, replaced));
+        let rank = choice.chosen.as_ref()?.rank;
+        current.is_none_or(|current| rank < current).then_some(choice)
+    }
+}

@@ -1,0 +1,311 @@
+//! From a model's files to an engine that serves it, and from one engine to the next.
+//!
+//! ```text
+//! Preparing ──▶ Loading ──▶ Serving ──▶ Ending ──┬──▶ Loading …
+//!                 │  ▲                           └──▶ Down
+//!                 └──┴─ a failed strategy is a step down the ladder; none left: Down, tried again later
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ServiceError;
+use super::driver::Driver;
+use super::memory::Held;
+use super::models::{Active, Down, DownWhy, EngineSettings, ModelEntry, Preparation, Prepared, Stage, Then, prepare};
+use crate::engine::protocol::ModelReport;
+use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
+use crate::job::ModelName;
+use crate::plan::{Candidate, Choice, Chosen, Headroom, Rank, Strategy, choose};
+use crate::telemetry::ModelEvent;
+
+impl Driver {
+    /// Reads the files of a model, in the background.
+    pub(super) fn prepare(&mut self, index: usize) {
+        let model = self.models[index].config.clone();
+        let preparation = Preparation {
+            derived: self.derived_files(&model),
+            model: model.clone(),
+            backends: self.backends.clone(),
+            unified_memory: self.unified_memory,
+            reproducible: self.config.engine.reproducible,
+            heartbeat_timeout: self.config.engine.heartbeat_timeout,
+        };
+        let done = self.prepared.clone();
+        // On this thread: the children of dry runs die with it.
+        tokio::spawn(async move {
+            let prepared = prepare(preparation).await;
+            // The driver is gone only when the daemon ends.
+            let _ = done.send((model.name, prepared)).await;
+        });
+    }
+
+    /// Takes what was found out about a model's files and loads it, or goes on with what runs.
+    pub(super) fn on_prepared(&mut self, model: &ModelName, prepared: Prepared) {
+        let Some(index) = self.model_index(model) else { return };
+        let entry = &mut self.models[index];
+        for variant in &prepared.variants {
+            if let Err(reason) = &variant.file {
+                tracing::error!(%model, "{reason}");
+            }
+        }
+        let hashes = prepared.variants.iter().filter_map(|variant| variant.file.as_ref().ok()).map(|file| &file.sha256);
+        entry.failures.retain(|failure| failure.until.is_some());
+        entry.failures.extend(hashes.flat_map(|sha256| self.failures.of(model, sha256)));
+        entry.variants = prepared.variants;
+        entry.candidates = prepared.candidates;
+        entry.gpu = prepared.gpu;
+        match &entry.stage {
+            Stage::Down(Down { why: DownWhy::Operator, .. }) => {}
+            Stage::Preparing { .. } | Stage::Down(_) => self.load_best(index),
+            Stage::Loading(_) | Stage::Serving(_) | Stage::Ending { .. } => self.renumber(index),
+        }
+        if self.models[index].reloading {
+            self.reloaded(index);
+        }
+        self.publish_model(index);
+        self.derive_next();
+    }
+
+    /// After the candidates have changed, finds the place of what runs among them.
+    fn renumber(&mut self, index: usize) {
+        let entry = &mut self.models[index];
+        let candidates = std::mem::take(&mut entry.candidates);
+        let place = |chosen: &Chosen| {
+            let candidate = candidates.iter().position(|candidate| candidate.strategy == chosen.strategy)?;
+            let options = candidates[candidate].options.as_ref().ok()?;
+            let option = options.iter().position(|option| option.shape == chosen.option.shape)?;
+            Some(Rank { candidate, option })
+        };
+        let id = entry.active().map(Active::id);
+        if let Some(active) = id.and_then(|id| entry.engine_mut(id))
+            && let Some(rank) = place(&active.chosen)
+        {
+            active.chosen.rank = rank;
+            entry.best = Some(rank);
+        }
+        entry.candidates = candidates;
+    }
+
+    /// Loads the best that fits now, or says why there is nothing.
+    pub(super) fn load_best(&mut self, index: usize) {
+        let choice = self.choose_now(index, None);
+        self.load(index, choice);
+    }
+
+    /// The best that fits now, if the engine `replaced` gave its memory back.
+    pub(super) fn choose_now(&mut self, index: usize, replaced: Option<EngineId>) -> Choice {
+        self.memory.read();
+        let headroom = self.headroom(index, replaced);
+        let entry = &self.models[index];
+        let first = choose(&entry.candidates_now(Tries::Fresh), &headroom);
+        if first.chosen.is_some() || entry.failures.iter().all(|failure| !failure.earlier) {
+            return first;
+        }
+        choose(&entry.candidates_now(Tries::All), &headroom)
+    }
+
+    /// What a model may take, if the engine `replaced` gave its memory back.
+    pub(super) fn headroom(&self, index: usize, replaced: Option<EngineId>) -> Headroom {
+        let engines = || self.models.iter().flat_map(ModelEntry::engines);
+        let replaced = replaced.and_then(|id| engines().find(|engine| engine.id() == id));
+        self.memory.headroom(&Held::by(engines(), replaced), self.models[index].gpu.as_ref())
+    }
+
+    /// Starts the engine of a choice, or sets the model down.
+    pub(super) fn load(&mut self, index: usize, choice: Choice) {
+        let Choice { chosen, rejected } = choice;
+        for rejection in &rejected {
+            tracing::info!(model = %self.models[index].name(), "{rejection}");
+        }
+        let reason = rejected.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        self.models[index].rejected = rejected;
+        match chosen.and_then(|chosen| self.start_engine(index, chosen)) {
+            Some(active) => {
+                tracing::info!(model = %self.models[index].name(), "loading {}", describe(&active.chosen));
+                self.models[index].stage = Stage::Loading(active);
+            }
+            None => self.set_down(index, reason),
+        }
+        self.publish_model(index);
+    }
+
+    /// Starts an engine for a choice; none if its file is gone from the list.
+    pub(super) fn start_engine(&mut self, index: usize, chosen: Chosen) -> Option<Active> {
+        self.engines_started += 1;
+        let id = EngineId(self.engines_started);
+        let entry = &self.models[index];
+        let file = entry.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
+        let file = file.clone().find(|file| file.facts.precision == chosen.strategy.precision)?;
+        let settings = EngineSettings {
+            config: &self.config,
+            model: &entry.config,
+            backends: &self.backends,
+            gpu: entry.gpu.as_ref(),
+            id,
+        };
+        Some(Active::start(&settings, chosen, Arc::clone(file), self.reports.clone()))
+    }
+
+    /// Takes what an engine says.
+    pub(super) fn on_engine(&mut self, report: EngineReport) -> Result<(), ServiceError> {
+        let EngineReport { model, engine: id, event } = report;
+        let Some(index) = self.model_index(&model) else { return Ok(()) };
+        match event {
+            EngineEvent::Loading(share) => {
+                if let Some(active) = self.models[index].engine_mut(id) {
+                    active.share = share;
+                }
+                self.report_progress(index, share);
+                self.publish_model(index);
+            }
+            EngineEvent::Ready(report) => self.on_ready(index, id, report),
+            EngineEvent::Delta { job, text } => self.publish_delta(job, &text),
+            EngineEvent::Ended { job, result } => {
+                self.left(index, id);
+                self.finish_running(job, result);
+                self.dispatch();
+            }
+            EngineEvent::Interrupted => self.on_interrupted(index, id),
+            EngineEvent::Returned { job, crashed } => {
+                self.left(index, id);
+                self.wait_again(job, crashed);
+            }
+            EngineEvent::Gone(EngineEnd::Failed { error: error @ EngineError::Replaced, .. }) => {
+                return Err(error.into());
+            }
+            EngineEvent::Gone(end) => self.on_gone(index, id, end),
+        }
+        Ok(())
+    }
+
+    /// A job is in an engine no more; one that was replaced ends with its last.
+    fn left(&mut self, index: usize, id: EngineId) {
+        let entry = &mut self.models[index];
+        entry.last_used = Instant::now();
+        if let Some(active) = entry.engine_mut(id) {
+            active.running = active.running.saturating_sub(1);
+        }
+        let finished = match &entry.stage {
+            Stage::Ending { active, then: Then::Unload(..) } => Some(active),
+            _ => None,
+        };
+        for old in entry.retiring.iter().chain(finished).filter(|old| old.running == 0) {
+            old.engine().stop();
+        }
+    }
+
+    fn on_ready(&mut self, index: usize, id: EngineId, report: Box<ModelReport>) {
+        let entry = &mut self.models[index];
+        let model = entry.name().clone();
+        let Some(active) = entry.engine_mut(id) else { return };
+        tracing::info!(
+            %model,
+            "the model is ready: {} as {} on {}, loaded in {:.1} s",
+            report.description,
+            active.chosen.strategy,
+            report.devices.join(", "),
+            report.load_time.as_secs_f64()
+        );
+        active.report = Some(report);
+        if entry.next.as_ref().is_some_and(|next| next.id() == id) {
+            self.take_over(index);
+        } else if let Some(active) = entry.take_active() {
+            entry.stage = Stage::Serving(active);
+        }
+        self.serves(index);
+    }
+
+    /// The engine that was loaded beside the old one has passed its golden prompt.
+    fn take_over(&mut self, index: usize) {
+        let entry = &mut self.models[index];
+        let Some(next) = entry.next.take() else { return };
+        if let Some(old) = entry.take_active() {
+            if old.running == 0 {
+                old.engine().stop();
+            }
+            entry.retiring.push(old);
+        }
+        entry.stage = Stage::Serving(next);
+    }
+
+    fn serves(&mut self, index: usize) {
+        let now = Instant::now();
+        let entry = &mut self.models[index];
+        let Some(active) = entry.serving() else { return };
+        let (rank, strategy) = (active.chosen.rank, active.chosen.strategy);
+        let memory = entry.document().memory;
+        if let Some(error) = memory.and_then(|memory| memory.error) {
+            tracing::info!(model = %entry.name(), "estimated memory is {:+.1} % off what it really takes", 100.0 * error);
+        }
+        let event = ModelEvent::of(match &entry.last {
+            Some((before, _)) if *before < rank => "stepped_down",
+            Some((before, _)) if *before > rank => "stepped_up",
+            _ => "loaded",
+        });
+        let event = entry.last.iter().fold(event, |event, (_, before)| event.from(before.to_string()));
+        let event = event.to(strategy.to_string()).took(now.duration_since(entry.decided_at));
+        entry.last = Some((rank, strategy));
+        entry.best = Some(entry.best.map_or(rank, |best| best.min(rank)));
+        entry.has_served = true;
+        entry.attempts = 0;
+        entry.last_used = now;
+        entry.failures.retain(|failure| failure.strategy != strategy);
+        let name = entry.name().clone();
+        self.failures.forget(Some(&name), Some(strategy));
+        self.event(index, &event);
+        self.governor.settled(now);
+        self.publish_model(index);
+        self.answer_waiters(index);
+        self.dispatch();
+        self.derive_next();
+    }
+
+    /// The index of a model.
+    pub(super) fn model_index(&self, model: &ModelName) -> Option<usize> {
+        self.models.iter().position(|entry| entry.name() == model)
+    }
+
+    /// Publishes what happened to a model.
+    pub(super) fn event(&self, index: usize, event: &ModelEvent) {
+        self.board.publish_event(&self.link, &self.topics, self.models[index].name(), event);
+    }
+}
+
+/// Which of the failed strategies are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tries {
+    /// None of them.
+    Fresh,
+    /// Those that failed in an earlier run.
+    All,
+}
+
+impl ModelEntry {
+    /// The candidates, with what is known against some of them.
+    pub(super) fn candidates_now(&self, tries: Tries) -> Vec<Candidate> {
+        let against = |strategy: Strategy| {
+            if let Some(only) = self.only.filter(|only| *only != strategy) {
+                return Some(format!("an operator chose {only}"));
+            }
+            let failure = self.failures.iter().find(|failure| failure.strategy == strategy)?;
+            (tries == Tries::Fresh || !failure.earlier).then(|| failure.reason.clone())
+        };
+        let judged = |candidate: &Candidate| Candidate {
+            strategy: candidate.strategy,
+            options: against(candidate.strategy).map_or_else(|| candidate.options.clone(), Err),
+        };
+        self.candidates.iter().map(judged).collect()
+    }
+}
+
+/// A choice in words.
+pub(super) fn describe(chosen: &Chosen) -> String {
+    let Chosen { strategy, option, squeezed, .. } = chosen;
+    let shape = option.shape;
+    let squeezed = if *squeezed { ", squeezed to" } else { "," };
+    format!(
+        "{strategy}{squeezed} {} sequences of {} tokens ({}): {}",
+        shape.sequences, shape.context, shape.kv_type, option.need
+    )
+}

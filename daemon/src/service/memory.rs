@@ -1,0 +1,105 @@
+//! What the machine's memory allows the models.
+
+use crate::config::Memory;
+use crate::health::{MemoryReading, MemorySensors};
+use crate::plan::{Budget, Bytes, DeviceKind, DeviceMemory, Headroom, MemoryLimit, Slack};
+
+use super::models::{Active, Gpu};
+
+/// The sensors and what they said last.
+pub struct MemoryWatch {
+    sensors: MemorySensors,
+    config: Memory,
+    reading: MemoryReading,
+    /// Kills that have been seen already.
+    kills: u64,
+}
+
+/// What engines hold or will hold, apart from one that may be replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Files of theirs that must stay in memory.
+    mapped: u64,
+    /// What those that load are going to take.
+    pending: u64,
+    /// What the replaced one gives back.
+    freed: u64,
+    /// All of the others together.
+    used: u64,
+    /// Memory of a discrete GPU.
+    device: u64,
+}
+
+impl Held {
+    /// Sums up the engines. The one that is to be replaced counts as gone.
+    pub fn by<'a>(engines: impl Iterator<Item = &'a Active>, replaced: Option<&Active>) -> Self {
+        let mut held = Self {
+            freed: replaced.map_or(0, |old| old.report.as_ref().map_or(0, |_| old.anonymous().0)),
+            ..Self::default()
+        };
+        for engine in engines.filter(|engine| replaced.is_none_or(|old| old.id() != engine.id())) {
+            held.mapped += engine.mapped().0;
+            held.used += engine.host().0;
+            held.device += engine.chosen.option.need.device().0;
+            if engine.report.is_none() {
+                held.pending += engine.anonymous().0;
+            }
+        }
+        held
+    }
+}
+
+impl MemoryWatch {
+    /// Reads the sensors for the first time.
+    pub fn new(sensors: MemorySensors, config: Memory) -> Self {
+        let reading = sensors.read();
+        let kills = reading.events.oom_kill.unwrap_or_default();
+        Self { sensors, config, reading, kills }
+    }
+
+    /// Reads the sensors.
+    pub fn read(&mut self) -> &MemoryReading {
+        self.reading = self.sensors.read();
+        &self.reading
+    }
+
+    /// Whether the kernel has killed somebody for memory since this was asked last.
+    pub fn take_kill(&mut self) -> bool {
+        let kills = self.read().events.oom_kill.unwrap_or_default();
+        kills > std::mem::replace(&mut self.kills, kills)
+    }
+
+    /// Everything that limits memory, with what it leaves.
+    pub fn limits(&self, held: &Held) -> Vec<MemoryLimit> {
+        let mut limits = self.reading.limits(held.mapped);
+        for limit in &mut limits {
+            limit.available.0 = (limit.available.0 + held.freed).saturating_sub(held.pending);
+        }
+        limits
+    }
+
+    /// What a model may take.
+    pub fn headroom(&self, held: &Held, gpu: Option<&Gpu>) -> Headroom {
+        let budget = self.config.budget.map(|total| Budget { total, used: Bytes(held.used) });
+        let device = gpu.map(|gpu| DeviceMemory {
+            kind: gpu.kind,
+            total: gpu.device.total,
+            free: match gpu.kind {
+                // The driver's number is from before any engine was started.
+                DeviceKind::Discrete => Bytes(gpu.device.free.0.saturating_sub(held.device)),
+                DeviceKind::Unified => gpu.device.free,
+            },
+        });
+        Headroom::of(&self.limits(held), self.config.reserve, budget, device)
+    }
+
+    /// How much of the reserve is left, by the tightest limit.
+    pub fn slack(&self, held: &Held) -> Option<Slack> {
+        Slack::of(&self.limits(held), self.config.reserve)
+    }
+
+    /// What the sensors said last.
+    pub fn reading(&self) -> &MemoryReading {
+        &self.reading
+    }
+}

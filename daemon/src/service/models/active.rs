@@ -1,0 +1,125 @@
+//! An engine and what it runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Gpu;
+use crate::config::{Config, Model};
+use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
+use crate::engine::{Engine, EngineId, EngineReport, EngineSpec, ModelFile, default_threads};
+use crate::gguf::{Cache, ModelFacts};
+use crate::plan::{Bytes, Chosen, GpuLayers};
+
+/// An engine that loads, serves or ends.
+pub struct Active {
+    engine: Engine,
+    /// What it was started with.
+    pub chosen: Chosen,
+    /// The file that it runs.
+    pub file: Arc<ModelFile>,
+    /// Jobs in it.
+    pub running: usize,
+    /// The share of the file that is read, 0 to 1.
+    pub share: f32,
+    /// What it is, once it serves.
+    pub report: Option<Box<ModelReport>>,
+}
+
+/// What an engine needs besides its choice.
+pub struct EngineSettings<'a> {
+    /// The daemon's configuration.
+    pub config: &'a Config,
+    /// The model's.
+    pub model: &'a Model,
+    /// Folder with one folder for each kind of back end.
+    pub backends: &'a Path,
+    /// The GPU that strategies on a GPU run on.
+    pub gpu: Option<&'a Gpu>,
+    /// The engine's number.
+    pub id: EngineId,
+}
+
+impl Active {
+    /// Starts an engine. Must be called on the daemon's main thread.
+    pub fn start(
+        settings: &EngineSettings<'_>,
+        chosen: Chosen,
+        file: Arc<ModelFile>,
+        driver: mpsc::Sender<EngineReport>,
+    ) -> Self {
+        let spec = settings.spec(&chosen, Arc::clone(&file));
+        let engine = Engine::start(spec, settings.id, driver);
+        Self { engine, chosen, file, running: 0, share: 0.0, report: None }
+    }
+
+    /// The engine's number.
+    pub fn id(&self) -> EngineId {
+        self.engine.id()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What it holds of the host's memory for itself: measured once it serves, planned before.
+    pub fn anonymous(&self) -> Bytes {
+        match &self.report {
+            Some(report) => report.memory.anonymous,
+            None => self.chosen.option.need.host(),
+        }
+    }
+
+    /// Bytes of files that it keeps mapped; none before it serves, when they are still counted as planned.
+    pub fn mapped(&self) -> Bytes {
+        self.report.as_ref().map_or(Bytes(0), |report| report.memory.file)
+    }
+
+    /// All that it holds of the host's memory.
+    pub fn host(&self) -> Bytes {
+        Bytes(self.anonymous().0.saturating_add(self.mapped().0))
+    }
+}
+
+impl EngineSettings<'_> {
+    fn spec(&self, chosen: &Chosen, file: Arc<ModelFile>) -> EngineSpec {
+        let Self { config, model, .. } = self;
+        let golden = match (&model.golden_prompt, &model.golden_expect) {
+            (Some(prompt), expect) => {
+                Golden::Answer { prompt: prompt.clone(), expect: expect.clone().unwrap_or_else(|| r"\S".to_owned()) }
+            }
+            (None, _) => Golden::Loss,
+        };
+        EngineSpec {
+            model: model.name.clone(),
+            load: LoadParams {
+                backends: backend_folders(self.backends, self.gpu, chosen.option.gpu_layers),
+                kind: kind_of(&file.facts),
+                layers: chosen.option.gpu_layers,
+                shape: chosen.option.shape,
+                threads: model.threads.unwrap_or_else(default_threads),
+                max_stall: config.engine.max_stall,
+                reproducible: config.engine.reproducible,
+                prompt_bytes: config.limits.request as u64,
+                golden,
+            },
+            file,
+            load_timeout: config.load.timeout,
+            heartbeat_timeout: config.engine.heartbeat_timeout,
+        }
+    }
+}
+
+/// The back ends that a child loads: a GPU's computes beside the CPU's, and a child for the CPU never wakes a GPU.
+pub(super) fn backend_folders(backends: &Path, gpu: Option<&Gpu>, layers: GpuLayers) -> Vec<String> {
+    let gpu = gpu.filter(|_| layers != GpuLayers::None).map(|gpu| gpu.backend);
+    let kinds = std::iter::once("cpu").chain(gpu);
+    kinds.map(|kind| backends.join(kind).to_string_lossy().into_owned()).collect()
+}
+
+/// What a model of these facts does.
+pub(super) fn kind_of(facts: &ModelFacts) -> ModelKind {
+    if facts.cache == Cache::None { ModelKind::Encoder } else { ModelKind::Decoder }
+}

@@ -1,0 +1,279 @@
+//! One configured model.
+
+use std::time::{Duration, Instant};
+
+use super::{Active, Failure, Gpu, Variant};
+use crate::config::{Expect, Model};
+use crate::engine::EngineId;
+use crate::job::{ErrorCode, JobError, ModelName};
+use crate::plan::{Candidate, Placement, Rank, Rejection, Strategy, Why};
+
+/// A configured model.
+pub struct ModelEntry {
+    /// Its configuration.
+    pub config: Model,
+    /// Its files, once they were read.
+    pub variants: Vec<Variant>,
+    /// The strategies for them, best first, each with what it needs.
+    pub candidates: Vec<Candidate>,
+    /// The GPU that was found for it.
+    pub gpu: Option<Gpu>,
+    /// Where it is.
+    pub stage: Stage,
+    /// An engine that is to take over once it has passed its golden prompt.
+    pub next: Option<Active>,
+    /// Engines that were replaced and finish their jobs.
+    pub retiring: Vec<Active>,
+    /// Strategies that failed, and why.
+    pub failures: Vec<Failure>,
+    /// The better strategies than the one in use, and what is against each.
+    pub rejected: Vec<Rejection>,
+    /// Whether its files are being read again while it serves.
+    pub reloading: bool,
+    /// The only strategy that an operator wants.
+    pub only: Option<Strategy>,
+    /// The best place that it has had: a worse one is a step down.
+    pub best: Option<Rank>,
+    /// What it served with last.
+    pub last: Option<(Rank, Strategy)>,
+    /// When it was decided to load what loads now.
+    pub decided_at: Instant,
+    /// When its engine crashed lately, oldest first.
+    pub crashes: Vec<Instant>,
+    /// Times in a row that nothing could be loaded.
+    pub attempts: u32,
+    /// When a job last ended or came.
+    pub last_used: Instant,
+    /// Whether it has served in this run.
+    pub has_served: bool,
+}
+
+/// Where a model is.
+pub enum Stage {
+    /// Its files are opened, hashed and measured.
+    Preparing {
+        /// Why it did not serve before, if it was tried.
+        failed: Option<String>,
+    },
+    /// An engine reads it.
+    Loading(Active),
+    /// An engine serves it.
+    Serving(Active),
+    /// Its engine ends.
+    Ending {
+        /// The engine, which takes no jobs any more.
+        active: Active,
+        /// What comes after.
+        then: Then,
+    },
+    /// No engine runs it.
+    Down(Down),
+}
+
+/// What comes after the end of an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// It ended by itself: what it died of decides.
+    Decide,
+    /// The best that fits is loaded.
+    Replan {
+        /// Why.
+        reason: String,
+    },
+    /// The next smaller strategy is loaded.
+    StepDown {
+        /// From where.
+        from: Rank,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing.
+    Unload(DownWhy, String),
+}
+
+/// A model without an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Down {
+    /// Of which kind.
+    pub why: DownWhy,
+    /// In words.
+    pub reason: String,
+    /// When it is tried again by itself.
+    pub retry_at: Option<Instant>,
+}
+
+/// Why a model has no engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownWhy {
+    /// Nothing that was tried works.
+    Failed,
+    /// Its engine crashed; it comes back.
+    Crashed,
+    /// Nothing fits into memory.
+    NoRoom,
+    /// Nobody has used it for long; it comes back when it is asked for.
+    Idle,
+    /// An operator wants it so.
+    Operator,
+}
+
+impl ModelEntry {
+    /// A model that nobody has looked at yet.
+    pub fn new(config: Model, now: Instant) -> Self {
+        Self {
+            config,
+            variants: Vec::new(),
+            candidates: Vec::new(),
+            gpu: None,
+            stage: Stage::Preparing { failed: None },
+            next: None,
+            retiring: Vec::new(),
+            failures: Vec::new(),
+            rejected: Vec::new(),
+            reloading: false,
+            only: None,
+            best: None,
+            last: None,
+            decided_at: now,
+            crashes: Vec::new(),
+            attempts: 0,
+            last_used: now,
+            has_served: false,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ModelName {
+        &self.config.name
+    }
+
+    /// The engine of its stage, whatever that does.
+    pub fn active(&self) -> Option<&Active> {
+        match &self.stage {
+            Stage::Loading(active) | Stage::Serving(active) | Stage::Ending { active, .. } => Some(active),
+            Stage::Preparing { .. } | Stage::Down(_) => None,
+        }
+    }
+
+    /// The engine that takes jobs.
+    pub fn serving(&self) -> Option<&Active> {
+        if let Stage::Serving(active) = &self.stage { Some(active) } else { None }
+    }
+
+    /// Every engine that it has now.
+    pub fn engines(&self) -> impl Iterator<Item = &Active> {
+        self.active().into_iter().chain(&self.next).chain(&self.retiring)
+    }
+
+    /// One of its engines.
+    pub fn engine_mut(&mut self, id: EngineId) -> Option<&mut Active> {
+        let current = match &mut self.stage {
+            Stage::Loading(active) | Stage::Serving(active) | Stage::Ending { active, .. } => Some(active),
+            Stage::Preparing { .. } | Stage::Down(_) => None,
+        };
+        current.into_iter().chain(&mut self.next).chain(&mut self.retiring).find(|active| active.id() == id)
+    }
+
+    /// Takes the engine out of its stage, which the caller must replace.
+    pub fn take_active(&mut self) -> Option<Active> {
+        match std::mem::replace(&mut self.stage, Stage::Preparing { failed: None }) {
+            Stage::Loading(active) | Stage::Serving(active) | Stage::Ending { active, .. } => Some(active),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Whether another job can start.
+    pub fn has_room(&self) -> bool {
+        self.serving().is_some_and(|active| active.running < active.chosen.option.shape.sequences as usize)
+    }
+
+    /// Why it does not serve, if that is known.
+    pub fn failure(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Preparing { failed } => failed.as_deref(),
+            Stage::Loading(_) => self.failures.last().map(|failure| failure.reason.as_str()),
+            Stage::Down(Down { why: DownWhy::Idle, .. }) | Stage::Serving(_) => None,
+            Stage::Ending { then, .. } => Some(match then {
+                Then::Decide => "the engine process is ending",
+                Then::Replan { reason } | Then::StepDown { reason, .. } | Then::Unload(_, reason) => reason,
+            }),
+            Stage::Down(down) => Some(&down.reason),
+        }
+    }
+
+    /// Why it serves, but not as it should.
+    pub fn shortcomings(&self) -> Vec<String> {
+        let Some(Active { chosen, .. }) = self.serving() else { return Vec::new() };
+        let mut reasons = Vec::new();
+        if self.config.expect == Expect::Gpu && chosen.strategy.placement != Placement::Gpu {
+            let why = self.gpu_problem().unwrap_or_else(|| "the ladder has no step on a GPU".to_owned());
+            reasons.push(format!("runs as {}, expected is a GPU: {why}", chosen.strategy));
+        }
+        let failed = self.rejected.iter().filter(|rejection| matches!(rejection.why, Why::Failed(_)));
+        reasons.extend(failed.map(ToString::to_string));
+        if chosen.squeezed {
+            let shape = chosen.option.shape;
+            reasons.push(format!(
+                "memory allows {} sequences of {} tokens ({}); configured are {} of {} ({})",
+                shape.sequences,
+                shape.context,
+                shape.kv_type,
+                self.config.sequences,
+                self.config.context,
+                self.config.kv_type
+            ));
+        }
+        if self.best.is_some_and(|best| best.candidate < chosen.rank.candidate) {
+            reasons.push(format!("stepped down to {}", chosen.strategy));
+        }
+        reasons
+    }
+
+    fn gpu_problem(&self) -> Option<String> {
+        let rejected = self.rejected.iter().find(|rejection| rejection.strategy.placement == Placement::Gpu);
+        rejected.map(ToString::to_string).or_else(|| match &self.gpu {
+            None => Some("no back end with a GPU was found".to_owned()),
+            Some(_) => None,
+        })
+    }
+
+    /// Whether it has been loaded or refused at least once.
+    pub fn is_settled(&self) -> bool {
+        match &self.stage {
+            Stage::Serving(_) | Stage::Ending { .. } | Stage::Down(_) => true,
+            Stage::Preparing { failed } => failed.is_some(),
+            Stage::Loading(_) => self.has_served || self.attempts > 0,
+        }
+    }
+
+    /// When it is tried again by itself, or with strategies that failed before.
+    pub fn retry_at(&self) -> Option<Instant> {
+        let own = if let Stage::Down(down) = &self.stage { down.retry_at } else { None };
+        own.into_iter().chain(self.failures.iter().filter_map(|failure| failure.until)).min()
+    }
+
+    /// Whether its engine may be ended for memory: nothing runs in it and it is not pinned.
+    pub fn is_idle(&self) -> bool {
+        !self.config.pinned && self.serving().is_some_and(|active| active.running == 0)
+    }
+
+    /// What clients and the fleet read names the model's files, not where they lie.
+    pub fn without_folders(&self, reason: &str) -> String {
+        let folders = self.config.files.iter().filter_map(|file| file.path.parent());
+        folders
+            .filter(|folder| folder.parent().is_some())
+            .fold(reason.to_owned(), |reason, folder| reason.replace(&format!("{}/", folder.display()), ""))
+    }
+}
+
+/// The error for jobs of a model that cannot serve.
+pub fn unavailable(model: &ModelName, reason: &str, retry: Option<Duration>) -> JobError {
+    let error = JobError::new(ErrorCode::ModelUnavailable, format!("the model {model} cannot serve: {reason}"));
+    match retry {
+        Some(after) => error.retry_after(after),
+        None => error,
+    }
+}

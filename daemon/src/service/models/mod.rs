@@ -1,0 +1,12 @@
+//! The configured models: what is known of their files, which engine runs them, and what became of it.
+
+mod active;
+mod document;
+mod entry;
+mod failures;
+mod prepare;
+
+pub use active::{Active, EngineSettings};
+pub use entry::{Down, DownWhy, ModelEntry, Stage, Then, unavailable};
+pub use failures::{Failure, Failures};
+pub use prepare::{Gpu, Preparation, Prepared, Variant, prepare};

@@ -1,0 +1,231 @@
+//! From a model's configuration to the strategies that could run it, each with what it would take.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::active::{backend_folders, kind_of};
+use crate::config::Model;
+use crate::engine::protocol::{Buffers, GpuDevice, MeasureParams, MeasurePoint, MeasureReport};
+use crate::engine::{EngineError, ModelFile, measure};
+use crate::job::Precision;
+use crate::plan::{
+    Bytes, Candidate, DeviceKind, DeviceNeed, Devices, GpuLayers, HostNeed, LoadOption, LoadShape, Need, Placement,
+    Strategy, ladder, squeezes,
+};
+
+/// Kinds of GPU back ends, by preference: the folders under the one for back ends.
+const GPU_BACKENDS: [&str; 2] = ["cuda", "vulkan"];
+
+/// Shares of the layers that `partial` tries on the GPU, in quarters.
+const PARTIAL_QUARTERS: [u32; 3] = [3, 2, 1];
+
+/// What is needed to prepare a model.
+#[derive(Debug, Clone)]
+pub struct Preparation {
+    /// Its configuration.
+    pub model: Model,
+    /// Files that were derived for it earlier.
+    pub derived: Vec<PathBuf>,
+    /// Folder with one folder for each kind of back end.
+    pub backends: PathBuf,
+    /// Whether GPUs of this machine share the host's memory, whatever their drivers say.
+    pub unified_memory: bool,
+    /// As configured.
+    pub reproducible: bool,
+    /// Longest time without progress of a dry run.
+    pub heartbeat_timeout: Duration,
+}
+
+/// A file of a model.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The file, or why it can't be used.
+    pub file: Result<Arc<ModelFile>, String>,
+    /// Whether promptd made it.
+    pub derived: bool,
+}
+
+/// The GPU for a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// The folder of its back end.
+    pub backend: &'static str,
+    /// The device.
+    pub device: GpuDevice,
+    /// Whether its memory is the host's.
+    pub kind: DeviceKind,
+}
+
+/// What was found out.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Every file.
+    pub variants: Vec<Variant>,
+    /// The strategies, best first.
+    pub candidates: Vec<Candidate>,
+    /// The GPU, if there is one.
+    pub gpu: Option<Gpu>,
+}
+
+/// Opens, checks and hashes the files, looks for GPUs, and measures every strategy. Must be called within a runtime on the
+/// daemon's main thread.
+pub async fn prepare(preparation: Preparation) -> Prepared {
+    let variants = open_all(&preparation).await;
+    let usable = one_of_each(&variants);
+    let gpu = match usable.first() {
+        Some(file) if wants_gpu(preparation.model.ladder.as_deref()) => find_gpu(&preparation, file).await,
+        _ => None,
+    };
+    let devices = match gpu.as_ref().map(|gpu| gpu.kind) {
+        None => Devices::None,
+        Some(DeviceKind::Unified) => Devices::Unified,
+        Some(DeviceKind::Discrete) => Devices::Discrete,
+    };
+    let precisions: Vec<Precision> = usable.iter().map(|file| file.facts.precision).collect();
+    let mut candidates = Vec::new();
+    for strategy in ladder(preparation.model.ladder.as_deref(), &precisions, devices) {
+        let Some(file) = usable.iter().find(|file| file.facts.precision == strategy.precision) else { continue };
+        let options = measure_strategy(&preparation, file, gpu.as_ref(), strategy).await;
+        candidates.push(Candidate { strategy, options: options.map_err(|e| e.to_string()) });
+    }
+    Prepared { variants, candidates, gpu }
+}
+
+async fn open_all(preparation: &Preparation) -> Vec<Variant> {
+    let configured = preparation.model.files.iter().map(|file| (file.path.clone(), file.sha256, false));
+    let derived = preparation.derived.iter().map(|path| (path.clone(), None, true));
+    let mut variants = Vec::new();
+    for (path, sha256, derived) in configured.chain(derived) {
+        let opening = path.clone();
+        let opened = tokio::task::spawn_blocking(move || ModelFile::open(&opening, sha256.as_ref())).await;
+        let file = match opened {
+            Ok(Ok(file)) => Ok(Arc::new(file)),
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(e) => Err(format!("cannot read {}: {e}", path.display())),
+        };
+        variants.push(Variant { path, file, derived });
+    }
+    variants
+}
+
+/// The first usable file of each precision; a second one would never be chosen.
+fn one_of_each(variants: &[Variant]) -> Vec<Arc<ModelFile>> {
+    let mut usable: Vec<Arc<ModelFile>> = Vec::new();
+    for file in variants.iter().filter_map(|variant| variant.file.as_ref().ok()) {
+        match usable.iter().find(|known| known.facts.precision == file.facts.precision) {
+            None => usable.push(Arc::clone(file)),
+            Some(known) => tracing::warn!(
+                "{} is not used: {} has the precision {} as well",
+                file.path.display(),
+                known.path.display(),
+                known.facts.precision
+            ),
+        }
+    }
+    usable
+}
+
+fn wants_gpu(ladder: Option<&[Strategy]>) -> bool {
+    ladder.is_none_or(|steps| steps.iter().any(|step| step.placement != Placement::Cpu))
+}
+
+/// The first GPU of the first back end that is installed and finds one.
+async fn find_gpu(preparation: &Preparation, file: &Arc<ModelFile>) -> Option<Gpu> {
+    for backend in GPU_BACKENDS {
+        let folder = preparation.backends.join(backend);
+        if !folder.is_dir() {
+            continue;
+        }
+        match probe(preparation, file, &folder).await {
+            Ok(report) => {
+                // Discrete ones are faster.
+                let device = report.devices.into_iter().min_by_key(|device| device.integrated)?;
+                let unified = device.integrated || preparation.unified_memory;
+                let kind = if unified { DeviceKind::Unified } else { DeviceKind::Discrete };
+                return Some(Gpu { backend, device, kind });
+            }
+            Err(e) => tracing::warn!(model = %preparation.model.name, "the back end {backend} is not used: {e}"),
+        }
+    }
+    None
+}
+
+/// A dry run without points tells the devices.
+async fn probe(preparation: &Preparation, file: &Arc<ModelFile>, folder: &Path) -> Result<MeasureReport, EngineError> {
+    let backends = [preparation.backends.join("cpu"), folder.to_owned()];
+    let backends = backends.map(|path| path.to_string_lossy().into_owned()).to_vec();
+    run(preparation, file, backends, Vec::new()).await
+}
+
+async fn measure_strategy(
+    preparation: &Preparation,
+    file: &Arc<ModelFile>,
+    gpu: Option<&Gpu>,
+    strategy: Strategy,
+) -> Result<Vec<LoadOption>, EngineError> {
+    let points = points(preparation, file, strategy);
+    let backends = backend_folders(&preparation.backends, gpu, points[0].layers);
+    let report = run(preparation, file, backends, points.clone()).await?;
+    let process = report.process;
+    let mut options = Vec::new();
+    let mut failed = None;
+    for (point, buffers) in points.iter().zip(report.buffers) {
+        match buffers {
+            Ok(buffers) => options.push(option(point, &buffers, process)),
+            Err(reason) => failed = Some(reason),
+        }
+    }
+    match failed {
+        Some(reason) if options.is_empty() => Err(EngineError::Refused(reason)),
+        _ => Ok(options),
+    }
+}
+
+/// The shapes of a placement, best first: with a part of the layers on a GPU, the wanted shape with as many as possible,
+/// then the smallest.
+fn points(preparation: &Preparation, file: &ModelFile, strategy: Strategy) -> Vec<MeasurePoint> {
+    let Model { context, sequences, kv_type, min_context, .. } = preparation.model;
+    let trained = file.facts.n_ctx_train.max(1);
+    let wanted = LoadShape { context: context.min(trained), sequences, kv_type };
+    let shapes = squeezes(wanted, min_context.min(trained), !preparation.reproducible);
+    let with = |layers: GpuLayers| move |shape: &LoadShape| MeasurePoint { layers, shape: *shape };
+    match strategy.placement {
+        Placement::Cpu => shapes.iter().map(with(GpuLayers::None)).collect(),
+        Placement::Gpu => shapes.iter().map(with(GpuLayers::All)).collect(),
+        Placement::Partial => {
+            let ends = [Some(wanted), shapes.last().copied().filter(|last| *last != wanted)];
+            let layers = PARTIAL_QUARTERS.map(|quarters| GpuLayers::Some((file.facts.n_layer * quarters / 4).max(1)));
+            let point = |shape| layers.map(|layers| MeasurePoint { layers, shape });
+            ends.into_iter().flatten().flat_map(point).collect()
+        }
+    }
+}
+
+fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes) -> LoadOption {
+    let Buffers { host, device } = *buffers;
+    let on_host = HostNeed {
+        weights: host.weights,
+        repack: host.repacked,
+        kv: host.kv,
+        output: host.output,
+        compute: host.compute,
+        process,
+    };
+    let on_device =
+        DeviceNeed { weights: device.weights, kv: device.kv, output: device.output, compute: device.compute };
+    LoadOption { shape: point.shape, gpu_layers: point.layers, need: Need::new(on_host, on_device) }
+}
+
+async fn run(
+    preparation: &Preparation,
+    file: &Arc<ModelFile>,
+    backends: Vec<String>,
+    points: Vec<MeasurePoint>,
+) -> Result<MeasureReport, EngineError> {
+    let Preparation { model, reproducible, heartbeat_timeout, .. } = preparation;
+    let params = MeasureParams { backends, kind: kind_of(&file.facts), points, reproducible: *reproducible };
+    measure(&model.name, file, params, *heartbeat_timeout).await
+}

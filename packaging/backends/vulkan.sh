@@ -5,12 +5,14 @@ usage() {
   cat <<'TEXT'
 usage: packaging/backends/vulkan.sh [--software-driver] [TARGET]
 
-Builds llama.cpp's Vulkan back end as a module for promptd, on Debian 12 or newer: TARGET/release/backends/vulkan/libggml-vulkan.so.
-TARGET is cargo's target folder (CARGO_TARGET_DIR, else ./target). Returns at once when the module fits the crate in Cargo.lock.
+Builds llama.cpp's Vulkan back end as a module for promptd, on Debian 12 or newer:
+TARGET/release/backends/vulkan/libggml-vulkan.so. TARGET is cargo's target folder (CARGO_TARGET_DIR, else ./target).
+Returns at once when the module is there and of the llama.cpp that Cargo.lock names.
 
   --software-driver  also install Mesa's drivers, of which lavapipe runs Vulkan on the CPU; only tests need them
 
-CMAKE_BUILD_PARALLEL_LEVEL sets the number of jobs (default: one for each core). DEBIAN_MIRROR replaces the mirror that apt uses.
+CMAKE_BUILD_PARALLEL_LEVEL: number of jobs (default: one for each core)
+DEBIAN_MIRROR: address of a Debian mirror (default: the one that apt uses)
 TEXT
 }
 fail() { echo "vulkan: $*" >&2; exit 1; }
@@ -48,22 +50,29 @@ install_missing() {
 
 # Prints version and folder of the crate whose libggml-base the module will join.
 find_crate() {
-  local host
+  local host manifest metadata
   host=$(rustc -vV | sed -n 's/^host: //p')
-  cargo metadata --format-version 1 --locked --filter-platform "$host" --manifest-path "$(dirname "$0")/../../Cargo.toml" | python3 -c '
+  manifest=$(dirname "$0")/../../Cargo.toml
+  metadata=$(cargo metadata --format-version 1 --locked --filter-platform "$host" --manifest-path "$manifest") || return
+  python3 -c '
 import json, os, sys
 for package in json.load(sys.stdin)["packages"]:
     if package["name"] == sys.argv[1]:
         print(package["version"], os.path.dirname(package["manifest_path"]))
-' "$crate"
+' "$crate" <<<"$metadata"
+}
+
+# The label tells Debian's own archive from its security archive and from other vendors'.
+debian_mirror() {
+  apt-get indextargets --format '$(LABEL) $(SITE)' 'Created-By: Packages' | awk '$1 == "Debian" && !found++ { print $2 }'
 }
 
 # $1: where to unpack. A private state of apt: the system's own lists and sources stay as they are.
 unpack_suite() {
   local root=$1 apt=$work/apt mirror package
-  mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(LABEL) $(SITE)' 'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1)}
+  mirror=${DEBIAN_MIRROR:-$(debian_mirror)}
   [ -n "$mirror" ] || fail "apt knows no Debian mirror (is apt-get update missing?); name one in DEBIAN_MIRROR"
-  rm -rf "$apt" "$root"
+  rm -rf "$apt" "$root" "$root.new"
   mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/packages" "$root.new"
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$apt/sources.list"
   local options=(-qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- -o Acquire::Languages=none
@@ -98,21 +107,22 @@ compile() {
     -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_FLAGS="-isystem $root/usr/include" \
     -DCMAKE_PREFIX_PATH="$root/usr" -DVulkan_INCLUDE_DIR="$root/usr/include" -DVulkan_LIBRARY="$libvulkan" \
     -DVulkan_GLSLC_EXECUTABLE="$root/glslc" >"$build.log" 2>&1 &&
-    CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} cmake --build "$build" --target ggml-vulkan >>"$build.log" 2>&1
+    cmake --build "$build" --target ggml-vulkan --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" >>"$build.log" 2>&1
 }
 
 # $1: the module. What it takes from libggml-base must be there, at the latest when promptd is built.
 check() {
   local missing
-  readelf -d "$1" | grep -q 'NEEDED.*\[libggml-base\.so\.0\]' || fail "$1 is not linked to libggml-base.so.0"
+  readelf -d "$1" | grep 'NEEDED.*\[libggml-base\.so\.0\]' >/dev/null || fail "$1 is not linked to libggml-base.so.0"
   [ -e "$target/release/libggml-base.so.0" ] || return 0
   missing=$(LD_LIBRARY_PATH=$target/release ldd -r "$1" | grep -E 'undefined symbol|not found' || true)
   [ -z "$missing" ] || fail "$1 does not fit $target/release/libggml-base.so.0: $missing"
 }
 
 install_missing
-read -r version source <<<"$(find_crate)"
-[ -n "${version:-}" ] || fail "cargo metadata names no $crate"
+found=$(find_crate) || fail "cargo metadata failed"
+read -r version source <<<"$found"
+[ -n "$version" ] || fail "the project does not depend on $crate"
 mkdir -p "$target"
 target=$(realpath "$target")
 work=$target/vulkan
@@ -125,7 +135,7 @@ build=$work/build-$version
 mkdir -p "$work" "$(dirname "$module")"
 [ -d "$root" ] || unpack_suite "$root"
 wrap_glslc "$root"
-echo "vulkan: building the back end of $crate $version; its shaders take minutes (log: $build.log)"
+echo "vulkan: building the back end of $crate $version; its shaders take minutes"
 compile "$source" "$root" "$build" || { tail -n 30 "$build.log" >&2; fail "the build failed; its log: $build.log"; }
 check "$build/bin/libggml-vulkan.so"
 # A new file under the old name: a process that has the old one mapped keeps it.
@@ -133,5 +143,5 @@ cp "$build/bin/libggml-vulkan.so" "$module.new"
 mv "$module.new" "$module"
 echo "$stamp" >"$work/stamp"
 # Hundreds of megabytes that nobody reads again; ccache keeps what a rebuild can use.
-rm -rf "$build"
+rm -rf "$work"/build-*
 echo "vulkan: $module"

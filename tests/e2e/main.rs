@@ -8,6 +8,7 @@ mod answers;
 mod broker_trouble;
 mod cancel;
 mod command_line;
+mod derive;
 mod documents;
 mod engine_trouble;
 mod hostile;

@@ -8,6 +8,7 @@ mod exit;
 mod fit;
 mod logs;
 mod node;
+mod quantize;
 mod run;
 
 use std::path::PathBuf;
@@ -75,6 +76,8 @@ enum Command {
     Fit(fit::Fit),
     /// Measure a model on this machine: tokens per second, time to first token, what MQTT adds.
     Bench(bench::Bench),
+    /// Make a model of fewer bits from one of more, to run it with less memory.
+    Quantize(quantize::Quantize),
     /// The process that loads one model; started by the daemon only.
     #[command(hide = true)]
     Engine(run::EngineChild),
@@ -141,6 +144,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Resume(node) => node.execute(),
         Command::Fit(fit) => fit.execute(),
         Command::Bench(bench) => bench.execute(),
+        Command::Quantize(quantize) => quantize.execute(),
         Command::Engine(child) => child.execute(),
     }
 }

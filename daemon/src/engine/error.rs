@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::derive::DeriveError;
 use super::protocol::FromChild;
 use crate::gguf::GgufError;
 
@@ -75,6 +76,9 @@ pub enum EngineError {
     /// The child refused the model.
     #[error("{0}")]
     Refused(String),
+    /// A model could not be derived, for another reason than its child's.
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
 }
 
 impl EngineError {

@@ -5,6 +5,7 @@
 
 pub mod child;
 mod connection;
+pub mod derive;
 mod errand;
 mod error;
 mod handle;

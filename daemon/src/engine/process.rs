@@ -77,6 +77,8 @@ pub fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // Ctrl-C in a terminal is the daemon's to handle.
+        .process_group(0)
         .kill_on_drop(true)
         .fd_mappings(mappings)
         .map_err(|e| EngineError::Spawn(io::Error::other(e)))?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::derive::FileType;
 use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
@@ -57,6 +58,8 @@ pub enum ToChild {
     Load(LoadParams),
     /// Find out what loading the model would take, without doing it; sent instead of a load.
     Measure(MeasureParams),
+    /// Write the model once more in another type; sent instead of a load.
+    Quantize(QuantizeParams),
     /// Start a job. Never more than [`LoadParams::sequences`] at once.
     Submit(Box<EngineJob>),
     /// Stop a job that is running.
@@ -85,6 +88,8 @@ pub enum FromChild {
     LoadFailed(String),
     /// What loading would take; the child ends.
     Measured(MeasureReport),
+    /// The other file is written; the child ends.
+    Quantized,
     /// A piece of an answer, in order.
     Delta {
         /// Whose answer.
@@ -155,6 +160,15 @@ pub enum ModelKind {
     Decoder,
     /// Makes an embedding or scores of it, and remembers nothing.
     Encoder,
+}
+
+/// How to write a model once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuantizeParams {
+    /// What the file becomes.
+    pub file_type: FileType,
+    /// Threads that compute.
+    pub threads: u32,
 }
 
 /// What a dry run shall find out.

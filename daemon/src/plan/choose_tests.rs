@@ -188,9 +188,10 @@ proptest! {
 
     #[test]
     fn stepping_down_meets_every_option_that_fits_once(candidates in any_candidates(), headroom in any_headroom()) {
-        let mut met = Vec::new();
+        let mut met: Vec<Rank> = Vec::new();
         let mut choice = choose(&candidates, &headroom);
         while let Some(chosen) = choice.chosen {
+            prop_assert!(met.last().is_none_or(|last| *last < chosen.rank), "{:?} comes again", chosen.rank);
             met.push(chosen.rank);
             prop_assert_eq!(choice.rejected.len(), chosen.rank.candidate);
             choice = choose_worse(&candidates, &headroom, chosen.rank);

@@ -10,6 +10,7 @@ mod measure;
 mod memory;
 mod pace;
 mod prompt;
+mod quantize;
 mod sandbox;
 mod scheduler;
 mod sequence;
@@ -71,6 +72,9 @@ pub enum LoadError {
     /// llama.cpp refused it.
     #[error(transparent)]
     Llama(#[from] LlamaError),
+    /// It could not be written in another type.
+    #[error(transparent)]
+    Quantize(#[from] llama::QuantizeFailed),
     /// An encoder with a decoder.
     #[error("models with an encoder and a decoder are not supported")]
     EncoderDecoder,
@@ -110,6 +114,10 @@ fn obey(link: Link, order: ToChild, model_file: &OwnedFd) -> Result<(), ChildErr
         ToChild::Measure(params) => {
             let measured = measure::measure(&link, &params);
             answer(link, measured.map(FromChild::Measured))
+        }
+        ToChild::Quantize(params) => {
+            let written = quantize::quantize(&link, params);
+            answer(link, written.map(|()| FromChild::Quantized))
         }
         _ => Err(ChildError::NoOrder),
     }

@@ -264,6 +264,7 @@ fn a_step_up_waits_until_all_has_been_well() {
     // Any pressure starts it anew, and what does not fit as well.
     assert_eq!(bench.wait(MINUTE), None);
     bench.next(tight(900));
+    bench.run(S * 10, calm());
     assert_eq!(bench.wait(MINUTE), None);
     assert!(!bench.governor.may_step_up(bench.now, false));
     assert_eq!(bench.wait(MINUTE), None);

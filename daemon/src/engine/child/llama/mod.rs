@@ -9,6 +9,7 @@
 mod breakdown;
 mod context;
 mod model;
+mod quantize;
 mod sampler;
 
 use std::ffi::CStr;
@@ -25,6 +26,7 @@ use crate::plan::Bytes;
 pub use breakdown::{Share, shares};
 pub use context::{Batch, Context, ContextParams, DecodeFailed, Decoded};
 pub use model::{ControlToken, Model};
+pub use quantize::{QuantizeFailed, quantize};
 pub use sampler::{Chain, ChainParams};
 
 /// A token of the vocabulary.

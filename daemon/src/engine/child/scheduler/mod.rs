@@ -149,7 +149,7 @@ impl Scheduler {
             }
             ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
             ToChild::Trim => memory::trim(),
-            ToChild::Load(_) | ToChild::Measure(_) => {
+            ToChild::Load(_) | ToChild::Measure(_) | ToChild::Quantize(_) => {
                 tracing::error!("a second order was given; ignored");
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::deriving::{DerivedReport, Deriving};
 use super::governor::{Governor, GovernorSettings};
 use super::jobs::{Jobs, Stage};
 use super::memory::MemoryWatch;
@@ -59,6 +60,9 @@ pub(super) struct Driver {
     pub(super) next_turn: Instant,
     /// Strategies that failed in this run or an earlier one.
     pub(super) failures: Failures,
+    /// The derivation that is under way.
+    pub(super) deriving: Option<Deriving>,
+    pub(super) derived: mpsc::Sender<DerivedReport>,
     /// Operators who wait for a model.
     pub(super) waiters: Vec<Waiter>,
     /// Engines started in this run.
@@ -75,6 +79,7 @@ pub(super) struct Doors {
     pub(super) link: LinkHandle,
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) prepared: mpsc::Sender<(ModelName, Prepared)>,
+    pub(super) derived: mpsc::Sender<DerivedReport>,
 }
 
 /// Whether the daemon takes work.
@@ -135,6 +140,8 @@ impl Driver {
             backends,
             reports: doors.reports,
             prepared: doors.prepared,
+            deriving: None,
+            derived: doors.derived,
         })
     }
 
@@ -228,6 +235,7 @@ impl Driver {
         for job in open {
             self.fail(job, stopping.clone());
         }
+        self.deriving = None;
         self.models.clear();
         self.board.publish_state(&self.link, &self.topics, NodeState::Stopped, Vec::new());
         let last = vec![(self.topics.availability(), Bytes::from_static(OFFLINE))];

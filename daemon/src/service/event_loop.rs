@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::ServiceError;
+use super::deriving::{DerivedReport, clean_folder};
 use super::driver::{Doors, Driver};
 use super::models::Prepared;
 use super::operator::Operator;
@@ -26,6 +27,7 @@ enum Wake {
     Link(Slot, LinkEvent),
     Engine(EngineReport),
     Prepared(ModelName, Prepared),
+    Derived(DerivedReport),
     Control(ControlCall),
     Deadline,
     Signal,
@@ -43,7 +45,10 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     let (link, mut link_events) = Link::spawn(link_config(&config, &topics));
     let (reports, mut engine_reports) = mpsc::channel(REPORTS);
     let (prepared, mut preparations) = mpsc::channel(config.models.len().max(1));
-    let mut driver = Driver::new(config, topics, backends, Doors { link, reports, prepared })?;
+    // One derivation at a time; one that was stopped may have ended before.
+    let (derived, mut derivations) = mpsc::channel(4);
+    let mut driver = Driver::new(config, topics, backends, Doors { link, reports, prepared, derived })?;
+    clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.board.publish_info(&driver.link, &driver.topics, &driver.config);
     driver.publish_status();
@@ -57,6 +62,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
             wake = next_link_event(&driver.link, &mut link_events) => wake,
             Some(report) = engine_reports.recv() => Wake::Engine(report),
             Some((model, prepared)) = preparations.recv() => Wake::Prepared(model, prepared),
+            Some(report) = derivations.recv() => Wake::Derived(report),
             Some(call) = next_call(&mut control) => Wake::Control(call),
             () = sleep_until(deadline.into()) => Wake::Deadline,
             () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
@@ -70,6 +76,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
                 }
             }
             Wake::Prepared(model, prepared) => driver.on_prepared(&model, prepared),
+            Wake::Derived(report) => driver.on_derived(report),
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
             Wake::Deadline => driver.on_deadline(),
             Wake::Signal => driver.on_signal(),

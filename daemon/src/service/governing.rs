@@ -43,6 +43,7 @@ impl Driver {
             self.unload_idle(now);
         }
         self.step_up(now);
+        self.derive_next();
         self.next_turn = now + TURN;
     }
 

@@ -22,9 +22,12 @@ use crate::telemetry::ModelEvent;
 impl Driver {
     /// Reads the files of a model, in the background.
     pub(super) fn prepare(&mut self, index: usize) {
-        let model = self.models[index].config.clone();
+        let entry = &mut self.models[index];
+        entry.preparing = true;
+        let model = entry.config.clone();
         let preparation = Preparation {
-            derived: self.derived_files(&model),
+            known: if entry.reloading { Vec::new() } else { entry.variants.clone() },
+            derived: self.derived_folder(),
             model: model.clone(),
             backends: self.backends.clone(),
             unified_memory: self.unified_memory,
@@ -49,9 +52,11 @@ impl Driver {
                 tracing::error!(%model, "{reason}");
             }
         }
-        let hashes = prepared.variants.iter().filter_map(|variant| variant.file.as_ref().ok()).map(|file| &file.sha256);
+        let usable = prepared.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
+        let hashes = usable.map(|usable| &usable.file.sha256);
         entry.failures.retain(|failure| failure.until.is_some());
         entry.failures.extend(hashes.flat_map(|sha256| self.failures.of(model, sha256)));
+        entry.preparing = false;
         entry.variants = prepared.variants;
         entry.candidates = prepared.candidates;
         entry.gpu = prepared.gpu;
@@ -135,8 +140,9 @@ impl Driver {
         self.engines_started += 1;
         let id = EngineId(self.engines_started);
         let entry = &self.models[index];
-        let file = entry.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
-        let file = file.clone().find(|file| file.facts.precision == chosen.strategy.precision)?;
+        let usable = entry.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
+        let file =
+            usable.filter(|usable| usable.precision == chosen.strategy.precision).map(|usable| &usable.file).next()?;
         let settings = EngineSettings {
             config: &self.config,
             model: &entry.config,

@@ -6,6 +6,7 @@ mod endings;
 mod error;
 mod event_loop;
 mod finish;
+mod fit;
 mod governing;
 mod governor;
 mod intake;
@@ -20,3 +21,5 @@ mod wiring;
 
 pub use error::ServiceError;
 pub use event_loop::run;
+pub use fit::{Fit, fit};
+pub use models::{Gpu, Usable, Variant};

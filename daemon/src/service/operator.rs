@@ -127,6 +127,7 @@ impl Driver {
             if index.is_none_or(|index| index == at) {
                 forgotten += entry.failures.len();
                 entry.failures.clear();
+                entry.underivable.clear();
             }
         }
         Ok(json!({ "forgotten": forgotten.max(kept) }))
@@ -315,7 +316,7 @@ impl Driver {
     /// Answers those who wait for a model if nothing is under way with it any more.
     pub(super) fn answer_waiters(&mut self, index: usize) {
         let entry = &self.models[index];
-        if entry.reloading || entry.next.is_some() {
+        if entry.reloading || entry.preparing || entry.next.is_some() {
             return;
         }
         let name = entry.name().clone();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Active, Failure, Gpu, Variant};
 use crate::config::{Expect, Model};
 use crate::engine::EngineId;
-use crate::job::{ErrorCode, JobError, ModelName};
+use crate::job::{ErrorCode, JobError, ModelName, Precision};
 use crate::plan::{Candidate, Placement, Rank, Rejection, Strategy, Why};
 
 /// A configured model.
@@ -28,8 +28,12 @@ pub struct ModelEntry {
     pub failures: Vec<Failure>,
     /// The better strategies than the one in use, and what is against each.
     pub rejected: Vec<Rejection>,
-    /// Whether its files are being read again while it serves.
+    /// Whether its files are being looked at.
+    pub preparing: bool,
+    /// Whether an operator wants its files read again while it serves.
     pub reloading: bool,
+    /// Precisions that could not be derived, in this run.
+    pub underivable: Vec<Precision>,
     /// The only strategy that an operator wants.
     pub only: Option<Strategy>,
     /// The best place that it has had: a worse one is a step down.
@@ -130,7 +134,9 @@ impl ModelEntry {
             retiring: Vec::new(),
             failures: Vec::new(),
             rejected: Vec::new(),
+            preparing: false,
             reloading: false,
+            underivable: Vec::new(),
             only: None,
             best: None,
             last: None,

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::active::{backend_folders, kind_of};
 use crate::config::Model;
+use crate::engine::derive::{Derived, find};
 use crate::engine::protocol::{Buffers, GpuDevice, MeasureParams, MeasurePoint, MeasureReport};
 use crate::engine::{EngineError, ModelFile, measure};
 use crate::job::Precision;
 use crate::plan::{
     Bytes, Candidate, DeviceKind, DeviceNeed, Devices, GpuLayers, HostNeed, LoadOption, LoadShape, Need, Placement,
-    Strategy, ladder, squeezes,
+    Strategy, ladder, squeezes, wanted_precisions,
 };
 
 /// Kinds of GPU back ends, by preference: the folders under the one for back ends.
@@ -25,8 +26,10 @@ const PARTIAL_QUARTERS: [u32; 3] = [3, 2, 1];
 pub struct Preparation {
     /// Its configuration.
     pub model: Model,
-    /// Files that were derived for it earlier.
-    pub derived: Vec<PathBuf>,
+    /// Files of it that are open already.
+    pub known: Vec<Variant>,
+    /// Where derived models lie.
+    pub derived: PathBuf,
     /// Folder with one folder for each kind of back end.
     pub backends: PathBuf,
     /// Whether GPUs of this machine share the host's memory, whatever their drivers say.
@@ -43,9 +46,17 @@ pub struct Variant {
     /// Where it is.
     pub path: PathBuf,
     /// The file, or why it can't be used.
-    pub file: Result<Arc<ModelFile>, String>,
-    /// Whether promptd made it.
-    pub derived: bool,
+    pub file: Result<Usable, String>,
+}
+
+/// A file that can be used.
+#[derive(Debug, Clone)]
+pub struct Usable {
+    /// The file.
+    pub file: Arc<ModelFile>,
+    /// Its rung of the ladder. For a derived file the one that was asked for: the header of a small model whose embedding is
+    /// stored more exactly tells another one.
+    pub precision: Precision,
 }
 
 /// The GPU for a model.
@@ -76,7 +87,7 @@ pub async fn prepare(preparation: Preparation) -> Prepared {
     let variants = open_all(&preparation).await;
     let usable = one_of_each(&variants);
     let gpu = match usable.first() {
-        Some(file) if wants_gpu(preparation.model.ladder.as_deref()) => find_gpu(&preparation, file).await,
+        Some(first) if wants_gpu(preparation.model.ladder.as_deref()) => find_gpu(&preparation, &first.file).await,
         _ => None,
     };
     let devices = match gpu.as_ref().map(|gpu| gpu.kind) {
@@ -84,48 +95,87 @@ pub async fn prepare(preparation: Preparation) -> Prepared {
         Some(DeviceKind::Unified) => Devices::Unified,
         Some(DeviceKind::Discrete) => Devices::Discrete,
     };
-    let precisions: Vec<Precision> = usable.iter().map(|file| file.facts.precision).collect();
+    let precisions: Vec<Precision> = usable.iter().map(|usable| usable.precision).collect();
     let mut candidates = Vec::new();
     for strategy in ladder(preparation.model.ladder.as_deref(), &precisions, devices) {
-        let Some(file) = usable.iter().find(|file| file.facts.precision == strategy.precision) else { continue };
-        let options = measure_strategy(&preparation, file, gpu.as_ref(), strategy).await;
+        let Some(usable) = usable.iter().find(|usable| usable.precision == strategy.precision) else { continue };
+        let options = measure_strategy(&preparation, &usable.file, gpu.as_ref(), strategy).await;
         candidates.push(Candidate { strategy, options: options.map_err(|e| e.to_string()) });
     }
     Prepared { variants, candidates, gpu }
 }
 
 async fn open_all(preparation: &Preparation) -> Vec<Variant> {
-    let configured = preparation.model.files.iter().map(|file| (file.path.clone(), file.sha256, false));
-    let derived = preparation.derived.iter().map(|path| (path.clone(), None, true));
     let mut variants = Vec::new();
-    for (path, sha256, derived) in configured.chain(derived) {
-        let opening = path.clone();
-        let opened = tokio::task::spawn_blocking(move || ModelFile::open(&opening, sha256.as_ref())).await;
-        let file = match opened {
-            Ok(Ok(file)) => Ok(Arc::new(file)),
-            Ok(Err(e)) => Err(e.to_string()),
-            Err(e) => Err(format!("cannot read {}: {e}", path.display())),
-        };
-        variants.push(Variant { path, file, derived });
+    for file in &preparation.model.files {
+        let sha256 = file.sha256;
+        let open = move |path: &Path| ModelFile::open(path, sha256.as_ref());
+        variants.push(open_one(preparation, &file.path, None, open).await);
+    }
+    for (derived, precision) in derived(preparation, &variants) {
+        let path = derived.path.clone();
+        variants.push(open_one(preparation, &path, Some(precision), move |_: &Path| derived.open()).await);
     }
     variants
 }
 
+/// Opens a file, or takes it as it was opened before. With a precision it is a derived one.
+async fn open_one(
+    preparation: &Preparation,
+    path: &Path,
+    derived: Option<Precision>,
+    open: impl FnOnce(&Path) -> Result<ModelFile, EngineError> + Send + 'static,
+) -> Variant {
+    if let Some(known) = preparation.known.iter().find(|known| known.path == path && known.file.is_ok()) {
+        return known.clone();
+    }
+    let opening = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
+    let file = match opened {
+        Ok(Ok(file)) => {
+            let precision = derived.unwrap_or(file.facts.precision);
+            Ok(Usable { file: Arc::new(file), precision })
+        }
+        Ok(Err(e)) => Err(e.to_string()),
+        Err(e) => Err(format!("cannot read {}: {e}", path.display())),
+    };
+    Variant { path: path.to_owned(), file }
+}
+
+/// What was made of a model's files earlier.
+fn derived(preparation: &Preparation, variants: &[Variant]) -> Vec<(Derived, Precision)> {
+    let usable = one_of_each(variants);
+    let Some(source) = usable.iter().max_by_key(|usable| usable.precision).filter(|_| preparation.model.derive) else {
+        return Vec::new();
+    };
+    let missing = missing(&preparation.model, &usable);
+    let find = |to: Precision| Some((find(&preparation.derived, &source.file.sha256, to)?, to));
+    missing.into_iter().filter_map(find).collect()
+}
+
+/// The precisions that the ladder wants, no file has, and can be made from one that is more exact.
+pub(in crate::service) fn missing(model: &Model, usable: &[Usable]) -> Vec<Precision> {
+    let best = usable.iter().map(|usable| usable.precision).max();
+    let wanted = wanted_precisions(model.ladder.as_deref()).into_iter();
+    let lacks = |to: &Precision| usable.iter().all(|usable| usable.precision != *to);
+    wanted.filter(|to| best.is_some_and(|best| best > *to) && lacks(to)).collect()
+}
+
 /// The first usable file of each precision; a second one would never be chosen.
-fn one_of_each(variants: &[Variant]) -> Vec<Arc<ModelFile>> {
-    let mut usable: Vec<Arc<ModelFile>> = Vec::new();
-    for file in variants.iter().filter_map(|variant| variant.file.as_ref().ok()) {
-        match usable.iter().find(|known| known.facts.precision == file.facts.precision) {
-            None => usable.push(Arc::clone(file)),
+pub(in crate::service) fn one_of_each(variants: &[Variant]) -> Vec<Usable> {
+    let mut all: Vec<Usable> = Vec::new();
+    for usable in variants.iter().filter_map(|variant| variant.file.as_ref().ok()) {
+        match all.iter().find(|known| known.precision == usable.precision) {
+            None => all.push(usable.clone()),
             Some(known) => tracing::warn!(
                 "{} is not used: {} has the precision {} as well",
-                file.path.display(),
-                known.path.display(),
-                known.facts.precision
+                usable.file.path.display(),
+                known.file.path.display(),
+                known.precision
             ),
         }
     }
-    usable
+    all
 }
 
 fn wants_gpu(ladder: Option<&[Strategy]>) -> bool {

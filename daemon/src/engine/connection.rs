@@ -70,6 +70,11 @@ impl Connection {
         Ok(Self { child, socket, model, heartbeat_timeout, stalled_at, counter: None, strict: false })
     }
 
+    /// The child's process id; none if it has ended.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// From now on each heartbeat must tell of progress. Before, one system call may read a whole file: then a heartbeat is
     /// enough, and whoever waits has a time-out of their own.
     pub(super) fn expect_progress(&mut self) {

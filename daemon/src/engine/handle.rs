@@ -40,7 +40,9 @@ pub struct EngineSpec {
 /// From the engine to the driver, in the order of a child's life.
 #[derive(Debug)]
 pub enum EngineEvent {
-    /// A child reads the model: the share that is done, 0 to 1.
+    /// A child has been started, with this process id.
+    Started(u32),
+    /// It reads the model: the share that is done, 0 to 1.
     Loading(f32),
     /// The model serves.
     Ready(Box<ModelReport>),

@@ -33,6 +33,9 @@ impl<'a> Session<'a> {
         let heartbeat_timeout = spec.heartbeat_timeout;
         let launch = Launch { model: &spec.model, file, output: None, heartbeat_timeout };
         let mut connection = Connection::open(launch).await?;
+        if let Some(pid) = connection.pid() {
+            reports.send(EngineEvent::Started(pid)).await;
+        }
         connection.send(&ToChild::Load(spec.load.clone())).await?;
         Ok(Self { spec, reports, connection, running: HashSet::new(), credits_due: 0, loaded_at: None })
     }

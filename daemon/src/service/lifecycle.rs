@@ -158,6 +158,11 @@ impl Driver {
         let EngineReport { model, engine: id, event } = report;
         let Some(index) = self.model_index(&model) else { return Ok(()) };
         match event {
+            EngineEvent::Started(pid) => {
+                if let Some(active) = self.models[index].engine_mut(id) {
+                    active.pid = Some(pid);
+                }
+            }
             EngineEvent::Loading(share) => {
                 if let Some(active) = self.models[index].engine_mut(id) {
                     active.share = share;

@@ -1,7 +1,7 @@
 //! What the machine's memory allows the models.
 
 use crate::config::Memory;
-use crate::health::{MemoryReading, MemorySensors};
+use crate::health::{MemoryReading, MemorySensors, Roots, process_memory};
 use crate::plan::{Budget, Bytes, DeviceKind, DeviceMemory, Headroom, MemoryLimit, Slack};
 
 use super::models::{Active, Gpu};
@@ -33,20 +33,26 @@ pub struct Held {
 impl Held {
     /// Sums up the engines. The one that is to be replaced counts as gone.
     pub fn by<'a>(engines: impl Iterator<Item = &'a Active>, replaced: Option<&Active>) -> Self {
-        let mut held = Self {
-            freed: replaced.map_or(0, |old| old.report.as_ref().map_or(0, |_| old.anonymous().0)),
-            ..Self::default()
-        };
+        let freed = replaced.filter(|old| old.report.is_some()).map_or(0, |old| old.anonymous().0);
+        let mut held = Self { freed, ..Self::default() };
         for engine in engines.filter(|engine| replaced.is_none_or(|old| old.id() != engine.id())) {
             held.mapped += engine.mapped().0;
             held.used += engine.host().0;
             held.device += engine.chosen.option.need.device().0;
             if engine.report.is_none() {
-                held.pending += engine.anonymous().0;
+                held.pending += pending(engine);
             }
         }
         held
     }
+}
+
+/// What an engine that loads is still going to take. What it reads of its file the kernel counts as available until it
+/// serves, so that only memory of its own is taken already.
+fn pending(engine: &Active) -> u64 {
+    let roots = Roots::default();
+    let memory = engine.pid.and_then(|pid| process_memory(&roots, pid));
+    engine.chosen.option.need.host().0.saturating_sub(memory.map_or(0, |memory| memory.anon))
 }
 
 impl MemoryWatch {
@@ -93,9 +99,10 @@ impl MemoryWatch {
         Headroom::of(&self.limits(held), self.config.reserve, budget, device)
     }
 
-    /// How much of the reserve is left, by the tightest limit.
+    /// How much of the reserve is left now, by the tightest limit. What loads has been planned for and doesn't count before
+    /// it is there.
     pub fn slack(&self, held: &Held) -> Option<Slack> {
-        Slack::of(&self.limits(held), self.config.reserve)
+        Slack::of(&self.limits(&Held { pending: 0, ..*held }), self.config.reserve)
     }
 
     /// What the sensors said last.

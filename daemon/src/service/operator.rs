@@ -56,7 +56,10 @@ impl Driver {
     /// Does what an operator asks for, and answers now or when it is done.
     pub(super) fn on_control(&mut self, control: Control, operator: Operator) {
         let verb = control.verb();
-        tracing::info!(verb, "an operator asks");
+        match control {
+            Control::Status | Control::Info | Control::Models => tracing::debug!(verb, "an operator asks"),
+            _ => tracing::info!(verb, "an operator asks"),
+        }
         let started = match control {
             Control::Status => Started::Done(Ok(self.board.status_document())),
             Control::Info => Started::Done(Ok(self.board.info_document(&self.config))),

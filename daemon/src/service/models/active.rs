@@ -19,6 +19,8 @@ pub struct Active {
     pub chosen: Chosen,
     /// The file that it runs.
     pub file: Arc<ModelFile>,
+    /// The process, once there is one.
+    pub pid: Option<u32>,
     /// Jobs in it.
     pub running: usize,
     /// The share of the file that is read, 0 to 1.
@@ -51,7 +53,7 @@ impl Active {
     ) -> Self {
         let spec = settings.spec(&chosen, Arc::clone(&file));
         let engine = Engine::start(spec, settings.id, driver);
-        Self { engine, chosen, file, running: 0, share: 0.0, report: None }
+        Self { engine, chosen, file, pid: None, running: 0, share: 0.0, report: None }
     }
 
     /// The engine's number.

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use promptd::engine::derive::{DeriveSpec, DiskLimits, derive};
 use promptd::engine::{EngineError, ModelFile};
@@ -14,23 +14,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{model, promptd, signal_pid, until};
+use crate::harness::{files, model, promptd, signal_pid, until};
 
 /// Bytes after which a derivation counts as being in the middle.
 const MIDDLE: u64 = 2 * 1024 * 1024;
-
-/// The test model with 16 bits, made once and kept beside it.
-fn sixteen_bits() -> &'static Path {
-    static FILE: OnceLock<PathBuf> = OnceLock::new();
-    FILE.get_or_init(|| {
-        let path = model().with_extension("F16.gguf");
-        if !path.exists() {
-            let output = quantize(&model(), &path, "f16").arg("--requantize").output().unwrap();
-            assert!(output.status.success(), "{output:?}");
-        }
-        path
-    })
-}
 
 fn quantize(input: &Path, output: &Path, to: &str) -> Command {
     let mut command = promptd();
@@ -64,7 +51,7 @@ struct Stopped {
 
 impl Stopped {
     async fn start(folder: &Path, to: &str) -> Self {
-        let mut command = quantize(sixteen_bits(), folder, to);
+        let mut command = quantize(&files::f16(), folder, to);
         let process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         until("the file grows", || {
             let mut files = fs::read_dir(folder).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
@@ -97,7 +84,7 @@ fn each_precision_is_made_and_computes() {
     let folder = tempfile::tempdir().unwrap();
     for (to, file_type) in [("int8", "Q8_0"), ("int4", "Q4_0")] {
         let file = folder.path().join(format!("{to}.gguf"));
-        let report = made(&mut quantize(sixteen_bits(), &file, to));
+        let report = made(&mut quantize(&files::f16(), &file, to));
         assert_eq!(report["output"]["file_type"], file_type, "{report}");
         let size = fs::metadata(&file).unwrap().len();
         assert_eq!(report["output"]["size"], size);
@@ -122,13 +109,13 @@ fn quantize_replaces_nothing_and_goes_only_down_unless_told() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("int8 cannot be derived from a model of int4"), "{output:?}");
     fs::write(&file, "precious").unwrap();
-    let output = quantize(sixteen_bits(), &file, "int8").output().unwrap();
+    let output = quantize(&files::f16(), &file, "int8").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("exists already"), "{output:?}");
     assert_eq!(fs::read(&file).unwrap(), b"precious");
     let output = quantize(&file, &folder.path().join("other.gguf"), "int8").output().unwrap();
     assert_eq!(output.status.code(), Some(65), "not a model: {output:?}");
-    let output = quantize(sixteen_bits(), &file, "int8").arg("--force").output().unwrap();
+    let output = quantize(&files::f16(), &file, "int8").arg("--force").output().unwrap();
     assert!(output.status.success() && stderr(&output).contains('%'), "progress without a terminal: {output:?}");
     assert_eq!(names(folder.path()), ["out.gguf"]);
 }
@@ -137,7 +124,7 @@ fn quantize_replaces_nothing_and_goes_only_down_unless_told() {
 async fn the_child_stays_within_its_memory_and_gives_way() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("int4.gguf");
-    let process = quantize(sixteen_bits(), &file, "int4").arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    let process = quantize(&files::f16(), &file, "int4").arg("--json").stdout(Stdio::piped()).spawn().unwrap();
     let children = PathBuf::from(format!("/proc/{0}/task/{0}/children", process.id()));
     let child = until("a child", || {
         let pid = fs::read_to_string(&children).ok()?;
@@ -196,7 +183,7 @@ async fn what_a_killed_parent_leaves_is_removed_by_the_next() {
     run.ended().await;
     let left = names(folder.path());
     assert!(left.len() == 1 && left[0].ends_with("-int8.gguf.partial"), "{left:?}");
-    let output = quantize(sixteen_bits(), folder.path(), "int8").output().unwrap();
+    let output = quantize(&files::f16(), folder.path(), "int8").output().unwrap();
     assert!(output.status.success() && stderr(&output).contains("removed"), "{output:?}");
     let stem = left[0].trim_end_matches(".gguf.partial");
     assert_eq!(names(folder.path()), [format!("{stem}.gguf"), format!("{stem}.json")]);
@@ -206,7 +193,7 @@ async fn what_a_killed_parent_leaves_is_removed_by_the_next() {
 async fn two_runs_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();
     let first = Stopped::start(folder.path(), "int8").await;
-    let output = quantize(sixteen_bits(), folder.path(), "int8").output().unwrap();
+    let output = quantize(&files::f16(), folder.path(), "int8").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("another promptd is writing"), "{output:?}");
     signal_pid(first.engine, Signal::CONT);
@@ -217,7 +204,7 @@ async fn two_runs_do_not_meet() {
 #[test]
 fn a_whole_result_is_used_again_and_a_damaged_one_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
-    let run = || made(&mut quantize(sixteen_bits(), folder.path(), "int8"));
+    let run = || made(&mut quantize(&files::f16(), folder.path(), "int8"));
     let first = run();
     assert_eq!(first["new"], true);
     let path = first["output"]["path"].as_str().unwrap().to_owned();
@@ -244,7 +231,7 @@ fn a_whole_result_is_used_again_and_a_damaged_one_is_made_again() {
 #[tokio::test]
 async fn limits_of_the_disk_are_looked_at_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
-    let source = Arc::new(ModelFile::open(sixteen_bits(), None).unwrap());
+    let source = Arc::new(ModelFile::open(&files::f16(), None).unwrap());
     let refusal = async |reserve: u64, derived_max: u64| {
         let disk = DiskLimits { reserve: Bytes(reserve), derived_max: Bytes(derived_max) };
         let (model, folder) = (ModelName::new("main").unwrap(), folder.path().join("derived"));
@@ -312,8 +299,8 @@ async fn a_disk_that_runs_full_is_an_error_and_nothing_is_left() {
     assert_eq!(names(disk.path()), ["filler"]);
 
     // Now that it is known beforehand, nothing starts.
-    let output = quantize(sixteen_bits(), disk.path(), "int8").output().unwrap();
+    let output = quantize(&files::f16(), disk.path(), "int8").output().unwrap();
     assert!(output.status.code() == Some(1) && stderr(&output).contains("needed"), "{output:?}");
     fs::remove_file(disk.path().join("filler")).unwrap();
-    assert_eq!(made(&mut quantize(sixteen_bits(), disk.path(), "int8"))["new"], true);
+    assert_eq!(made(&mut quantize(&files::f16(), disk.path(), "int8"))["new"], true);
 }

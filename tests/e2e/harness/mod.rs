@@ -2,6 +2,7 @@
 
 mod broker;
 mod device;
+pub mod files;
 mod node;
 
 pub use broker::Broker;

@@ -1,8 +1,8 @@
 //! A running promptd.
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Instant, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,6 +31,12 @@ pub struct Setup {
     pub mqtt: String,
     /// Without a model there is no `[[model]]` at all.
     pub with_model: bool,
+    /// Files of the model.
+    pub files: Vec<PathBuf>,
+    /// A cgroup of memory to run in.
+    pub cgroup: Option<PathBuf>,
+    /// Environment variables.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Setup {
@@ -43,6 +49,9 @@ impl Default for Setup {
             tables: String::new(),
             mqtt: String::new(),
             with_model: true,
+            files: vec![model()],
+            cgroup: None,
+            environment: Vec::new(),
         }
     }
 }
@@ -74,10 +83,33 @@ impl Node {
         std::fs::create_dir(folder.path().join("conf.d")).unwrap();
         std::fs::write(folder.path().join("conf.d/service.toml"), text).unwrap();
         let started = UNIX_EPOCH.elapsed().unwrap().as_millis();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let process =
-            promptd().args(["run", "--config"]).arg(&config).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let process = run(folder.path(), setup);
         Self { process, folder, started }
+    }
+
+    /// Kills it as a power cut would, and starts it again with what it has kept; the next documents are the new ones'.
+    pub async fn restart(&mut self, setup: &Setup) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.started = UNIX_EPOCH.elapsed().unwrap().as_millis();
+        self.process = run(self.folder.path(), setup);
+    }
+
+    /// The folder with its state.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Asks it over its control socket, as an operator on the machine does.
+    pub fn operator(&self, arguments: &[&str]) -> Output {
+        promptd().args(arguments).arg("--config").arg(self.config()).output().unwrap()
+    }
+
+    /// The answer of such a command that must succeed.
+    pub fn operator_json(&self, arguments: &[&str]) -> Value {
+        let output = self.operator(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// The configuration file.
@@ -138,6 +170,22 @@ impl Drop for Node {
     }
 }
 
+/// Appends to the log of an earlier run, if there was one.
+fn run(folder: &Path, setup: &Setup) -> Child {
+    let log = OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = match &setup.cgroup {
+        None => promptd(),
+        Some(cgroup) => {
+            let mut shell = Command::new("/bin/sh");
+            let join = "echo $$ > \"$1/cgroup.procs\" && shift && exec \"$@\"";
+            shell.env_clear().args(["-c", join, "sh"]).arg(cgroup).arg(env!("CARGO_BIN_EXE_promptd"));
+            shell
+        }
+    };
+    command.args(["run", "--config"]).arg(folder.join("promptd.toml")).envs(setup.environment.clone());
+    command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
 /// Sends a signal to a process by its number.
 pub fn signal_pid(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
@@ -150,10 +198,11 @@ fn configuration(broker: &Broker, setup: &Setup) -> String {
         broker.port, setup.mqtt, setup.tables
     );
     if setup.with_model {
-        let file = model().display().to_string();
+        let files: Vec<String> = setup.files.iter().map(|path| format!("{{ path = {path:?} }}")).collect();
+        let files = files.join(", ");
         let Setup { sequences, context, threads, model, .. } = setup;
         let sizes = format!("sequences = {sequences}\ncontext = {context}\nthreads = {threads}\n{model}\n");
-        let table = format!("[[model]]\nname = \"main\"\nfiles = [{{ path = {file:?} }}]\n{sizes}");
+        let table = format!("[[model]]\nname = \"main\"\nfiles = [{files}]\n{sizes}");
         text.push_str(&table);
     }
     text

@@ -14,7 +14,7 @@ export PROMPTD_TEST_MODEL := $(MODEL)
 export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build model model-embed demo test lint unit deny bench bench-peers clean-links
+.PHONY: help deps build vulkan model model-embed demo test lint unit deny bench bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -25,6 +25,9 @@ deps: ## Install the Debian packages that building and testing need
 build: deps clean-links ## Build target/release/promptd
 	$(CARGO) build --release --locked
 
+vulkan: deps ## Build the Vulkan back end, and install the software driver that tests run it on
+	@packaging/backends/vulkan.sh --software-driver "$(TARGET)"
+
 model: deps ## Fetch the test model and check its SHA-256
 	@tests/tools/model.sh "$(MODEL)"
 
@@ -34,15 +37,15 @@ model-embed: deps ## Make the embedding models for tests and check their SHA-256
 demo: build model ## Start a broker and promptd on loopback, ask one question, show the answer
 	@tests/tools/demo.sh "$(PROMPTD)" "$(MODEL)"
 
-test: deps clean-links model model-embed lint unit deny ## Everything that proves the project
+test: deps clean-links model model-embed vulkan lint unit deny ## Everything that proves the project
 
 lint: deps clean-links
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
-	bash -n tests/tools/*.sh tests/peers/*.sh
+	bash -n tests/tools/*.sh tests/peers/*.sh packaging/backends/*.sh
 
 # Engine tests use both cores of a small machine by themselves.
-unit: deps clean-links model model-embed
+unit: deps clean-links model model-embed vulkan
 	$(CARGO) test --release --locked -- --test-threads=2
 
 deny: deps ## Check licences and advisories of the dependencies

@@ -11,6 +11,7 @@ mod command_line;
 mod derive;
 mod documents;
 mod engine_trouble;
+mod gpu;
 mod hostile;
 mod refusals;
 mod replies;

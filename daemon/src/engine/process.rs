@@ -18,7 +18,7 @@ const OWN_BINARY: &str = "/proc/self/exe";
 
 /// Variables that a child keeps: everything else, secrets among it, stays with the daemon. The last ones choose among
 /// the GPUs and drivers of a machine.
-const KEPT_VARIABLES: [&str; 9] = [
+const KEPT_VARIABLES: [&str; 10] = [
     "RUST_BACKTRACE",
     "GOMP_SPINCOUNT",
     "OMP_WAIT_POLICY",
@@ -28,6 +28,7 @@ const KEPT_VARIABLES: [&str; 9] = [
     "GGML_VK_VISIBLE_DEVICES",
     "VK_ICD_FILENAMES",
     "VK_DRIVER_FILES",
+    "MESA_SHADER_CACHE_DIR",
 ];
 
 /// The folder of compute back ends that belongs to this binary: beside it in a build, under `lib/promptd` once installed.

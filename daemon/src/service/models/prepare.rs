@@ -192,7 +192,8 @@ async fn find_gpu(preparation: &Preparation, file: &Arc<ModelFile>) -> Option<Gp
         match probe(preparation, file, &folder).await {
             Ok(report) => {
                 // Discrete ones are faster.
-                let device = report.devices.into_iter().min_by_key(|device| device.integrated)?;
+                let device = report.devices.into_iter().min_by_key(|device| device.integrated);
+                let Some(device) = device else { continue };
                 let unified = device.integrated || preparation.unified_memory;
                 let kind = if unified { DeviceKind::Unified } else { DeviceKind::Discrete };
                 return Some(Gpu { backend, device, kind });

@@ -2,10 +2,10 @@
 //! meanwhile can't slip through.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -49,6 +49,13 @@ impl ModelFile {
             }
             _ => Ok(Self { file, path: path.to_owned(), size, sha256: hex(&found), facts }),
         }
+    }
+
+    /// Whether the file at its path is still this one, unchanged.
+    pub fn is_current(&self) -> bool {
+        let identity = |m: &Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec());
+        let (open, named) = (self.file.metadata(), std::fs::metadata(&self.path));
+        matches!((open, named), (Ok(open), Ok(named)) if identity(&open) == identity(&named) && named.len() == self.size)
     }
 
     /// A descriptor for a child.

@@ -19,7 +19,16 @@ const CRASHES_MAX: usize = 3;
 const CRASH_WINDOW: Duration = Duration::from_mins(10);
 
 /// A strategy whose engine the kernel killed for memory is left alone for so many recovery times.
-const KILLED_RECOVERIES: u32 = 10;
+pub(super) const KILLED_RECOVERIES: u32 = 10;
+
+/// What an engine died of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Killed {
+    /// The kernel killed it because memory ran out.
+    ForMemory,
+    /// Something else.
+    No,
+}
 
 impl Driver {
     /// The engine takes no more jobs.
@@ -50,14 +59,15 @@ impl Driver {
         let then = if let Stage::Ending { then, .. } = &entry.stage { then.clone() } else { Then::Decide };
         let Some(gone) = entry.take_active() else { return };
         match (then, end) {
-            (Then::StepDown { from, reason }, _) => self.step_to_worse(index, from, reason),
+            (Then::StepDown { from, reason }, _) => self.step_to_worse(index, from, &reason),
             (Then::Replan { reason }, _) => {
                 tracing::info!(model = %self.models[index].name(), "{reason}");
                 self.load_best(index);
             }
             (Then::Unload(why, reason), _) => self.unloaded(index, why, reason),
             (Then::Decide, EngineEnd::Failed { error, .. }) if was_loading => {
-                self.reject(index, &gone, &error);
+                let killed = self.killed(&error);
+                self.reject(index, &gone, &error, killed);
                 self.load_best(index);
             }
             (Then::Decide, EngineEnd::Failed { error, served }) => self.crashed(index, &gone, &error, served),
@@ -67,22 +77,26 @@ impl Driver {
         self.publish_model(index);
     }
 
+    /// Whether the kernel ended an engine because memory ran out.
+    pub(super) fn killed(&mut self, error: &EngineError) -> Killed {
+        let for_memory = matches!(error, EngineError::Killed) && self.memory.take_kill();
+        if for_memory { Killed::ForMemory } else { Killed::No }
+    }
+
     /// Remembers that a strategy failed.
-    pub(super) fn reject(&mut self, index: usize, gone: &Active, error: &EngineError) {
-        let killed = matches!(error, EngineError::Killed) && self.memory.take_kill();
-        let reason = if killed {
-            "the kernel killed its process because memory ran out".to_owned()
-        } else {
-            self.models[index].without_folders(&error.to_string())
+    pub(super) fn reject(&mut self, index: usize, gone: &Active, error: &EngineError, killed: Killed) {
+        let reason = match killed {
+            Killed::ForMemory => "the kernel killed its process because memory ran out".to_owned(),
+            Killed::No => self.models[index].without_folders(&error.to_string()),
         };
         let strategy = gone.chosen.strategy;
         let entry = &mut self.models[index];
         let pause = self.config.memory.recover_after.saturating_mul(KILLED_RECOVERIES);
-        let until = killed.then(|| Instant::now() + pause);
+        let until = (killed == Killed::ForMemory).then(|| Instant::now() + pause);
         entry.failures.retain(|failure| failure.strategy != strategy);
         entry.failures.push(Failure { strategy, reason: reason.clone(), until, earlier: false });
         let name = entry.name().clone();
-        self.failures.remember(&name, strategy, &gone.file.sha256, &reason);
+        self.failures.remember(&name, strategy, &gone.file.sha256, &reason, killed == Killed::ForMemory);
         self.event(index, &ModelEvent::of("failed").from(strategy.to_string()).because(reason));
     }
 
@@ -94,19 +108,14 @@ impl Driver {
         entry.crashes.retain(|at| now.duration_since(*at) < CRASH_WINDOW);
         entry.crashes.push(now);
         let count = entry.crashes.len();
-        let for_memory = matches!(error, EngineError::Killed) && self.memory.take_kill();
-        if for_memory {
-            self.reject(index, gone, error);
-            self.step_to_worse(
-                index,
-                gone.chosen.rank,
-                "the kernel killed the engine because memory ran out".to_owned(),
-            );
+        if self.killed(error) == Killed::ForMemory {
+            self.reject(index, gone, error, Killed::ForMemory);
+            self.step_to_worse(index, gone.chosen.rank, "the kernel killed the engine because memory ran out");
             return;
         }
         if count >= CRASHES_MAX {
             self.models[index].crashes.clear();
-            self.reject(index, gone, error);
+            self.reject(index, gone, error, Killed::No);
             self.load_best(index);
             return;
         }
@@ -119,8 +128,10 @@ impl Driver {
     }
 
     /// Loads what fits below a place on the ladder; if nothing does, the model waits for memory.
-    pub(super) fn step_to_worse(&mut self, index: usize, from: Rank, reason: String) {
+    pub(super) fn step_to_worse(&mut self, index: usize, from: Rank, reason: &str) {
         self.memory.read();
+        // What an operator chose must not keep the model from stepping down.
+        self.models[index].only = None;
         let headroom = self.headroom(index, None);
         let choice = choose_worse(&self.models[index].candidates_now(Tries::Fresh), &headroom, from);
         tracing::warn!(model = %self.models[index].name(), "stepping down: {reason}");
@@ -173,7 +184,8 @@ impl Driver {
                     entry.failures.clear();
                     self.prepare(index);
                 }
-                _ => self.load_best(index),
+                DownWhy::Idle => self.load_on_demand(index),
+                DownWhy::Crashed | DownWhy::NoRoom | DownWhy::Operator => self.load_best(index),
             }
             self.publish_model(index);
         }
@@ -183,11 +195,9 @@ impl Driver {
     pub(super) fn set_down(&mut self, index: usize, reason: String) {
         let now = Instant::now();
         let entry = &mut self.models[index];
-        let unusable = entry.variants.iter().filter_map(|variant| variant.file.as_ref().err());
-        let reasons: Vec<String> = unusable.cloned().chain((!reason.is_empty()).then_some(reason)).collect();
+        let reasons: Vec<String> = entry.unusable().into_iter().chain((!reason.is_empty()).then_some(reason)).collect();
         let reason = entry.without_folders(&reasons.join("; "));
-        let room_only =
-            !entry.rejected.is_empty() && entry.rejected.iter().any(|r| matches!(r.why, Why::TooLarge { .. }));
+        let room_only = entry.refused.iter().any(|r| matches!(r.why, Why::TooLarge { .. }));
         let (why, retry_at) = if room_only {
             // The governor looks at memory all the time.
             (DownWhy::NoRoom, None)

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::driver::Driver;
 use super::governor::{Action, Level, Reading, Verdict};
-use super::lifecycle::{Tries, describe};
+use super::lifecycle::Tries;
 use super::memory::Held;
 use super::models::{Down, DownWhy, ModelEntry, Stage, Then};
-use crate::plan::{Choice, Chosen, choose};
-use crate::telemetry::ModelEvent;
+use crate::job::ModelName;
+use crate::plan::{Choice, choose};
 
 /// How often memory is looked at while any model is there.
 pub(super) const TURN: Duration = Duration::from_millis(500);
@@ -74,7 +74,7 @@ impl Driver {
             self.governor.settled(now);
             return;
         }
-        if let Some(index) = self.idle_model() {
+        if let Some(index) = self.idle_beside_another() {
             self.end_engine(index, Then::Unload(DownWhy::NoRoom, reason));
             return;
         }
@@ -90,11 +90,24 @@ impl Driver {
         self.models.iter().position(|entry| entry.next.is_some())
     }
 
-    /// The idle model that was used longest ago. The only model is never idle: clients wait for it.
-    fn idle_model(&self) -> Option<usize> {
-        let several = self.models.iter().filter(|entry| entry.serving().is_some()).count() > 1;
-        let idle = self.models.iter().enumerate().filter(|(_, entry)| several && entry.is_idle());
-        idle.min_by_key(|(_, entry)| entry.last_used).map(|(index, _)| index)
+    /// The model other than this one that nobody uses, and that was used longest ago.
+    pub(super) fn idle_model(&self, needed: &ModelName) -> Option<usize> {
+        let idle = |entry: &ModelEntry| entry.is_idle() && entry.name() != needed && !self.is_awaited(entry);
+        let models = self.models.iter().enumerate().filter(|(_, entry)| idle(entry));
+        models.min_by_key(|(_, entry)| entry.last_used).map(|(index, _)| index)
+    }
+
+    /// Whether jobs wait for a model.
+    fn is_awaited(&self, entry: &ModelEntry) -> bool {
+        self.jobs.iter().any(|(_, job)| job.model == *entry.name())
+    }
+
+    /// The idle model to let go under pressure: one beside another that was used later. The only model, and the one that
+    /// was used last, step down instead: clients come back to them.
+    fn idle_beside_another(&self) -> Option<usize> {
+        let serving = self.models.iter().filter(|entry| entry.serving().is_some());
+        let last = serving.max_by_key(|entry| entry.last_used)?.name().clone();
+        self.idle_model(&last)
     }
 
     /// The model that has to step down: not a pinned one if there is another.
@@ -108,9 +121,8 @@ impl Driver {
     /// Lets models go that nobody has used for `load.idle_unload`.
     fn unload_idle(&mut self, now: Instant) {
         let Some(longest) = self.config.load.idle_unload else { return };
-        let waits = |entry: &ModelEntry| self.jobs.iter().any(|(_, job)| job.model == *entry.name());
-        let idle =
-            |entry: &ModelEntry| entry.is_idle() && now.duration_since(entry.last_used) >= longest && !waits(entry);
+        let long = |entry: &ModelEntry| now.duration_since(entry.last_used) >= longest;
+        let idle = |entry: &ModelEntry| entry.is_idle() && long(entry) && !self.is_awaited(entry);
         if let Some(index) = self.models.iter().position(idle) {
             self.governor.change_begins();
             self.end_engine(index, Then::Unload(DownWhy::Idle, "nobody has used it for long".to_owned()));
@@ -123,31 +135,22 @@ impl Driver {
         if !self.governor.may_step_up(now, better.is_some()) {
             return;
         }
-        let Some((index, Choice { chosen: Some(chosen), rejected })) = better else { return };
+        let Some((index, choice)) = better else { return };
         let entry = &mut self.models[index];
-        tracing::info!(model = %entry.name(), "memory has come back: stepping up to {}", describe(&chosen));
-        let reason = "memory has come back".to_owned();
-        match &entry.stage {
-            Stage::Serving(active) => {
-                let from = active.chosen.strategy.to_string();
-                self.event(
-                    index,
-                    &ModelEvent::of("stepping_up").from(from).to(chosen.strategy.to_string()).because(&reason),
-                );
-                self.replace(index, chosen, Then::Replan { reason });
-            }
-            _ => {
-                entry.rejected = rejected;
-                self.load_best(index);
-            }
+        tracing::info!(model = %entry.name(), "memory has come back: stepping up");
+        entry.decided_at = now;
+        if entry.serving().is_some() {
+            self.replace(index, choice, Then::Replan { reason: "memory has come back".to_owned() });
+        } else {
+            self.load(index, choice);
         }
     }
 
     /// Loads a better choice beside what serves if there is room for both, else in its place.
-    fn replace(&mut self, index: usize, chosen: Chosen, then: Then) {
-        let beside = self.headroom(index, None).shortage(&chosen.option.need).is_none();
-        if beside {
-            self.models[index].next = self.start_engine(index, chosen);
+    fn replace(&mut self, index: usize, choice: Choice, then: Then) {
+        let Choice { chosen: Some(chosen), rejected } = choice else { return };
+        if self.headroom(index, None).shortage(&chosen.option.need).is_none() {
+            self.models[index].next = self.start_engine(index, chosen, rejected);
         } else {
             self.end_engine(index, then);
         }

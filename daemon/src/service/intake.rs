@@ -93,10 +93,8 @@ impl Driver {
             Phase::Paused => return Err(JobError::new(ErrorCode::Draining, "an operator drains the node")),
             Phase::Draining { .. } => return Err(JobError::new(ErrorCode::Draining, "the node is stopping")),
         }
-        let name = match (&request.model, self.default_model()) {
-            (Some(name), _) => name,
-            (None, Some(name)) => name,
-            (None, None) => return Err(JobError::new(ErrorCode::NoModel, "no model is configured on this node")),
+        let Some(name) = request.model.as_ref().or(self.default_model()) else {
+            return Err(JobError::new(ErrorCode::NoModel, "no model is configured on this node"));
         };
         let entry = self.models.iter().find(|entry| entry.name() == name).ok_or_else(|| self.unknown_model(name))?;
         if let Some(after) = self.governor.refusal(Instant::now()) {
@@ -104,7 +102,7 @@ impl Driver {
             return Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(after));
         }
         match (&entry.stage, entry.failure()) {
-            (Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }), _) => {
+            (Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }), _) if self.idle_model(name).is_none() => {
                 let text = format!("the model {name} does not fit into memory now: {reason}");
                 Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(self.config.memory.recover_after))
             }
@@ -136,10 +134,10 @@ impl Driver {
         let now = Instant::now();
         let entry = &mut self.models[index];
         entry.last_used = now;
-        if matches!(entry.stage, Stage::Down(Down { why: DownWhy::Idle, .. })) {
+        if matches!(entry.stage, Stage::Down(Down { why: DownWhy::Idle | DownWhy::NoRoom, .. })) {
             entry.decided_at = now;
             self.governor.change_begins();
-            self.load_best(index);
+            self.load_on_demand(index);
         }
     }
 

@@ -7,17 +7,21 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ServiceError;
 use super::driver::Driver;
+use super::endings::KILLED_RECOVERIES;
 use super::memory::Held;
 use super::models::{Active, Down, DownWhy, EngineSettings, ModelEntry, Preparation, Prepared, Stage, Then, prepare};
 use crate::engine::protocol::ModelReport;
 use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
-use crate::job::ModelName;
-use crate::plan::{Candidate, Choice, Chosen, Headroom, Rank, Strategy, choose};
+use crate::job::{ErrorCode, JobError, ModelName};
+use crate::plan::{Candidate, Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
 use crate::telemetry::ModelEvent;
+
+/// How long the end of an idle engine is waited for before its memory is counted on.
+const MAKING_ROOM: Duration = Duration::from_millis(200);
 
 impl Driver {
     /// Reads the files of a model, in the background.
@@ -55,7 +59,8 @@ impl Driver {
         let usable = prepared.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
         let hashes = usable.map(|usable| &usable.file.sha256);
         entry.failures.retain(|failure| failure.until.is_some());
-        entry.failures.extend(hashes.flat_map(|sha256| self.failures.of(model, sha256)));
+        let until = Instant::now() + self.config.memory.recover_after.saturating_mul(KILLED_RECOVERIES);
+        entry.failures.extend(hashes.flat_map(|sha256| self.failures.of(model, sha256, until)));
         entry.preparing = false;
         entry.variants = prepared.variants;
         entry.candidates = prepared.candidates;
@@ -98,6 +103,30 @@ impl Driver {
         self.load(index, choice);
     }
 
+    /// Loads a model that jobs wait for. If there is no room, the idle model that was used longest ago makes some; without
+    /// one the jobs end.
+    pub(super) fn load_on_demand(&mut self, index: usize) {
+        let choice = self.choose_now(index, None);
+        let name = self.models[index].name().clone();
+        match self.idle_model(&name).filter(|_| choice.chosen.is_none()) {
+            Some(idle) => {
+                self.end_engine(idle, Then::Unload(DownWhy::Idle, format!("the model {name} needs its memory")));
+                self.models[index].stage = Stage::Down(Down {
+                    why: DownWhy::Idle,
+                    reason: format!("waits for the memory of {}", self.models[idle].name()),
+                    retry_at: Some(Instant::now() + MAKING_ROOM),
+                });
+                self.publish_model(index);
+            }
+            None => self.load(index, choice),
+        }
+        if let Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }) = &self.models[index].stage {
+            let text = format!("the model {name} does not fit into memory now: {reason}");
+            let error = JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(self.config.memory.recover_after);
+            self.fail_waiting(index, &error);
+        }
+    }
+
     /// The best that fits now, if the engine `replaced` gave its memory back.
     pub(super) fn choose_now(&mut self, index: usize, replaced: Option<EngineId>) -> Choice {
         self.memory.read();
@@ -124,19 +153,18 @@ impl Driver {
             tracing::info!(model = %self.models[index].name(), "{rejection}");
         }
         let reason = rejected.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        self.models[index].rejected = rejected;
-        match chosen.and_then(|chosen| self.start_engine(index, chosen)) {
-            Some(active) => {
-                tracing::info!(model = %self.models[index].name(), "loading {}", describe(&active.chosen));
-                self.models[index].stage = Stage::Loading(active);
-            }
-            None => self.set_down(index, reason),
+        if let Some(active) = chosen.and_then(|chosen| self.start_engine(index, chosen, rejected.clone())) {
+            tracing::info!(model = %self.models[index].name(), "loading {}", describe(&active.chosen));
+            self.models[index].stage = Stage::Loading(active);
+        } else {
+            self.models[index].refused = rejected;
+            self.set_down(index, reason);
         }
         self.publish_model(index);
     }
 
     /// Starts an engine for a choice; none if its file is gone from the list.
-    pub(super) fn start_engine(&mut self, index: usize, chosen: Chosen) -> Option<Active> {
+    pub(super) fn start_engine(&mut self, index: usize, chosen: Chosen, rejected: Vec<Rejection>) -> Option<Active> {
         self.engines_started += 1;
         let id = EngineId(self.engines_started);
         let entry = &self.models[index];
@@ -150,7 +178,7 @@ impl Driver {
             gpu: entry.gpu.as_ref(),
             id,
         };
-        Some(Active::start(&settings, chosen, Arc::clone(file), self.reports.clone()))
+        Some(Active::start(&settings, chosen, rejected, Arc::clone(file), self.reports.clone()))
     }
 
     /// Takes what an engine says.

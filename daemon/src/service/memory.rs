@@ -55,11 +55,16 @@ fn pending(engine: &Active) -> u64 {
     engine.chosen.option.need.host().0.saturating_sub(memory.map_or(0, |memory| memory.anon))
 }
 
+/// Kills for memory, of this cgroup and of the machine: some kernels count one only here, some only there.
+fn kills(reading: &MemoryReading) -> u64 {
+    reading.events.oom_kill.unwrap_or_default().saturating_add(reading.host_kills.unwrap_or_default())
+}
+
 impl MemoryWatch {
     /// Reads the sensors for the first time.
     pub fn new(sensors: MemorySensors, config: Memory) -> Self {
         let reading = sensors.read();
-        let kills = reading.events.oom_kill.unwrap_or_default();
+        let kills = kills(&reading);
         Self { sensors, config, reading, kills }
     }
 
@@ -71,7 +76,7 @@ impl MemoryWatch {
 
     /// Whether the kernel has killed somebody for memory since this was asked last.
     pub fn take_kill(&mut self) -> bool {
-        let kills = self.read().events.oom_kill.unwrap_or_default();
+        let kills = kills(self.read());
         kills > std::mem::replace(&mut self.kills, kills)
     }
 

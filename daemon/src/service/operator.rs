@@ -64,7 +64,7 @@ impl Driver {
             Control::Status => Started::Done(Ok(self.board.status_document())),
             Control::Info => Started::Done(Ok(self.board.info_document(&self.config))),
             Control::Models => Started::Done(Ok(self.models_document())),
-            Control::Drain => Started::Done(self.drain()),
+            Control::Drain => Started::Done(Ok(self.drain())),
             Control::Resume => Started::Done(self.resume()),
             Control::Forget { model } => Started::Done(self.forget(model.as_ref())),
             Control::Load { model, strategy } => self.load_for(&model, strategy.as_deref()),
@@ -101,13 +101,13 @@ impl Driver {
         Value::Array(documents.collect())
     }
 
-    fn drain(&mut self) -> Answer {
+    fn drain(&mut self) -> Value {
         if self.phase == Phase::Open {
             self.phase = Phase::Paused;
             tracing::info!("an operator drains the node: no new work is taken");
             self.publish_status();
         }
-        Ok(self.board.status_document())
+        self.board.status_document()
     }
 
     fn resume(&mut self) -> Answer {
@@ -143,12 +143,15 @@ impl Driver {
         };
         match &self.models[index].stage {
             Stage::Serving(_) if strategy.is_some() => return self.switch_for(model, strategy),
+            // The ladder decides again.
+            Stage::Serving(_) => self.models[index].only = None,
             Stage::Down(_) => {
                 match self.wanted(index, strategy) {
                     Ok(only) => self.models[index].only = only,
                     Err(error) => return Started::Done(Err(error)),
                 }
                 self.governor.change_begins();
+                self.models[index].decided_at = Instant::now();
                 self.load_best(index);
             }
             _ => {}
@@ -222,12 +225,13 @@ impl Driver {
         let before = std::mem::replace(&mut self.models[index].only, only);
         let headroom = self.headroom(index, None);
         let Choice { chosen, rejected } = choose(&self.models[index].candidates_now(Tries::All), &headroom);
-        let started = chosen.and_then(|chosen| self.start_engine(index, chosen));
+        let started = chosen.and_then(|chosen| self.start_engine(index, chosen, rejected.clone()));
         let Some(next) = started else {
             self.models[index].only = before;
             return Err(no_room(only, &rejected));
         };
         self.governor.change_begins();
+        self.models[index].decided_at = Instant::now();
         self.models[index].next = Some(next);
         Ok(())
     }
@@ -254,13 +258,26 @@ impl Driver {
         entry.reloading = false;
         let Stage::Serving(active) = &entry.stage else { return };
         let id = active.id();
+        self.models[index].decided_at = Instant::now();
+        let entry = &self.models[index];
         let beside = choose(&entry.candidates_now(Tries::All), &self.headroom(index, None));
         let wanted = self.choose_now(index, Some(id));
         self.governor.change_begins();
+        if wanted.chosen.is_none() {
+            let reasons =
+                self.models[index].unusable().into_iter().chain(wanted.rejected.iter().map(ToString::to_string));
+            let reasons = reasons.collect::<Vec<_>>().join("; ");
+            let text = format!("nothing of it can be loaded now, the old one goes on: {reasons}");
+            let error =
+                unavailable(&self.models[index].name().clone(), &self.models[index].without_folders(&text), None);
+            self.governor.settled(Instant::now());
+            self.end_waiters(index, &Err(error));
+            return;
+        }
         let same = |a: &Choice, b: &Choice| a.chosen.as_ref().map(|c| c.rank) == b.chosen.as_ref().map(|c| c.rank);
         if same(&beside, &wanted) {
-            self.models[index].next = wanted.chosen.and_then(|chosen| self.start_engine(index, chosen));
-            self.models[index].rejected = wanted.rejected;
+            let Choice { chosen, rejected } = wanted;
+            self.models[index].next = chosen.and_then(|chosen| self.start_engine(index, chosen, rejected));
         } else {
             self.end_engine(index, Then::Replan { reason: "an operator reloads it".to_owned() });
         }
@@ -275,7 +292,8 @@ impl Driver {
             EngineEnd::Stopped => "it was stopped".to_owned(),
         };
         if let EngineEnd::Failed { error, .. } = end {
-            self.reject(index, next, error);
+            let killed = self.killed(error);
+            self.reject(index, next, error, killed);
         }
         self.models[index].only = None;
         self.governor.settled(Instant::now());
@@ -325,8 +343,7 @@ impl Driver {
         let name = entry.name().clone();
         let document = || serde_json::to_value(entry.document()).unwrap_or_default();
         let answer = match &entry.stage {
-            Stage::Serving(_) => Ok(document()),
-            Stage::Down(Down { why: DownWhy::Operator, .. }) => Ok(document()),
+            Stage::Serving(_) | Stage::Down(Down { why: DownWhy::Operator, .. }) => Ok(document()),
             Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }) => {
                 Err(JobError::new(ErrorCode::MemoryHeadroom, format!("the model {name} does not fit: {reason}")))
             }

@@ -44,7 +44,7 @@ struct Event<'a> {
     at: String,
     model: &'a ModelName,
     #[serde(flatten)]
-    event: &'a ModelEvent,
+    what: &'a ModelEvent,
 }
 
 #[derive(Serialize)]
@@ -290,7 +290,7 @@ impl Documents {
 
     /// `event`.
     pub fn event(&self, model: &ModelName, event: &ModelEvent) -> Vec<u8> {
-        json(&Event { node: self.node.as_str(), at: format!("{:.3}", Timestamp::now()), model, event })
+        json(&Event { node: self.node.as_str(), at: format!("{:.3}", Timestamp::now()), model, what: event })
     }
 }
 

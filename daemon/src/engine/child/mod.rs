@@ -179,7 +179,7 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
     let prompter = Prompter::new(&model);
     link.shared.enter(Phase::Warming);
     golden::check(&model, &mut context, &prompter, &params.golden, &link.shared)?;
-    if shares(&context).is_some_and(|shares| shares.iter().any(|share| share.is_repacked())) {
+    if shares(&context).is_some_and(|shares| shares.iter().any(llama::Share::is_repacked)) {
         memory::forget_mapping(model_file.as_fd());
     }
     warm::warm_up(&model, &mut context, &link.shared);

@@ -1,7 +1,7 @@
 //! Memory of the whole machine.
 
 use super::super::Roots;
-use super::super::file::{kib, number, text};
+use super::super::file::{flat_keyed, kib, number, text};
 
 /// The machine's memory, in bytes, from `/proc/meminfo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,11 @@ impl HostMemory {
     pub fn available(&self, kept_file: u64) -> u64 {
         self.available.saturating_sub(kept_file)
     }
+}
+
+/// How many processes the kernel has killed for memory since boot; counted by Linux 4.13 and newer.
+pub(super) fn kills(roots: &Roots) -> Option<u64> {
+    flat_keyed(&text(&roots.proc.join("vmstat"))?, "oom_kill")
 }
 
 /// The kernel's estimate from its parts (`si_mem_available`, as of Linux 3.14): free memory above the

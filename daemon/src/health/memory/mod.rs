@@ -46,6 +46,8 @@ pub struct MemoryReading {
     pub psi: Option<Psi>,
     /// What happened since boot.
     pub events: MemoryEvents,
+    /// Processes of the whole machine that the kernel killed for memory since boot (`oom_kill` of `/proc/vmstat`).
+    pub host_kills: Option<u64>,
 }
 
 impl MemorySensors {
@@ -84,6 +86,7 @@ impl MemorySensors {
             unreadable: groups.unreadable,
             psi: self.pressure.iter().find_map(|path| Psi::read(path)),
             events: groups.events,
+            host_kills: host::kills(&self.roots),
         }
     }
 }

@@ -160,6 +160,7 @@ fn a_machine_that_tells_nothing_is_unknown() {
         unreadable: Vec::new(),
         psi: None,
         events: MemoryEvents::default(),
+        host_kills: None,
     };
     assert_eq!(reading, expected);
     assert_eq!(reading.limits(0), []);

@@ -10,13 +10,15 @@ use crate::config::{Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
 use crate::engine::{Engine, EngineId, EngineReport, EngineSpec, ModelFile, default_threads};
 use crate::gguf::{Cache, ModelFacts};
-use crate::plan::{Bytes, Chosen, GpuLayers};
+use crate::plan::{Bytes, Chosen, GpuLayers, Rejection};
 
 /// An engine that loads, serves or ends.
 pub struct Active {
     engine: Engine,
     /// What it was started with.
     pub chosen: Chosen,
+    /// The better strategies, and what was against each.
+    pub rejected: Vec<Rejection>,
     /// The file that it runs.
     pub file: Arc<ModelFile>,
     /// The process, once there is one.
@@ -48,12 +50,13 @@ impl Active {
     pub fn start(
         settings: &EngineSettings<'_>,
         chosen: Chosen,
+        rejected: Vec<Rejection>,
         file: Arc<ModelFile>,
         driver: mpsc::Sender<EngineReport>,
     ) -> Self {
         let spec = settings.spec(&chosen, Arc::clone(&file));
         let engine = Engine::start(spec, settings.id, driver);
-        Self { engine, chosen, file, pid: None, running: 0, share: 0.0, report: None }
+        Self { engine, chosen, rejected, file, pid: None, running: 0, share: 0.0, report: None }
     }
 
     /// The engine's number.

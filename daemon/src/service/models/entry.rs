@@ -26,8 +26,8 @@ pub struct ModelEntry {
     pub retiring: Vec<Active>,
     /// Strategies that failed, and why.
     pub failures: Vec<Failure>,
-    /// The better strategies than the one in use, and what is against each.
-    pub rejected: Vec<Rejection>,
+    /// What was against each strategy when none was left.
+    pub refused: Vec<Rejection>,
     /// Whether its files are being looked at.
     pub preparing: bool,
     /// Whether an operator wants its files read again while it serves.
@@ -133,7 +133,7 @@ impl ModelEntry {
             next: None,
             retiring: Vec::new(),
             failures: Vec::new(),
-            rejected: Vec::new(),
+            refused: Vec::new(),
             preparing: false,
             reloading: false,
             underivable: Vec::new(),
@@ -218,7 +218,9 @@ impl ModelEntry {
             let why = self.gpu_problem().unwrap_or_else(|| "the ladder has no step on a GPU".to_owned());
             reasons.push(format!("runs as {}, expected is a GPU: {why}", chosen.strategy));
         }
-        let failed = self.rejected.iter().filter(|rejection| matches!(rejection.why, Why::Failed(_)));
+        // What an operator chose is no failure of the others.
+        let failed = |rejection: &&Rejection| matches!(rejection.why, Why::Failed(_)) && self.only.is_none();
+        let failed = self.rejected().iter().filter(failed);
         reasons.extend(failed.map(ToString::to_string));
         if chosen.squeezed {
             let shape = chosen.option.shape;
@@ -239,11 +241,21 @@ impl ModelEntry {
     }
 
     fn gpu_problem(&self) -> Option<String> {
-        let rejected = self.rejected.iter().find(|rejection| rejection.strategy.placement == Placement::Gpu);
+        let rejected = self.rejected().iter().find(|rejection| rejection.strategy.placement == Placement::Gpu);
         rejected.map(ToString::to_string).or_else(|| match &self.gpu {
             None => Some("no back end with a GPU was found".to_owned()),
             Some(_) => None,
         })
+    }
+
+    /// The better strategies than the one in use, and what is against each.
+    pub fn rejected(&self) -> &[Rejection] {
+        self.active().map_or(&self.refused, |active| &active.rejected)
+    }
+
+    /// What is wrong with its files.
+    pub fn unusable(&self) -> Vec<String> {
+        self.variants.iter().filter_map(|variant| variant.file.as_ref().err()).cloned().collect()
     }
 
     /// Whether it has been loaded or refused at least once.

@@ -37,6 +37,8 @@ struct Record {
     sha256: String,
     version: String,
     reason: String,
+    /// Whether it was for memory, of which there may be more at another time.
+    memory: bool,
 }
 
 /// The kept failures of all models.
@@ -61,22 +63,22 @@ impl Failures {
         Self { path, records }
     }
 
-    /// Those of a model's file.
-    pub fn of(&self, model: &ModelName, sha256: &str) -> Vec<Failure> {
+    /// Those of a model's file. Those for memory hold until then.
+    pub fn of(&self, model: &ModelName, sha256: &str, until: Instant) -> Vec<Failure> {
         let version = env!("CARGO_PKG_VERSION");
         let matching = self.records.iter().filter(|r| r.model == *model && r.sha256 == sha256 && r.version == version);
         matching
             .map(|record| Failure {
                 strategy: record.strategy,
                 reason: format!("failed in an earlier run: {}", record.reason),
-                until: None,
+                until: record.memory.then_some(until),
                 earlier: true,
             })
             .collect()
     }
 
     /// Keeps a failure.
-    pub fn remember(&mut self, model: &ModelName, strategy: Strategy, sha256: &str, reason: &str) {
+    pub fn remember(&mut self, model: &ModelName, strategy: Strategy, sha256: &str, reason: &str, memory: bool) {
         self.records.retain(|r| !(r.model == *model && r.strategy == strategy));
         if self.records.len() >= RECORDS_MAX {
             self.records.remove(0);
@@ -87,6 +89,7 @@ impl Failures {
             sha256: sha256.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             reason: reason.to_owned(),
+            memory,
         });
         self.save();
     }
@@ -146,13 +149,20 @@ mod tests {
     #[test]
     fn a_failure_outlives_a_restart_until_it_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
-        Failures::load(folder.path()).remember(&model(), STRATEGY, "abc", "golden prompt");
+        Failures::load(folder.path()).remember(&model(), STRATEGY, "abc", "golden prompt", false);
         let mut failures = Failures::load(folder.path());
-        let found = failures.of(&model(), "abc");
-        assert!(found.len() == 1 && found[0].earlier && found[0].reason.contains("golden prompt"), "{found:?}");
-        assert!(failures.of(&model(), "another file").is_empty());
+        let now = Instant::now();
+        let found = failures.of(&model(), "abc", now);
+        assert!(
+            found.len() == 1
+                && found[0].earlier
+                && found[0].until.is_none()
+                && found[0].reason.contains("golden prompt"),
+            "{found:?}"
+        );
+        assert!(failures.of(&model(), "another file", now).is_empty());
         assert_eq!(failures.forget(Some(&model()), Some(STRATEGY)), 1);
-        assert!(Failures::load(folder.path()).of(&model(), "abc").is_empty());
+        assert!(Failures::load(folder.path()).of(&model(), "abc", now).is_empty());
     }
 
     #[test]
@@ -161,7 +171,7 @@ mod tests {
         fs::write(folder.path().join("failures.json"), "{").unwrap();
         let mut failures = Failures::load(folder.path());
         for number in 0..RECORDS_MAX + 10 {
-            failures.remember(&ModelName::new(format!("m{number}")).unwrap(), STRATEGY, "abc", "x");
+            failures.remember(&ModelName::new(format!("m{number}")).unwrap(), STRATEGY, "abc", "x", true);
         }
         assert_eq!(Failures::load(folder.path()).records.len(), RECORDS_MAX);
     }
@@ -169,7 +179,9 @@ mod tests {
     #[test]
     fn a_folder_that_can_not_be_written_is_no_error() {
         let mut failures = Failures::load(Path::new("/proc/none"));
-        failures.remember(&model(), STRATEGY, "abc", "x");
-        assert_eq!(failures.of(&model(), "abc").len(), 1);
+        failures.remember(&model(), STRATEGY, "abc", "x", true);
+        let until = Instant::now();
+        let found = failures.of(&model(), "abc", until);
+        assert!(found.len() == 1 && found[0].until == Some(until), "{found:?}");
     }
 }

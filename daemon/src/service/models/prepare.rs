@@ -126,7 +126,8 @@ async fn open_one(
     derived: Option<Precision>,
     open: impl FnOnce(&Path) -> Result<ModelFile, EngineError> + Send + 'static,
 ) -> Variant {
-    if let Some(known) = preparation.known.iter().find(|known| known.path == path && known.file.is_ok()) {
+    let unchanged = |known: &&Variant| known.path == path && known.file.as_ref().is_ok_and(|u| u.file.is_current());
+    if let Some(known) = preparation.known.iter().find(unchanged) {
         return known.clone();
     }
     let opening = path.to_owned();

@@ -88,7 +88,7 @@ impl Node {
     }
 
     /// Kills it as a power cut would, and starts it again with what it has kept; the next documents are the new ones'.
-    pub async fn restart(&mut self, setup: &Setup) {
+    pub fn restart(&mut self, setup: &Setup) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         self.started = UNIX_EPOCH.elapsed().unwrap().as_millis();
@@ -198,7 +198,7 @@ fn configuration(broker: &Broker, setup: &Setup) -> String {
         broker.port, setup.mqtt, setup.tables
     );
     if setup.with_model {
-        let files: Vec<String> = setup.files.iter().map(|path| format!("{{ path = {path:?} }}")).collect();
+        let files: Vec<String> = setup.files.iter().map(|path| format!("{{ path = {:?} }}", path.display().to_string())).collect();
         let files = files.join(", ");
         let Setup { sequences, context, threads, model, .. } = setup;
         let sizes = format!("sequences = {sequences}\ncontext = {context}\nthreads = {threads}\n{model}\n");

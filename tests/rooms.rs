@@ -34,7 +34,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),
     ("tokio", &["mqtt", "engine", "control", "service", "cli"]),
-    ("sysinfo", &["cli"]),
+    ("sysinfo", &["health"]),
     ("toml", &["config"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),

@@ -1,6 +1,6 @@
 //! Lower precisions made from a higher one, and what interrupts that.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,9 +12,8 @@ use promptd::job::{ModelName, Precision};
 use promptd::plan::Bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::harness::{files, model, promptd, signal_pid, until};
+use crate::harness::{Disk, files, model, promptd, signal_pid, until};
 
 /// Bytes after which a derivation counts as being in the middle.
 const MIDDLE: u64 = 2 * 1024 * 1024;
@@ -248,59 +247,19 @@ async fn limits_of_the_disk_are_looked_at_before_anything_starts() {
     assert_eq!(names(&folder.path().join("derived")), Vec::<String>::new());
 }
 
-/// A small filesystem in memory, gone when it is dropped.
-struct Disk(TempDir);
-
-impl Disk {
-    /// None, with a printed reason, where this user can't mount one.
-    fn mount(mebibytes: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let size = format!("size={mebibytes}m");
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(folder.path()).output();
-        match output {
-            Ok(output) if output.status.success() => Some(Self(folder)),
-            other => {
-                eprintln!("skipped: cannot mount a small filesystem: {other:?}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Takes all room that is left.
-    fn fill(&self) {
-        let file = File::create(self.path().join("filler")).unwrap();
-        let piece = vec![1; 64 * 1024];
-        let mut end = 0;
-        while file.write_all_at(&piece, end).is_ok() {
-            end += piece.len() as u64;
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let output = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
-        assert!(output.is_ok_and(|output| output.status.success()), "{} stays mounted", self.0.path().display());
-    }
-}
-
 #[tokio::test]
 async fn a_disk_that_runs_full_is_an_error_and_nothing_is_left() {
     let Some(disk) = Disk::mount(180) else { return };
-    let run = Stopped::start(disk.path(), "int8").await;
+    let run = Stopped::start(&disk.path(), "int8").await;
     disk.fill();
     signal_pid(run.engine, Signal::CONT);
     let (code, said) = run.ended().await;
     assert!(code == Some(1) && said.contains("the disk is full"), "{code:?} {said}");
-    assert_eq!(names(disk.path()), ["filler"]);
+    assert_eq!(names(&disk.path()), ["filler", "lost+found"]);
 
     // Now that it is known beforehand, nothing starts.
-    let output = quantize(&files::f16(), disk.path(), "int8").output().unwrap();
+    let output = quantize(&files::f16(), &disk.path(), "int8").output().unwrap();
     assert!(output.status.code() == Some(1) && stderr(&output).contains("needed"), "{output:?}");
-    fs::remove_file(disk.path().join("filler")).unwrap();
-    assert_eq!(made(&mut quantize(&files::f16(), disk.path(), "int8"))["new"], true);
+    fs::remove_file(&disk.path().join("filler")).unwrap();
+    assert_eq!(made(&mut quantize(&files::f16(), &disk.path(), "int8"))["new"], true);
 }

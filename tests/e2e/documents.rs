@@ -19,6 +19,7 @@ async fn the_fleet_sees_the_node_and_its_model() {
     assert_eq!(info["models"], json!(["main"]));
     assert_eq!(info["tasks"], json!([{ "name": "chat" }, { "name": "generate" }]));
     assert_eq!(info["limits"]["max_tokens_cap"], 4096);
+    assert!(info["machine"]["cores"].as_u64().unwrap() > 0 && info["machine"]["kernel"].is_string(), "{info}");
 
     let status = document(&mut watcher, "promptd/gw/status").await;
     assert_eq!((&status["state"], &status["reasons"]), (&json!("ready"), &json!([])));

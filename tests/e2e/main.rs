@@ -9,6 +9,7 @@ mod broker_trouble;
 mod cancel;
 mod command_line;
 mod derive;
+mod deriving;
 mod documents;
 mod engine_trouble;
 mod gpu;

@@ -72,7 +72,7 @@ enum Command {
     Drain(Node<node::Drain>),
     /// Take work again.
     Resume(Node<node::Resume>),
-    /// Show what a model file is and how much memory it needs here.
+    /// Show what a model is, how it would run here, and what each way needs of this machine's memory.
     Fit(fit::Fit),
     /// Measure a model on this machine: tokens per second, time to first token, what MQTT adds.
     Bench(bench::Bench),

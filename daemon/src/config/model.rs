@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use crate::job::ModelName;
 use crate::plan::{KvType, Placement, Strategy};
@@ -62,6 +63,9 @@ pub enum Expect {
 const KV_TYPES: [(&str, KvType); 3] = [("f16", KvType::F16), ("q8_0", KvType::Q8_0), ("q4_0", KvType::Q4_0)];
 const EXPECTATIONS: [(&str, Expect); 2] = [("any", Expect::Any), ("gpu", Expect::Gpu)];
 const CONTEXT: RangeInclusive<u32> = 256..=1_048_576;
+const CONTEXT_DEFAULT: u32 = 2048;
+const SEQUENCES_DEFAULT: u32 = 4;
+const KV_TYPE_DEFAULT: KvType = KvType::F16;
 /// The default of `min_context`, where `context` is not smaller: less holds no conversation.
 const MIN_CONTEXT: u32 = 512;
 
@@ -73,6 +77,27 @@ struct Others {
 }
 
 impl Model {
+    /// A model of one file with the default of every setting: what a configuration makes of a single table with no other
+    /// keys than these.
+    pub fn of_file(name: ModelName, path: PathBuf) -> Self {
+        Self {
+            name,
+            files: vec![ModelFile { path, sha256: None }],
+            default: true,
+            pinned: false,
+            expect: Expect::Any,
+            ladder: None,
+            derive: false,
+            context: CONTEXT_DEFAULT,
+            min_context: MIN_CONTEXT,
+            sequences: SEQUENCES_DEFAULT,
+            kv_type: KV_TYPE_DEFAULT,
+            threads: None,
+            golden_prompt: None,
+            golden_expect: None,
+        }
+    }
+
     /// Reads all of them and sees to it that one is the default.
     pub(super) fn read_all(root: &mut Section<'_, '_, '_>) -> Vec<Self> {
         let mut others = Others::default();
@@ -100,7 +125,7 @@ impl Model {
                 Ok(flag)
             }
         });
-        let context = section.number("context", 2048, CONTEXT);
+        let context = section.number("context", CONTEXT_DEFAULT, CONTEXT);
         let ladder = ladder(section);
         let golden_prompt = section.optional("golden_prompt", golden);
         let golden_expect = section.optional("golden_expect", golden);
@@ -116,8 +141,8 @@ impl Model {
             derive: section.flag("derive", false),
             context,
             min_context: min_context(section, context),
-            sequences: section.number("sequences", 4, 1..=64),
-            kv_type: section.choice("kv_type", KvType::F16, &KV_TYPES),
+            sequences: section.number("sequences", SEQUENCES_DEFAULT, 1..=64),
+            kv_type: section.choice("kv_type", KV_TYPE_DEFAULT, &KV_TYPES),
             threads: section.optional("threads", |value| value::number(value, &(1..=512))),
             golden_prompt,
             golden_expect,

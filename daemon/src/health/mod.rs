@@ -8,10 +8,12 @@
 
 mod board;
 mod file;
+mod machine;
 mod memory;
 mod roots;
 
 pub use board::{Board, BoardKind};
+pub use machine::Machine;
 pub use memory::{
     CgroupMemory, FileCache, HostMemory, MemoryEvents, MemoryReading, MemorySensors, ProcessMemory, Psi, process_memory,
 };

@@ -10,6 +10,7 @@ use super::systemd;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::mqtt::{LinkHandle, Publication, Topics};
 use crate::telemetry::{Documents, InfoLimits, ModelDocument, ModelEvent, NodeState, TaskInfo};
@@ -20,6 +21,7 @@ const TASKS: [TaskInfo; 2] = [TaskInfo { name: "chat" }, TaskInfo { name: "gener
 /// Publishes the documents and remembers what was said last.
 pub struct StatusBoard {
     documents: Documents,
+    machine: Machine,
     last: (NodeState, Vec<String>),
     since: SystemTime,
     told_ready: bool,
@@ -30,7 +32,7 @@ impl StatusBoard {
     pub fn new(node: NodeName) -> Self {
         // Nothing was said yet: any state is a change.
         let last = (NodeState::Starting, vec![String::new()]);
-        Self { documents: Documents::new(node), last, since: UNIX_EPOCH, told_ready: false }
+        Self { documents: Documents::new(node), machine: Machine::this(), last, since: UNIX_EPOCH, told_ready: false }
     }
 
     /// `info`, once.
@@ -52,7 +54,7 @@ impl StatusBoard {
             deadline_cap_ms: millis(limits.deadline_cap),
         };
         let models: Vec<_> = config.models.iter().map(|model| model.name.clone()).collect();
-        self.documents.info(&TASKS, &models, &info_limits, &config.node.labels)
+        self.documents.info(&TASKS, &models, &info_limits, &config.node.labels, &self.machine)
     }
 
     /// The `info` document.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::NodeState;
+use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::plan::{Bytes, KvType};
 
@@ -56,6 +57,7 @@ struct Info<'a> {
     models: Vec<&'a str>,
     limits: &'a InfoLimits,
     labels: &'a BTreeMap<String, String>,
+    machine: &'a Machine,
 }
 
 /// A task as `info` lists it.
@@ -266,6 +268,7 @@ impl Documents {
         models: &[ModelName],
         limits: &InfoLimits,
         labels: &BTreeMap<String, String>,
+        machine: &Machine,
     ) -> Vec<u8> {
         json(&Info {
             node: self.node.as_str(),
@@ -275,6 +278,7 @@ impl Documents {
             models: models.iter().map(ModelName::as_str).collect(),
             limits,
             labels,
+            machine,
         })
     }
 

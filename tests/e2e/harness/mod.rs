@@ -2,11 +2,13 @@
 
 mod broker;
 mod device;
+mod disk;
 pub mod files;
 mod node;
 
 pub use broker::Broker;
 pub use device::{Device, Send};
+pub use disk::Disk;
 pub use node::{Node, Setup, promptd, signal_pid};
 
 use std::path::PathBuf;

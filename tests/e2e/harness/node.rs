@@ -33,6 +33,8 @@ pub struct Setup {
     pub with_model: bool,
     /// Files of the model.
     pub files: Vec<PathBuf>,
+    /// Where it keeps its state; none is a folder of its own.
+    pub state_dir: Option<PathBuf>,
     /// A cgroup of memory to run in.
     pub cgroup: Option<PathBuf>,
     /// Environment variables.
@@ -50,6 +52,7 @@ impl Default for Setup {
             mqtt: String::new(),
             with_model: true,
             files: vec![model()],
+            state_dir: None,
             cgroup: None,
             environment: Vec::new(),
         }
@@ -77,7 +80,8 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("promptd.toml");
         let state = folder.path().display();
-        let service = format!("state_dir = \"{state}\"\ncontrol_socket = \"{state}/control.sock\"\n");
+        let kept = setup.state_dir.as_deref().unwrap_or(folder.path()).display();
+        let service = format!("state_dir = \"{kept}\"\ncontrol_socket = \"{state}/control.sock\"\n");
         std::fs::write(&config, configuration(broker, setup)).unwrap();
         let text = format!("[service]\n{service}");
         std::fs::create_dir(folder.path().join("conf.d")).unwrap();
@@ -198,7 +202,8 @@ fn configuration(broker: &Broker, setup: &Setup) -> String {
         broker.port, setup.mqtt, setup.tables
     );
     if setup.with_model {
-        let files: Vec<String> = setup.files.iter().map(|path| format!("{{ path = {:?} }}", path.display().to_string())).collect();
+        let files: Vec<String> =
+            setup.files.iter().map(|path| format!("{{ path = {:?} }}", path.display().to_string())).collect();
         let files = files.join(", ");
         let Setup { sequences, context, threads, model, .. } = setup;
         let sizes = format!("sequences = {sequences}\ncontext = {context}\nthreads = {threads}\n{model}\n");

@@ -61,6 +61,7 @@ fn of_a_model() {
     };
     let config = good(MODEL);
     assert_eq!(config.models, [expected]);
+    assert_eq!(config.models, [Model::of_file("main".parse().unwrap(), "/m.gguf".into())]);
     assert_eq!(config.default_model().unwrap().name.as_str(), "main");
 }
 

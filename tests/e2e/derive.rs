@@ -260,6 +260,6 @@ async fn a_disk_that_runs_full_is_an_error_and_nothing_is_left() {
     // Now that it is known beforehand, nothing starts.
     let output = quantize(&files::f16(), &disk.path(), "int8").output().unwrap();
     assert!(output.status.code() == Some(1) && stderr(&output).contains("needed"), "{output:?}");
-    fs::remove_file(&disk.path().join("filler")).unwrap();
+    fs::remove_file(disk.path().join("filler")).unwrap();
     assert_eq!(made(&mut quantize(&files::f16(), &disk.path(), "int8"))["new"], true);
 }

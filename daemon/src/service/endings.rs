@@ -160,6 +160,7 @@ impl Driver {
     pub(super) fn end_engine(&mut self, index: usize, then: Then) {
         let entry = &mut self.models[index];
         let Some(active) = entry.take_active() else { return };
+        self.governor.change_begins();
         if active.running == 0 || !matches!(then, Then::Unload(..)) {
             active.engine().stop();
         }

@@ -124,7 +124,6 @@ impl Driver {
         let long = |entry: &ModelEntry| now.duration_since(entry.last_used) >= longest;
         let idle = |entry: &ModelEntry| entry.is_idle() && long(entry) && !self.is_awaited(entry);
         if let Some(index) = self.models.iter().position(idle) {
-            self.governor.change_begins();
             self.end_engine(index, Then::Unload(DownWhy::Idle, "nobody has used it for long".to_owned()));
         }
     }

@@ -136,7 +136,6 @@ impl Driver {
         entry.last_used = now;
         if matches!(entry.stage, Stage::Down(Down { why: DownWhy::Idle | DownWhy::NoRoom, .. })) {
             entry.decided_at = now;
-            self.governor.change_begins();
             self.load_on_demand(index);
         }
     }

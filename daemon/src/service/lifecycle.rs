@@ -165,6 +165,7 @@ impl Driver {
 
     /// Starts an engine for a choice; none if its file is gone from the list.
     pub(super) fn start_engine(&mut self, index: usize, chosen: Chosen, rejected: Vec<Rejection>) -> Option<Active> {
+        self.governor.change_begins();
         self.engines_started += 1;
         let id = EngineId(self.engines_started);
         let entry = &self.models[index];

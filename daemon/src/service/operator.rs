@@ -150,7 +150,6 @@ impl Driver {
                     Ok(only) => self.models[index].only = only,
                     Err(error) => return Started::Done(Err(error)),
                 }
-                self.governor.change_begins();
                 self.models[index].decided_at = Instant::now();
                 self.load_best(index);
             }
@@ -170,7 +169,6 @@ impl Driver {
         entry.only = None;
         match &entry.stage {
             Stage::Loading(_) | Stage::Serving(_) => {
-                self.governor.change_begins();
                 self.end_engine(index, Then::Unload(DownWhy::Operator, reason));
             }
             Stage::Ending { .. } => {
@@ -200,7 +198,6 @@ impl Driver {
                 entry.config.default = at == index;
             }
             if let Stage::Down(_) = self.models[index].stage {
-                self.governor.change_begins();
                 self.load_best(index);
             }
             return Ok(());
@@ -230,7 +227,6 @@ impl Driver {
             self.models[index].only = before;
             return Err(no_room(only, &rejected));
         };
-        self.governor.change_begins();
         self.models[index].decided_at = Instant::now();
         self.models[index].next = Some(next);
         Ok(())
@@ -262,7 +258,6 @@ impl Driver {
         let entry = &self.models[index];
         let beside = choose(&entry.candidates_now(Tries::All), &self.headroom(index, None));
         let wanted = self.choose_now(index, Some(id));
-        self.governor.change_begins();
         if wanted.chosen.is_none() {
             let reasons =
                 self.models[index].unusable().into_iter().chain(wanted.rejected.iter().map(ToString::to_string));

@@ -2,6 +2,7 @@
 //! writes it (`<4>llama-cpp-2: text`).
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{Event, Level, Subscriber};
@@ -11,6 +12,17 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Whether llama.cpp has been told to leave a step: what it then calls an error is none.
 static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// The first thing that llama.cpp called an error: what follows are its consequences.
+static FIRST_ERROR: OnceLock<String> = OnceLock::new();
+
+/// Longest text of an error that is kept.
+const ERROR_MAX: usize = 300;
+
+/// What llama.cpp called an error first, if it has.
+pub fn first_error() -> Option<&'static str> {
+    FIRST_ERROR.get().map(String::as_str)
+}
 
 /// Says that llama.cpp's errors are expected from now on, or no longer.
 pub fn expect_abort(expected: bool) {
@@ -46,8 +58,13 @@ where
             Level::INFO if engine => 6,
             _ => 7,
         };
-        write!(out, "<{priority}>")?;
-        context.field_format().format_fields(out.by_ref(), event)?;
-        writeln!(out)
+        let mut text = String::new();
+        context.field_format().format_fields(Writer::new(&mut text), event)?;
+        if priority == 3 && !engine {
+            // The message comes first, then fields with the place in the source.
+            let message = text.split(" module=").next().unwrap_or_default();
+            FIRST_ERROR.get_or_init(|| message[..message.floor_char_boundary(ERROR_MAX)].trim().to_owned());
+        }
+        writeln!(out, "<{priority}>{text}")
     }
 }

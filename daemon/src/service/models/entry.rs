@@ -213,7 +213,7 @@ impl ModelEntry {
     /// Why it serves, but not as it should.
     pub fn shortcomings(&self) -> Vec<String> {
         let Some(Active { chosen, .. }) = self.serving() else { return Vec::new() };
-        let mut reasons = Vec::new();
+        let mut reasons = self.unusable();
         if self.config.expect == Expect::Gpu && chosen.strategy.placement != Placement::Gpu {
             let why = self.gpu_problem().unwrap_or_else(|| "the ladder has no step on a GPU".to_owned());
             reasons.push(format!("runs as {}, expected is a GPU: {why}", chosen.strategy));

@@ -86,6 +86,10 @@ pub struct Prepared {
 pub async fn prepare(preparation: Preparation) -> Prepared {
     let variants = open_all(&preparation).await;
     let usable = one_of_each(&variants);
+    for unused in variants.iter().filter(|v| v.file.is_ok() && !usable.iter().any(|usable| usable.file.path == v.path))
+    {
+        tracing::warn!(model = %preparation.model.name, "{} is not used: an earlier file has its precision", unused.path.display());
+    }
     let gpu = match usable.first() {
         Some(first) if wants_gpu(preparation.model.ladder.as_deref()) => find_gpu(&preparation, &first.file).await,
         _ => None,
@@ -166,14 +170,8 @@ pub(in crate::service) fn missing(model: &Model, usable: &[Usable]) -> Vec<Preci
 pub(in crate::service) fn one_of_each(variants: &[Variant]) -> Vec<Usable> {
     let mut all: Vec<Usable> = Vec::new();
     for usable in variants.iter().filter_map(|variant| variant.file.as_ref().ok()) {
-        match all.iter().find(|known| known.precision == usable.precision) {
-            None => all.push(usable.clone()),
-            Some(known) => tracing::warn!(
-                "{} is not used: {} has the precision {} as well",
-                usable.file.path.display(),
-                known.file.path.display(),
-                known.precision
-            ),
+        if all.iter().all(|known| known.precision != usable.precision) {
+            all.push(usable.clone());
         }
     }
     all

@@ -45,8 +45,8 @@ pub enum LlamaError {
     #[error("llama.cpp: {0}")]
     Backend(#[from] llama_cpp_2::LlamaCppError),
     /// The model file was refused.
-    #[error("llama.cpp cannot load the model; its log tells why")]
-    Model,
+    #[error("llama.cpp cannot load the model: {0}")]
+    Model(&'static str),
     /// No memory for the context, or parameters that the model does not allow.
     #[error("llama.cpp cannot make a context of {context} tokens for each of {sequences} sequences")]
     Context {

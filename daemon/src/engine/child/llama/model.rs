@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use llama_cpp_sys_2 as sys;
 
 use super::{Backend, LlamaError, Token};
+use crate::engine::child::logs;
 use crate::engine::protocol::ModelKind;
 use crate::plan::GpuLayers;
 
@@ -38,7 +39,7 @@ impl Model {
         params.progress_callback_user_data = (&raw mut progress).cast();
         // SAFETY: the path is a C string; the parameters point to `progress`, which outlives the call.
         let raw = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
-        NonNull::new(raw).map(|raw| Self { raw, kind }).ok_or(LlamaError::Model)
+        NonNull::new(raw).map(|raw| Self { raw, kind }).ok_or_else(refused)
     }
 
     /// Reads header and vocabulary, and decides which device would hold which weights, without memory for them. A context
@@ -50,7 +51,7 @@ impl Model {
         params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
         // SAFETY: the path is a C string.
         let raw = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
-        NonNull::new(raw).map(|raw| Self { raw, kind }).ok_or(LlamaError::Model)
+        NonNull::new(raw).map(|raw| Self { raw, kind }).ok_or_else(refused)
     }
 
     fn vocab(&self) -> *const sys::llama_vocab {
@@ -198,6 +199,11 @@ impl Model {
         long.truncate(usize::try_from(length).unwrap_or(0));
         bytes.append(&mut long);
     }
+}
+
+/// llama.cpp tells why only in its log.
+fn refused() -> LlamaError {
+    LlamaError::Model(logs::first_error().unwrap_or("its log tells why"))
 }
 
 fn model_params(layers: GpuLayers) -> sys::llama_model_params {

@@ -18,3 +18,4 @@ mod refusals;
 mod replies;
 mod reproducible;
 mod sandbox;
+mod systemd;

@@ -14,6 +14,7 @@ use super::memory::MemoryWatch;
 use super::models::{Failures, ModelEntry, Prepared};
 use super::operator::Waiter;
 use super::status::{BrokerFault, StatusBoard};
+use super::systemd::Watchdog;
 use super::wiring::OFFLINE;
 use super::{ServiceError, systemd};
 use crate::config::Config;
@@ -56,6 +57,8 @@ pub(super) struct Driver {
     /// The machine's memory.
     pub(super) memory: MemoryWatch,
     pub(super) governor: Governor,
+    /// systemd's, if it has set one.
+    pub(super) watchdog: Option<Watchdog>,
     /// When memory is looked at next.
     pub(super) next_turn: Instant,
     /// Strategies that failed in this run or an earlier one.
@@ -131,6 +134,7 @@ impl Driver {
             unified_memory: Board::detect(&roots).unified_memory,
             memory: MemoryWatch::new(MemorySensors::discover(roots), config.memory.clone()),
             governor: Governor::new(now, settings),
+            watchdog: Watchdog::of_service(now),
             next_turn: now,
             failures: Failures::load(&config.service.state_dir),
             waiters: Vec::new(),
@@ -173,7 +177,8 @@ impl Driver {
         let draining = matches!(self.phase, Phase::Draining { .. }).then(|| Instant::now() + DRAIN_TURN);
         let retries = self.models.iter().filter_map(ModelEntry::retry_at);
         let turn = self.must_govern().then_some(self.next_turn);
-        let waits = self.queue.next_deadline().into_iter().chain(self.duplicate_until).chain(turn);
+        let watchdog = self.watchdog.as_ref().map(Watchdog::next);
+        let waits = self.queue.next_deadline().into_iter().chain(watchdog).chain(self.duplicate_until).chain(turn);
         let next = waits.chain(running).chain(draining).chain(retries).min();
         // Without one there is nothing to wake up for.
         next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))

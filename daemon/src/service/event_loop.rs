@@ -1,5 +1,7 @@
 //! The loop that the driver lives in: it waits for whatever comes first and hands it over.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -81,6 +83,9 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
             Wake::Deadline => driver.on_deadline(),
             Wake::Signal => driver.on_signal(),
             Wake::LinkGone => break,
+        }
+        if let Some(watchdog) = &mut driver.watchdog {
+            watchdog.turned(Instant::now());
         }
         if driver.is_drained() {
             break;

@@ -26,6 +26,7 @@ const MAKING_ROOM: Duration = Duration::from_millis(200);
 impl Driver {
     /// Reads the files of a model, in the background.
     pub(super) fn prepare(&mut self, index: usize) {
+        self.board.still_loading();
         let entry = &mut self.models[index];
         entry.preparing = true;
         let model = entry.config.clone();
@@ -196,6 +197,7 @@ impl Driver {
                 if let Some(active) = self.models[index].engine_mut(id) {
                     active.share = share;
                 }
+                self.board.still_loading();
                 self.report_progress(index, share);
                 self.publish_model(index);
             }

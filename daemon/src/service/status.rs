@@ -80,6 +80,13 @@ impl StatusBoard {
         link.set_retained(topics.model(&document.name), self.documents.model(document));
     }
 
+    /// A model makes progress on its way.
+    pub fn still_loading(&self) {
+        if !self.told_ready {
+            systemd::still_loading();
+        }
+    }
+
     /// Tells systemd, once, that every configured model has been loaded or refused.
     pub fn tell_ready(&mut self, models: &[ModelEntry]) {
         if !self.told_ready && models.iter().all(ModelEntry::is_settled) {

@@ -1,6 +1,48 @@
 //! What systemd is told. Without systemd each call does nothing.
 
+use std::time::{Duration, Instant};
+
 use sd_notify::NotifyState;
+
+/// So much time more is asked for whenever a load makes progress.
+const MORE_TIME: Duration = Duration::from_mins(2);
+
+/// systemd's watchdog. It is fed by turns of the driver's loop, on the one thread that the link to the broker and the
+/// engines' sessions live on as well: whatever blocks one of them blocks all, and the watchdog bites. A stalled engine is the
+/// session's to notice.
+#[derive(Debug)]
+pub struct Watchdog {
+    every: Duration,
+    next: Instant,
+}
+
+impl Watchdog {
+    /// The one that systemd has set for this service, if it has.
+    pub fn of_service(now: Instant) -> Option<Self> {
+        let longest = sd_notify::watchdog_enabled()?;
+        // Half of it, as sd_watchdog_enabled(3) recommends.
+        Some(Self { every: longest / 2, next: now })
+    }
+
+    /// When it must be fed next.
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// The loop has turned.
+    pub fn turned(&mut self, now: Instant) {
+        if self.next <= now {
+            tell(&[NotifyState::Watchdog]);
+            self.next = now + self.every;
+        }
+    }
+}
+
+/// A load makes progress: systemd shall not give the start up.
+pub fn still_loading() {
+    let more = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::ExtendTimeoutUsec(more)]);
+}
 
 /// Every configured model has been loaded or refused.
 pub fn ready() {

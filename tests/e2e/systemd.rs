@@ -1,0 +1,70 @@
+//! What systemd is told, over a socket as it makes them.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Broker, Node, Setup, until};
+
+/// Collects what the service manager would get.
+struct Manager {
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    /// Waits until it has heard a line so often.
+    async fn hears(&mut self, line: &str, times: usize) {
+        until(&format!("systemd hears {line}"), || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = self.socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                self.heard.extend(text.lines().map(str::to_owned));
+            }
+            (self.count(line) >= times).then_some(())
+        })
+        .await;
+    }
+
+    fn count(&self, line: &str) -> usize {
+        self.heard.iter().filter(|heard| heard.starts_with(line)).count()
+    }
+}
+
+#[tokio::test]
+async fn ready_comes_after_the_load_and_the_watchdog_is_fed_while_it_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let mut manager = Manager { socket, heard: Vec::new() };
+    let broker = Broker::start().await;
+    let environment = vec![
+        ("NOTIFY_SOCKET", path.display().to_string()),
+        ("WATCHDOG_USEC", Duration::from_secs(1).as_micros().to_string()),
+    ];
+    let mut node = Node::start(&broker, &Setup { environment, ..Setup::default() });
+
+    manager.hears("READY=1", 1).await;
+    let before = manager.heard.iter().position(|heard| heard == "READY=1").unwrap();
+    let extended = manager.heard.iter().position(|heard| heard.starts_with("EXTEND_TIMEOUT_USEC=")).unwrap();
+    assert!(extended < before && node.log().contains("the model is ready"), "{:?}", manager.heard);
+    let fed = manager.count("WATCHDOG=1");
+    manager.hears("WATCHDOG=1", fed + 3).await;
+
+    // A daemon that hangs feeds nobody.
+    node.signal(Signal::STOP);
+    manager.hears("WATCHDOG=1", 1).await;
+    let fed = manager.count("WATCHDOG=1");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    manager.hears("READY=1", 1).await;
+    assert!(manager.count("WATCHDOG=1") <= fed + 1, "{:?}", manager.heard);
+    node.signal(Signal::CONT);
+    manager.hears("WATCHDOG=1", fed + 2).await;
+
+    node.signal(Signal::TERM);
+    manager.hears("STOPPING=1", 1).await;
+    assert_eq!(node.ended().await, Some(0));
+    assert_eq!(manager.count("READY=1"), 1);
+}

@@ -66,14 +66,15 @@ async fn a_job_that_was_in_two_crashes_is_quarantined_and_no_other() {
     device.ask("generate", &json!({ "id": "last", "prompt": "Hi", "max_tokens": 1, "ack": true })).await;
     while device.next().await.json["event"] != "accepted" {}
     let first = node.engines()[0];
-    signal_pid(first, Signal::KILL);
+    // What llama.cpp does when it finds a mistake.
+    signal_pid(first, Signal::ABRT);
     // The same two begin anew: those that waited behind them still do.
     let second = until("a new engine computes", || {
         let engine = *node.engines().first().filter(|engine| **engine != first)?;
         (node.log().matches("the model is ready").count() == 2).then_some(engine)
     })
     .await;
-    signal_pid(second, Signal::KILL);
+    signal_pid(second, Signal::ABRT);
     let mut ends = std::collections::BTreeMap::new();
     for _ in 0..6 {
         let reply = device.outcome_of_any().await;

@@ -14,6 +14,8 @@ mod documents;
 mod engine_trouble;
 mod gpu;
 mod hostile;
+mod pressure;
+mod pressure_models;
 mod refusals;
 mod replies;
 mod reproducible;

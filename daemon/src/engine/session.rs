@@ -54,7 +54,8 @@ impl<'a> Session<'a> {
             }
         };
         self.connection.end().await;
-        let crashed = matches!(end, EngineEnd::Failed { .. });
+        // A kill comes from outside: no job is the reason.
+        let crashed = !matches!(end, EngineEnd::Stopped | EngineEnd::Failed { error: EngineError::Killed, .. });
         for job in self.running.drain() {
             self.reports.send(EngineEvent::Returned { job, crashed }).await;
         }

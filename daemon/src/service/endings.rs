@@ -55,11 +55,23 @@ impl Driver {
             self.switch_failed(index, &next, &end);
             return;
         }
+        // The end of one that was given up may still have been on its way.
+        if entry.active().is_none_or(|active| active.id() != id) {
+            return;
+        }
         let was_loading = matches!(entry.stage, Stage::Loading(_));
         let then = if let Stage::Ending { then, .. } = &entry.stage { then.clone() } else { Then::Decide };
         let Some(gone) = entry.take_active() else { return };
         match (then, end) {
-            (Then::StepDown { from, reason }, _) => self.step_to_worse(index, from, &reason),
+            (Then::StepDown { from, reason }, end) => {
+                // The kernel may have been faster than we were.
+                if let EngineEnd::Failed { error, .. } = &end
+                    && self.killed(error) == Killed::ForMemory
+                {
+                    self.reject(index, &gone, error, Killed::ForMemory);
+                }
+                self.step_to_worse(index, from, &reason);
+            }
             (Then::Replan { reason }, _) => {
                 tracing::info!(model = %self.models[index].name(), "{reason}");
                 self.load_best(index);
@@ -151,8 +163,11 @@ impl Driver {
             let error = unavailable(&self.models[index].name().clone(), &reason, None);
             self.fail_waiting(index, &error);
         }
-        self.models[index].stage = Stage::Down(Down { why, reason, retry_at: None });
-        self.governor.settled(Instant::now());
+        let now = Instant::now();
+        // A job that came while the engine was ending has woken nobody.
+        let retry_at = (why == DownWhy::Idle && self.is_awaited(&self.models[index])).then_some(now);
+        self.models[index].stage = Stage::Down(Down { why, reason, retry_at });
+        self.governor.settled(now);
         self.answer_waiters(index);
     }
 

@@ -98,7 +98,7 @@ impl Driver {
     }
 
     /// Whether jobs wait for a model.
-    fn is_awaited(&self, entry: &ModelEntry) -> bool {
+    pub(super) fn is_awaited(&self, entry: &ModelEntry) -> bool {
         self.jobs.iter().any(|(_, job)| job.model == *entry.name())
     }
 

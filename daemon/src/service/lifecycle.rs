@@ -212,6 +212,8 @@ impl Driver {
             EngineEvent::Returned { job, crashed } => {
                 self.left(index, id);
                 self.wait_again(job, crashed);
+                // The engine that it was in may have been replaced by one with room.
+                self.dispatch();
             }
             EngineEvent::Gone(EngineEnd::Failed { error: error @ EngineError::Replaced, .. }) => {
                 return Err(error.into());

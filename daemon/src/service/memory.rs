@@ -1,5 +1,7 @@
 //! What the machine's memory allows the models.
 
+use std::collections::BTreeMap;
+
 use crate::config::Memory;
 use crate::health::{MemoryReading, MemorySensors, Roots, process_memory};
 use crate::plan::{Budget, Bytes, DeviceKind, DeviceMemory, Headroom, MemoryLimit, Slack};
@@ -35,14 +37,18 @@ impl Held {
     pub fn by<'a>(engines: impl Iterator<Item = &'a Active>, replaced: Option<&Active>) -> Self {
         let freed = replaced.filter(|old| old.report.is_some()).map_or(0, |old| old.anonymous().0);
         let mut held = Self { freed, ..Self::default() };
+        let mut files: BTreeMap<&str, u64> = BTreeMap::new();
         for engine in engines.filter(|engine| replaced.is_none_or(|old| old.id() != engine.id())) {
-            held.mapped += engine.mapped().0;
+            // Two engines of one file map the same pages.
+            let mapped = files.entry(engine.file.sha256.as_str()).or_default();
+            *mapped = engine.mapped().0.max(*mapped);
             held.used += engine.host().0;
             held.device += engine.chosen.option.need.device().0;
             if engine.report.is_none() {
                 held.pending += pending(engine);
             }
         }
+        held.mapped = files.values().sum();
         held
     }
 }

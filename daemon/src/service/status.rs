@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::driver::Phase;
 use super::governor::Level;
-use super::models::{DownWhy, ModelEntry, Stage};
+use super::models::{DownWhy, ModelEntry, Stage, Then};
 use super::systemd;
 use serde_json::Value;
 
@@ -166,6 +166,7 @@ pub fn state_of(
     let is_well = |entry: &ModelEntry| match &entry.stage {
         Stage::Serving(_) => true,
         Stage::Down(down) => down.why == DownWhy::Idle,
+        Stage::Ending { then, .. } => matches!(then, Then::Unload(DownWhy::Idle, _)),
         _ => false,
     };
     (if models.iter().all(is_well) { NodeState::Ready } else { NodeState::Loading }, Vec::new())

@@ -1,15 +1,22 @@
 //! A broker, a node and devices, each gone when it is dropped.
 
 mod broker;
+mod cgroup;
 mod device;
 mod disk;
 pub mod files;
+mod load;
 mod node;
+pub mod plot;
+mod watch;
 
 pub use broker::Broker;
+pub use cgroup::{Cgroup, Hog, MIB, evict, uncached};
 pub use device::{Device, Send};
 pub use disk::Disk;
-pub use node::{Node, Setup, promptd, signal_pid};
+pub use load::{Answer, Load};
+pub use node::{Node, Setup, process_status, promptd, signal_pid};
+pub use watch::Watch;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -153,6 +153,12 @@ impl Node {
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
+    /// Bytes of files that its engines have mapped and in memory.
+    pub fn mapped_files(&self) -> u64 {
+        let of = |pid: &u32| process_status(*pid, "RssFile").unwrap_or_default();
+        self.engines().iter().map(of).sum()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
@@ -194,6 +200,13 @@ fn run(folder: &Path, setup: &Setup) -> Child {
 pub fn signal_pid(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
+}
+
+/// A size in `/proc/<pid>/status`, in bytes; none if the process is gone.
+pub fn process_status(pid: u32, key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    Some(value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
 }
 
 fn configuration(broker: &Broker, setup: &Setup) -> String {

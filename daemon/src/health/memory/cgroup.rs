@@ -40,14 +40,14 @@ impl CgroupMemory {
     /// be dropped.
     ///
     /// Usage includes page cache, which the kernel drops before it kills anyone (Documentation/admin-guide/cgroup-v2.rst,
-    /// `memory.stat`). Only its inactive part is counted back: the active part is in use. The weights of a loaded model may
-    /// stand in either, and dropping them would have every token read them from disk again; so not more is counted back
-    /// than all cache without them. Model pages that another cgroup read first are charged there, and then this is too
-    /// little by as much: the safe side.
+    /// `memory.stat`). All of it is counted back, as in the machine's `MemAvailable`, but for the weights of loaded models:
+    /// dropping those would have every token read them from disk again. The active part counts, too: the weights of a
+    /// model that was unloaded stay there until somebody needs the memory, and nothing else moves them. Model pages that
+    /// another cgroup read first are charged there, and then this is too little by as much: the safe side.
     pub fn available(&self, kept_file: u64) -> u64 {
-        let droppable = self.file.map_or(0, |FileCache { inactive, active }| {
-            inactive.min(inactive.saturating_add(active).saturating_sub(kept_file))
-        });
+        let droppable = self
+            .file
+            .map_or(0, |FileCache { inactive, active }| inactive.saturating_add(active).saturating_sub(kept_file));
         self.limit.saturating_sub(self.usage.saturating_sub(droppable))
     }
 }

@@ -1,6 +1,6 @@
 //! What the fleet reads about a model.
 
-use super::{Active, Down, DownWhy, ModelEntry, Stage};
+use super::{Active, Down, DownWhy, ModelEntry, Stage, Then};
 use crate::plan::{Bytes, Rejection, Why};
 use crate::telemetry::{ModelDocument, ModelMemory, ModelStage, RejectedStrategy};
 
@@ -39,7 +39,8 @@ impl ModelEntry {
         match &self.stage {
             Stage::Preparing { .. } | Stage::Loading(_) => ModelStage::Loading,
             Stage::Serving(_) => ModelStage::Ready,
-            Stage::Down(Down { why: DownWhy::Idle | DownWhy::Operator, .. }) => ModelStage::Unloaded,
+            Stage::Down(Down { why: DownWhy::Idle | DownWhy::Operator, .. })
+            | Stage::Ending { then: Then::Unload(DownWhy::Idle, _), .. } => ModelStage::Unloaded,
             Stage::Ending { .. } | Stage::Down(_) => ModelStage::Unavailable,
         }
     }

@@ -201,7 +201,9 @@ impl ModelEntry {
         match &self.stage {
             Stage::Preparing { failed } => failed.as_deref(),
             Stage::Loading(_) => self.failures.last().map(|failure| failure.reason.as_str()),
-            Stage::Down(Down { why: DownWhy::Idle, .. }) | Stage::Serving(_) => None,
+            Stage::Down(Down { why: DownWhy::Idle, .. })
+            | Stage::Ending { then: Then::Unload(DownWhy::Idle, _), .. }
+            | Stage::Serving(_) => None,
             Stage::Ending { then, .. } => Some(match then {
                 Then::Decide => "the engine process is ending",
                 Then::Replan { reason } | Then::StepDown { reason, .. } | Then::Unload(_, reason) => reason,

@@ -67,14 +67,14 @@ async fn a_job_that_was_in_two_crashes_is_quarantined_and_no_other() {
     while device.next().await.json["event"] != "accepted" {}
     let first = node.engines()[0];
     // What llama.cpp does when it finds a mistake.
-    signal_pid(first, Signal::ABRT);
+    signal_pid(first, Signal::ABORT);
     // The same two begin anew: those that waited behind them still do.
     let second = until("a new engine computes", || {
         let engine = *node.engines().first().filter(|engine| **engine != first)?;
         (node.log().matches("the model is ready").count() == 2).then_some(engine)
     })
     .await;
-    signal_pid(second, Signal::ABRT);
+    signal_pid(second, Signal::ABORT);
     let mut ends = std::collections::BTreeMap::new();
     for _ in 0..6 {
         let reply = device.outcome_of_any().await;

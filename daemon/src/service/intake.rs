@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::driver::{Driver, Phase};
 use super::jobs::{self, Deltas, Job};
-use super::models::{Down, DownWhy, ModelEntry, Stage, unavailable};
+use super::models::{Down, DownWhy, ModelEntry, Stage, Then, unavailable};
 use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Slot, parse_cancel};
@@ -106,7 +106,11 @@ impl Driver {
                 let text = format!("the model {name} does not fit into memory now: {reason}");
                 Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(self.config.memory.recover_after))
             }
-            (Stage::Down(Down { why: DownWhy::Operator, reason, .. }), _) => Err(unavailable(name, reason, None)),
+            (
+                Stage::Down(Down { why: DownWhy::Operator, reason, .. })
+                | Stage::Ending { then: Then::Unload(DownWhy::Operator, reason), .. },
+                _,
+            ) => Err(unavailable(name, reason, None)),
             // One that has served comes back: the job may wait for it.
             (Stage::Down(Down { why: DownWhy::Failed, reason, retry_at }), _) if !entry.has_served => {
                 Err(unavailable(name, reason, retry_at.map(|at| at.saturating_duration_since(Instant::now()))))

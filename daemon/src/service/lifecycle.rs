@@ -20,7 +20,7 @@ use crate::job::{ErrorCode, JobError, ModelName};
 use crate::plan::{Candidate, Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
 use crate::telemetry::ModelEvent;
 
-/// How long the end of an idle engine is waited for before its memory is counted on.
+/// How often a model that waits for another's memory looks whether it is there.
 const MAKING_ROOM: Duration = Duration::from_millis(200);
 
 impl Driver {
@@ -31,7 +31,7 @@ impl Driver {
         entry.preparing = true;
         let model = entry.config.clone();
         let preparation = Preparation {
-            known: if entry.reloading { Vec::new() } else { entry.variants.clone() },
+            known: if entry.reloads > 0 { Vec::new() } else { entry.variants.clone() },
             derived: self.derived_folder(),
             model: model.clone(),
             backends: self.backends.clone(),
@@ -71,9 +71,10 @@ impl Driver {
             Stage::Preparing { .. } | Stage::Down(_) => self.load_best(index),
             Stage::Loading(_) | Stage::Serving(_) | Stage::Ending { .. } => self.renumber(index),
         }
-        if self.models[index].reloading {
+        if self.models[index].reloads > 0 {
             self.reloaded(index);
         }
+        self.answer_waiters(index);
         self.publish_model(index);
         self.derive_next();
     }
@@ -109,18 +110,20 @@ impl Driver {
     pub(super) fn load_on_demand(&mut self, index: usize) {
         let choice = self.choose_now(index, None);
         let name = self.models[index].name().clone();
-        match self.idle_model(&name).filter(|_| choice.chosen.is_none()) {
-            Some(idle) => {
-                self.end_engine(idle, Then::Unload(DownWhy::Idle, format!("the model {name} needs its memory")));
-                self.models[index].stage = Stage::Down(Down {
-                    why: DownWhy::Idle,
-                    reason: format!("waits for the memory of {}", self.models[idle].name()),
-                    retry_at: Some(Instant::now() + MAKING_ROOM),
-                });
-                self.publish_model(index);
-            }
-            None => self.load(index, choice),
+        let fits = choice.chosen.is_some();
+        let idle = if fits { None } else { self.idle_model(&name) };
+        if let Some(idle) = idle {
+            self.end_engine(idle, Then::Unload(DownWhy::Idle, format!("the model {name} needs its memory")));
         }
+        let ending = |entry: &ModelEntry| matches!(entry.stage, Stage::Ending { .. });
+        if !fits && self.models.iter().any(ending) {
+            let reason = "waits for the memory of another model".to_owned();
+            let retry_at = Some(Instant::now() + MAKING_ROOM);
+            self.models[index].stage = Stage::Down(Down { why: DownWhy::Idle, reason, retry_at });
+            self.publish_model(index);
+            return;
+        }
+        self.load(index, choice);
         if let Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }) = &self.models[index].stage {
             let text = format!("the model {name} does not fit into memory now: {reason}");
             let error = JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(self.config.memory.recover_after);
@@ -180,7 +183,9 @@ impl Driver {
             gpu: entry.gpu.as_ref(),
             id,
         };
-        Some(Active::start(&settings, chosen, rejected, Arc::clone(file), self.reports.clone()))
+        let mut active = Active::start(&settings, chosen, rejected, Arc::clone(file), self.reports.clone());
+        active.only = entry.only;
+        Some(active)
     }
 
     /// Takes what an engine says.
@@ -212,7 +217,7 @@ impl Driver {
             EngineEvent::Returned { job, crashed } => {
                 self.left(index, id);
                 self.wait_again(job, crashed);
-                // The engine that it was in may have been replaced by one with room.
+                // One that was replaced leaves its jobs to its successor.
                 self.dispatch();
             }
             EngineEvent::Gone(EngineEnd::Failed { error: error @ EngineError::Replaced, .. }) => {
@@ -270,6 +275,7 @@ impl Driver {
             }
             entry.retiring.push(old);
         }
+        entry.only = next.only;
         entry.stage = Stage::Serving(next);
     }
 
@@ -283,6 +289,7 @@ impl Driver {
             tracing::info!(model = %entry.name(), "estimated memory is {:+.1} % off what it really takes", 100.0 * error);
         }
         let event = ModelEvent::of(match &entry.last {
+            Some((_, before)) if *before != strategy && entry.only == Some(strategy) => "switched",
             Some((before, _)) if *before < rank => "stepped_down",
             Some((before, _)) if *before > rank => "stepped_up",
             _ => "loaded",
@@ -303,6 +310,19 @@ impl Driver {
         self.answer_waiters(index);
         self.dispatch();
         self.derive_next();
+    }
+
+    /// Says of each strategy that is better than the one in use what is against it now.
+    pub(super) fn explain_anew(&mut self, index: usize) {
+        let entry = &self.models[index];
+        let Some(active) = entry.serving() else { return };
+        let (id, rank) = (active.id(), active.chosen.rank);
+        let better: Vec<Strategy> = entry.candidates.iter().take(rank.candidate).map(|c| c.strategy).collect();
+        let mut rejected = choose(&entry.candidates_now(Tries::Fresh), &self.headroom(index, Some(id))).rejected;
+        rejected.retain(|rejection| better.contains(&rejection.strategy));
+        if let Some(active) = self.models[index].engine_mut(id) {
+            active.rejected = rejected;
+        }
     }
 
     /// The index of a model.

@@ -16,6 +16,7 @@ mod memory;
 mod models;
 mod operator;
 mod status;
+mod switching;
 mod systemd;
 mod wiring;
 

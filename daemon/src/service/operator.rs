@@ -7,12 +7,8 @@ use serde_json::{Value, json};
 use super::driver::{Driver, Phase};
 use super::models::{Down, DownWhy, Stage, Then, unavailable};
 use crate::control::ControlReply;
-use crate::engine::EngineEnd;
 use crate::job::{Control, ErrorCode, JobError, ModelName, ReplyTo, RequestId};
 use crate::mqtt::{InboundMessage, Slot};
-use crate::plan::{Choice, Strategy, Why, choose};
-
-use super::lifecycle::Tries;
 
 /// Most operators that wait for a model at once.
 const WAITERS_MAX: usize = 64;
@@ -37,9 +33,11 @@ pub(super) struct Waiter {
     operator: Operator,
     verb: &'static str,
     model: ModelName,
+    /// Whether it asked about all models, of which this is the last.
+    all: bool,
 }
 
-type Answer = Result<Value, JobError>;
+pub(super) type Answer = Result<Value, JobError>;
 
 impl Driver {
     /// Takes a message on a control topic.
@@ -60,6 +58,7 @@ impl Driver {
             Control::Status | Control::Info | Control::Models => tracing::debug!(verb, "an operator asks"),
             _ => tracing::info!(verb, "an operator asks"),
         }
+        let all = matches!(control, Control::Reload { model: None });
         let started = match control {
             Control::Status => Started::Done(Ok(self.board.status_document())),
             Control::Info => Started::Done(Ok(self.board.info_document(&self.config))),
@@ -80,7 +79,7 @@ impl Driver {
             }
             Started::Waits(index) => {
                 let model = self.models[index].name().clone();
-                self.waiters.push(Waiter { operator, verb, model });
+                self.waiters.push(Waiter { operator, verb, model, all });
                 self.answer_waiters(index);
             }
         }
@@ -142,7 +141,9 @@ impl Driver {
             Err(error) => return Started::Done(Err(error)),
         };
         match &self.models[index].stage {
-            Stage::Serving(_) if strategy.is_some() => return self.switch_for(model, strategy),
+            Stage::Serving(_) | Stage::Loading(_) | Stage::Preparing { .. } if strategy.is_some() => {
+                return self.switch_for(model, strategy);
+            }
             // The ladder decides again.
             Stage::Serving(_) => self.models[index].only = None,
             Stage::Down(_) => {
@@ -153,7 +154,18 @@ impl Driver {
                 self.models[index].decided_at = Instant::now();
                 self.load_best(index);
             }
-            _ => {}
+            Stage::Ending { .. } => {
+                match self.wanted(index, strategy) {
+                    Ok(only) => self.models[index].only = only,
+                    Err(error) => return Started::Done(Err(error)),
+                }
+                if let Stage::Ending { active, then } = &mut self.models[index].stage {
+                    // It may still be waiting for its last jobs: they begin anew in the next.
+                    active.engine().stop();
+                    *then = Then::Replan { reason: "an operator loads it again".to_owned() };
+                }
+            }
+            Stage::Loading(_) | Stage::Preparing { .. } => {}
         }
         Started::Waits(index)
     }
@@ -191,47 +203,6 @@ impl Driver {
         }
     }
 
-    /// Makes a model the default, or runs it with another strategy: the old engine serves until the new one can.
-    fn switch(&mut self, index: usize, strategy: Option<&str>) -> Result<(), JobError> {
-        let Some(text) = strategy else {
-            for (at, entry) in self.models.iter_mut().enumerate() {
-                entry.config.default = at == index;
-            }
-            if let Stage::Down(_) = self.models[index].stage {
-                self.load_best(index);
-            }
-            return Ok(());
-        };
-        let only = self.wanted(index, Some(text))?;
-        let entry = &self.models[index];
-        let name = entry.name();
-        let Stage::Serving(active) = &entry.stage else {
-            let text = format!("the model {name} does not serve now; load it instead");
-            return Err(JobError::new(ErrorCode::ModelUnavailable, text));
-        };
-        if entry.next.is_some() {
-            return Err(JobError::new(
-                ErrorCode::ModelUnavailable,
-                format!("the model {name} is being switched already"),
-            ));
-        }
-        if only == Some(active.chosen.strategy) && !active.chosen.squeezed {
-            self.models[index].only = only;
-            return Ok(());
-        }
-        let before = std::mem::replace(&mut self.models[index].only, only);
-        let headroom = self.headroom(index, None);
-        let Choice { chosen, rejected } = choose(&self.models[index].candidates_now(Tries::All), &headroom);
-        let started = chosen.and_then(|chosen| self.start_engine(index, chosen, rejected.clone()));
-        let Some(next) = started else {
-            self.models[index].only = before;
-            return Err(no_room(only, &rejected));
-        };
-        self.models[index].decided_at = Instant::now();
-        self.models[index].next = Some(next);
-        Ok(())
-    }
-
     fn reload_for(&mut self, model: Option<&ModelName>) -> Started {
         let index = match model.map(|model| self.known(model)).transpose() {
             Ok(index) => index,
@@ -239,7 +210,7 @@ impl Driver {
         };
         let all: Vec<usize> = index.map_or_else(|| (0..self.models.len()).collect(), |index| vec![index]);
         for &index in &all {
-            self.models[index].reloading = true;
+            self.models[index].reloads += 1;
             self.prepare(index);
         }
         match all.last() {
@@ -248,69 +219,8 @@ impl Driver {
         }
     }
 
-    /// Files were read again: what they hold now is loaded beside what runs, or in its place.
-    pub(super) fn reloaded(&mut self, index: usize) {
-        let entry = &mut self.models[index];
-        entry.reloading = false;
-        let Stage::Serving(active) = &entry.stage else { return };
-        let id = active.id();
-        self.models[index].decided_at = Instant::now();
-        let entry = &self.models[index];
-        let beside = choose(&entry.candidates_now(Tries::All), &self.headroom(index, None));
-        let wanted = self.choose_now(index, Some(id));
-        if wanted.chosen.is_none() {
-            let reasons =
-                self.models[index].unusable().into_iter().chain(wanted.rejected.iter().map(ToString::to_string));
-            let reasons = reasons.collect::<Vec<_>>().join("; ");
-            let text = format!("nothing of it can be loaded now, the old one goes on: {reasons}");
-            let error =
-                unavailable(&self.models[index].name().clone(), &self.models[index].without_folders(&text), None);
-            self.governor.settled(Instant::now());
-            self.end_waiters(index, &Err(error));
-            return;
-        }
-        let same = |a: &Choice, b: &Choice| a.chosen.as_ref().map(|c| c.rank) == b.chosen.as_ref().map(|c| c.rank);
-        if same(&beside, &wanted) {
-            let Choice { chosen, rejected } = wanted;
-            self.models[index].next = chosen.and_then(|chosen| self.start_engine(index, chosen, rejected));
-        } else {
-            self.end_engine(index, Then::Replan { reason: "an operator reloads it".to_owned() });
-        }
-        self.answer_waiters(index);
-    }
-
-    /// An engine that was to take over has failed: the old one goes on.
-    pub(super) fn switch_failed(&mut self, index: usize, next: &super::models::Active, end: &EngineEnd) {
-        let strategy = next.chosen.strategy;
-        let reason = match end {
-            EngineEnd::Failed { error, .. } => self.models[index].without_folders(&error.to_string()),
-            EngineEnd::Stopped => "it was stopped".to_owned(),
-        };
-        if let EngineEnd::Failed { error, .. } = end {
-            let killed = self.killed(error);
-            self.reject(index, next, error, killed);
-        }
-        self.models[index].only = None;
-        self.governor.settled(Instant::now());
-        let error = JobError::new(ErrorCode::ModelUnavailable, format!("{strategy} could not be loaded: {reason}"));
-        self.end_waiters(index, &Err(error));
-        self.publish_model(index);
-    }
-
     fn known(&self, model: &ModelName) -> Result<usize, JobError> {
         self.model_index(model).ok_or_else(|| self.unknown_model(model))
-    }
-
-    /// A strategy that an operator names must be one of the model's ladder.
-    fn wanted(&self, index: usize, strategy: Option<&str>) -> Result<Option<Strategy>, JobError> {
-        let Some(text) = strategy else { return Ok(None) };
-        let invalid = |text: String| JobError::new(ErrorCode::InvalidRequest, text);
-        let strategy = Strategy::parse(text).map_err(|allowed| invalid(format!("strategy {text:?}: {allowed}")))?;
-        let known: Vec<String> = self.models[index].candidates.iter().map(|c| c.strategy.to_string()).collect();
-        if known.contains(&strategy.to_string()) {
-            return Ok(Some(strategy));
-        }
-        Err(invalid(format!("{strategy} is not on the ladder of this model here; it has {}", known.join(", "))))
     }
 
     /// Tells those who wait for a model how far it is.
@@ -332,7 +242,7 @@ impl Driver {
     /// Answers those who wait for a model if nothing is under way with it any more.
     pub(super) fn answer_waiters(&mut self, index: usize) {
         let entry = &self.models[index];
-        if entry.reloading || entry.preparing || entry.next.is_some() {
+        if entry.reloads > 0 || entry.preparing || entry.next.is_some() {
             return;
         }
         let name = entry.name().clone();
@@ -348,13 +258,14 @@ impl Driver {
         self.end_waiters(index, &answer);
     }
 
-    fn end_waiters(&mut self, index: usize, answer: &Answer) {
+    pub(super) fn end_waiters(&mut self, index: usize, answer: &Answer) {
         let name = self.models[index].name();
         let (done, waiting): (Vec<Waiter>, Vec<Waiter>) =
             std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.model == *name);
         self.waiters = waiting;
         for waiter in done {
-            self.answer(waiter.operator, waiter.verb, answer.clone());
+            let answer = if waiter.all { Ok(self.models_document()) } else { answer.clone() };
+            self.answer(waiter.operator, waiter.verb, answer);
         }
     }
 }
@@ -363,16 +274,4 @@ enum Started {
     Done(Answer),
     /// Until nothing is under way with this model.
     Waits(usize),
-}
-
-fn no_room(wanted: Option<Strategy>, rejected: &[crate::plan::Rejection]) -> JobError {
-    let rejection = rejected.iter().find(|rejection| Some(rejection.strategy) == wanted);
-    let text = rejection.map_or_else(|| "nothing can be loaded".to_owned(), ToString::to_string);
-    match rejection.map(|rejection| &rejection.why) {
-        Some(Why::TooLarge { .. }) => {
-            let text = format!("{text}, beside the engine that serves; unload the model first, then load it so");
-            JobError::new(ErrorCode::MemoryHeadroom, text)
-        }
-        _ => JobError::new(ErrorCode::ModelUnavailable, text),
-    }
 }

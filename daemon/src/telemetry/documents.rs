@@ -152,6 +152,9 @@ pub struct ModelDocument {
     /// The better strategies, best first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedStrategy>,
+    /// Files that can't be used, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<String>,
     /// Name of the file.
     pub file: String,
     /// Its hash.
@@ -194,6 +197,9 @@ pub struct ModelDocument {
 
 /// Longest text about a rejected strategy: nine of them fit into a document.
 const REJECTED_MAX: usize = 160;
+
+/// Longest text about a file that can't be used: as many as may be configured fit beside the rejected strategies.
+const UNUSABLE_MAX: usize = 120;
 
 /// Something that happened to a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -288,6 +294,9 @@ impl Documents {
         model.reason = model.reason.map(|reason| short(&reason, REASON_MAX).to_owned());
         for rejected in &mut model.rejected {
             rejected.reason = short(&rejected.reason, REJECTED_MAX).to_owned();
+        }
+        for reason in &mut model.unusable {
+            short(reason, UNUSABLE_MAX).to_owned().clone_into(reason);
         }
         json(&model)
     }

@@ -125,6 +125,11 @@ impl Device {
         timeout(Duration::from_secs(5), self.messages.recv()).await.ok().flatten()
     }
 
+    /// A message that has come already.
+    pub fn now(&mut self) -> Option<Reply> {
+        self.messages.try_recv().ok()
+    }
+
     /// The next message.
     pub async fn next(&mut self) -> Reply {
         self.try_next().await.unwrap_or_else(|| panic!("nothing came for {}", self.name))

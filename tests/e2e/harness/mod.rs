@@ -5,8 +5,10 @@ mod cgroup;
 mod device;
 mod disk;
 pub mod files;
+mod fleet;
 mod load;
 mod node;
+mod operator;
 pub mod plot;
 mod watch;
 
@@ -14,8 +16,10 @@ pub use broker::Broker;
 pub use cgroup::{Cgroup, Hog, MIB, evict, uncached};
 pub use device::{Device, Send};
 pub use disk::Disk;
+pub use fleet::Fleet;
 pub use load::{Answer, Load};
 pub use node::{Node, Setup, process_status, promptd, signal_pid};
+pub use operator::Operator;
 pub use watch::Watch;
 
 use std::path::PathBuf;

@@ -159,6 +159,19 @@ impl Node {
         self.engines().iter().map(of).sum()
     }
 
+    /// The process that loads a strategy now: dry runs are over, and it is the engine's program by now.
+    pub async fn loading(&self, strategy: &str) -> u32 {
+        let line = format!("loading {strategy}");
+        until(&line, || {
+            let loading = self.log().contains(&line).then(|| self.engines())?;
+            let own = std::fs::read(format!("/proc/{}/cmdline", self.pid())).ok()?;
+            loading.into_iter().find(|pid| {
+                std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty() && line != own)
+            })
+        })
+        .await
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();

@@ -10,7 +10,7 @@ use crate::config::{Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
 use crate::engine::{Engine, EngineId, EngineReport, EngineSpec, ModelFile, default_threads};
 use crate::gguf::{Cache, ModelFacts};
-use crate::plan::{Bytes, Chosen, GpuLayers, Rejection};
+use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy};
 
 /// An engine that loads, serves or ends.
 pub struct Active {
@@ -19,6 +19,8 @@ pub struct Active {
     pub chosen: Chosen,
     /// The better strategies, and what was against each.
     pub rejected: Vec<Rejection>,
+    /// The only strategy that an operator wants from when it serves.
+    pub only: Option<Strategy>,
     /// The file that it runs.
     pub file: Arc<ModelFile>,
     /// The process, once there is one.
@@ -56,7 +58,7 @@ impl Active {
     ) -> Self {
         let spec = settings.spec(&chosen, Arc::clone(&file));
         let engine = Engine::start(spec, settings.id, driver);
-        Self { engine, chosen, rejected, file, pid: None, running: 0, share: 0.0, report: None }
+        Self { engine, chosen, rejected, only: None, file, pid: None, running: 0, share: 0.0, report: None }
     }
 
     /// The engine's number.

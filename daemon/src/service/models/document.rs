@@ -19,6 +19,7 @@ impl ModelEntry {
             strategy: active.map(|active| active.chosen.strategy.to_string()),
             squeezed: active.filter(|active| active.chosen.squeezed).map(|_| true),
             rejected: self.rejected().iter().map(|rejection| self.rejected_strategy(rejection)).collect(),
+            unusable: self.unusable().iter().map(|reason| self.without_folders(reason)).collect(),
             file: self.file_name(active),
             sha256: file.map(|file| file.sha256.clone()),
             precision: file.map(|file| file.facts.file_type.clone()),

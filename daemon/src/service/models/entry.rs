@@ -30,8 +30,8 @@ pub struct ModelEntry {
     pub refused: Vec<Rejection>,
     /// Whether its files are being looked at.
     pub preparing: bool,
-    /// Whether an operator wants its files read again while it serves.
-    pub reloading: bool,
+    /// How often an operator has wanted its files read again, and they have not been yet.
+    pub reloads: u32,
     /// Precisions that could not be derived, in this run.
     pub underivable: Vec<Precision>,
     /// The only strategy that an operator wants.
@@ -135,7 +135,7 @@ impl ModelEntry {
             failures: Vec::new(),
             refused: Vec::new(),
             preparing: false,
-            reloading: false,
+            reloads: 0,
             underivable: Vec::new(),
             only: None,
             best: None,
@@ -236,7 +236,7 @@ impl ModelEntry {
                 self.config.kv_type
             ));
         }
-        if self.best.is_some_and(|best| best.candidate < chosen.rank.candidate) {
+        if self.only.is_none() && self.best.is_some_and(|best| best.candidate < chosen.rank.candidate) {
             reasons.push(format!("stepped down to {}", chosen.strategy));
         }
         reasons

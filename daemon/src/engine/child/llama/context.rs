@@ -115,12 +115,13 @@ impl Context {
         self.n_batch
     }
 
-    /// Bytes of the buffer from which outputs are read: logits for one token of each sequence, or an embedding of each token.
+    /// Bytes of the buffer from which outputs are read: logits for one token of each sequence, or an embedding of each
+    /// token. Beside embeddings llama.cpp always makes room for logits, which nobody reads (`output_reserve`).
     pub fn output_bytes(&self) -> usize {
         let (outputs, width) = if self.model.generates() {
             (self.n_sequences(), self.n_vocab)
         } else {
-            (self.n_batch, self.model.n_embd())
+            (self.n_batch, self.n_vocab + self.model.n_embd())
         };
         outputs * width * size_of::<f32>()
     }

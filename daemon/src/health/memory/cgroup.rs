@@ -15,6 +15,8 @@ const UNLIMITED: u64 = i64::MAX as u64 / 65_536 * 65_536;
 pub struct CgroupMemory {
     /// Its path, as this process' cgroup namespace names it.
     pub path: String,
+    /// Whether it is this process' own, and not one above it.
+    pub own: bool,
     /// The least of its limits: `memory.max` and `memory.high`; in version 1 `memory.limit_in_bytes` and, at the top of
     /// what can be seen, the limits above it (`hierarchical_memory_limit`).
     pub limit: u64,
@@ -40,14 +42,16 @@ impl CgroupMemory {
     /// be dropped.
     ///
     /// Usage includes page cache, which the kernel drops before it kills anyone (Documentation/admin-guide/cgroup-v2.rst,
-    /// `memory.stat`). All of it is counted back, as in the machine's `MemAvailable`, but for the weights of loaded models:
-    /// dropping those would have every token read them from disk again. The active part counts, too: the weights of a
-    /// model that was unloaded stay there until somebody needs the memory, and nothing else moves them. Model pages that
-    /// another cgroup read first are charged there, and then this is too little by as much: the safe side.
+    /// `memory.stat`). The inactive part is counted back, but not more than all cache without the weights of loaded models,
+    /// which may stand in either part: dropping them would have every token read them from disk again. In its own cgroup
+    /// the active part counts, too: those are the weights of models that were unloaded, which stay there until somebody
+    /// needs the memory. Above it, active cache is what other services use. Model pages that another cgroup read first are
+    /// charged there, and then this is too little by as much: the safe side.
     pub fn available(&self, kept_file: u64) -> u64 {
-        let droppable = self
-            .file
-            .map_or(0, |FileCache { inactive, active }| inactive.saturating_add(active).saturating_sub(kept_file));
+        let droppable = self.file.map_or(0, |FileCache { inactive, active }| {
+            let without_kept = inactive.saturating_add(active).saturating_sub(kept_file);
+            if self.own { without_kept } else { inactive.min(without_kept) }
+        });
         self.limit.saturating_sub(self.usage.saturating_sub(droppable))
     }
 }
@@ -69,8 +73,8 @@ impl Reading {
         let mut events: Result<_, Unknown> = Ok(MemoryEvents::default());
         for (index, level) in lineage.levels.iter().enumerate() {
             let memory = match lineage.version {
-                Version::V1 => v1(level, index + 1 == lineage.levels.len()),
-                Version::V2 => v2(level),
+                Version::V1 => v1(level, index == 0, index + 1 == lineage.levels.len()),
+                Version::V2 => v2(level, index == 0),
             };
             let own = index == 0;
             if own || !matches!(memory, Ok(None)) {
@@ -85,29 +89,29 @@ impl Reading {
     }
 }
 
-fn v2(level: &Level) -> Result<Option<CgroupMemory>, Unknown> {
+fn v2(level: &Level, own: bool) -> Result<Option<CgroupMemory>, Unknown> {
     let max = limit(&level.folder, "memory.max")?;
     let high = limit(&level.folder, "memory.high")?;
     let Some(limit) = max.into_iter().chain(high).min() else { return Ok(None) };
     let usage = required(&level.folder.join("memory.current"))?;
     let stat = read(&level.folder.join("memory.stat"))?.unwrap_or_default();
     let file = file_cache(&stat, "inactive_file", "active_file");
-    Ok(Some(CgroupMemory { path: level.name.clone(), limit, usage, file, high }))
+    Ok(Some(CgroupMemory { path: level.name.clone(), own, limit, usage, file, high }))
 }
 
 /// Cgroups above the top that can be seen limit as well: what of them is used is unknown, so that their limit counts for
 /// the top.
-fn v1(level: &Level, top: bool) -> Result<Option<CgroupMemory>, Unknown> {
-    let own = limit(&level.folder, "memory.limit_in_bytes")?;
-    if own.is_none() && !top {
+fn v1(level: &Level, own: bool, top: bool) -> Result<Option<CgroupMemory>, Unknown> {
+    let set = limit(&level.folder, "memory.limit_in_bytes")?;
+    if set.is_none() && !top {
         return Ok(None);
     }
     let stat = read(&level.folder.join("memory.stat"))?.unwrap_or_default();
     let above = flat_keyed(&stat, "hierarchical_memory_limit").filter(|limit| top && *limit < UNLIMITED);
-    let Some(limit) = own.into_iter().chain(above).min() else { return Ok(None) };
+    let Some(limit) = set.into_iter().chain(above).min() else { return Ok(None) };
     let usage = required(&level.folder.join("memory.usage_in_bytes"))?;
     let file = file_cache(&stat, "total_inactive_file", "total_active_file");
-    Ok(Some(CgroupMemory { path: level.name.clone(), limit, usage, file, high: None }))
+    Ok(Some(CgroupMemory { path: level.name.clone(), own, limit, usage, file, high: None }))
 }
 
 fn file_cache(stat: &str, inactive: &str, active: &str) -> Option<FileCache> {

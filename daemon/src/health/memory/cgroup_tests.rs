@@ -57,8 +57,8 @@ fn every_limit_on_the_path_counts() {
     assert_eq!(
         reading.limited,
         [
-            CgroupMemory { path: "/a/b".into(), limit: 100, usage: 1, file: None, high: Some(100) },
-            CgroupMemory { path: "/a".into(), limit: 300, usage: 200, file, high: Some(300) },
+            CgroupMemory { path: "/a/b".into(), own: true, limit: 100, usage: 1, file: None, high: Some(100) },
+            CgroupMemory { path: "/a".into(), own: false, limit: 300, usage: 200, file, high: Some(300) },
         ]
     );
     assert!(reading.unreadable.is_empty());
@@ -86,7 +86,8 @@ fn version_1_tells_limits_that_are_out_of_sight() {
     }
     tree.write("", &[("memory.stat", &stat("600"))]).write("a", &[("memory.limit_in_bytes", "700\n")]);
     let file = Some(FileCache { inactive: 30, active: 40 });
-    let group = |path: &str, limit| CgroupMemory { path: path.into(), limit, usage: 500, file, high: None };
+    let group =
+        |path: &str, limit| CgroupMemory { path: path.into(), own: false, limit, usage: 500, file, high: None };
     assert_eq!(tree.read().limited, [group("/a", 700), group("/", 600)]);
 }
 
@@ -160,9 +161,13 @@ fn version_1_counts_what_it_can() {
 #[test]
 fn cache_is_free_except_what_models_need() {
     let file = Some(FileCache { inactive: 300 * MIB, active: 100 * MIB });
-    let group = CgroupMemory { path: "/".into(), limit: 1000 * MIB, usage: 700 * MIB, file, high: None };
+    let group = CgroupMemory { path: "/".into(), own: true, limit: 1000 * MIB, usage: 700 * MIB, file, high: None };
     for (kept, available) in [(0, 700), (100, 600), (150, 550), (390, 310), (400, 300), (5000, 300)] {
         assert_eq!(group.available(kept * MIB), available * MIB, "{kept} MiB are kept");
+    }
+    let above = CgroupMemory { own: false, ..group.clone() };
+    for (kept, available) in [(0, 600), (100, 600), (150, 550), (390, 310), (400, 300), (5000, 300)] {
+        assert_eq!(above.available(kept * MIB), available * MIB, "{kept} MiB are kept above");
     }
     assert_eq!(CgroupMemory { file: None, ..group.clone() }.available(0), 300 * MIB, "unknown cache isn't free");
     assert_eq!(CgroupMemory { usage: 1200 * MIB, ..group.clone() }.available(0), 200 * MIB, "above memory.high");
@@ -173,9 +178,10 @@ proptest! {
     #[test]
     fn available_is_between_what_is_unused_and_the_limit(
         limit in any::<u64>(), usage in any::<u64>(), inactive in any::<u64>(), active in any::<u64>(), kept in any::<u64>(),
+        own in any::<bool>(),
     ) {
         let file = Some(FileCache { inactive, active });
-        let group = CgroupMemory { path: "/".into(), limit, usage, file, high: None };
+        let group = CgroupMemory { path: "/".into(), own, limit, usage, file, high: None };
         let available = group.available(kept);
         prop_assert!((limit.saturating_sub(usage)..=limit).contains(&available));
         prop_assert!(group.available(kept.saturating_add(1)) <= available, "to keep more leaves no more");

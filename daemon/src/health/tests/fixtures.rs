@@ -36,7 +36,7 @@ fn tegra(module: &str) -> BoardKind {
 
 #[test]
 fn orin_nano_with_jetpack_5_has_cgroups_of_version_1() {
-    let expected = [("host".into(), 7276, 5096), ("cgroup /system.slice/promptd.service".into(), 4096, 3396)];
+    let expected = [("host".into(), 7276, 5096), ("cgroup /system.slice/promptd.service".into(), 4096, 3696)];
     assert_eq!(limits("orin-nano-jetpack5", 0), expected);
     // 700 MiB of weights leave 100 MiB of the cgroup's 800 MiB of cache.
     let expected = [("host".into(), 7276, 4396), ("cgroup /system.slice/promptd.service".into(), 4096, 2996)];
@@ -73,7 +73,7 @@ fn orin_nx_has_a_limit_on_the_users_slice() {
     let service = "cgroup /user.slice/user-1000.slice/user@1000.service/app.slice/promptd.service";
     let expected = [
         ("host".into(), 15_654, 12_800),
-        (service.into(), 10_240, 10_240 - 2048 + 1500),
+        (service.into(), 10_240, 10_240 - 2048 + 1600),
         ("cgroup /user.slice/user-1000.slice".into(), 12_288, 12_288 - 2900 + 1700),
     ];
     assert_eq!(limits("orin-nx-jetpack6", 0), expected);
@@ -110,7 +110,7 @@ fn a_pc_has_no_device_tree() {
 
 #[test]
 fn a_docker_container_sees_its_own_limit() {
-    let tight = ("cgroup /".to_owned(), 1024, 1024 - 900 + 400);
+    let tight = ("cgroup /".to_owned(), 1024, 1024 - 900 + 600);
     assert_eq!(limits("docker-v2", 0)[1..], [tight]);
     assert_eq!(limits("docker-v2", 550)[1..], [("cgroup /".into(), 1024, 1024 - 900 + 50)]);
     let reading = read("docker-v2");
@@ -118,7 +118,7 @@ fn a_docker_container_sees_its_own_limit() {
     let events = MemoryEvents { high: Some(0), max: Some(12), oom: Some(1), oom_kill: Some(1) };
     assert_eq!(reading.events, events);
     // Its own limit is 2 GiB; the one above it, which it can't see, is tighter.
-    assert_eq!(limits("docker-v1", 0)[1..], [("cgroup /docker/c0ffee".into(), 1536, 1536 - 600 + 150)]);
+    assert_eq!(limits("docker-v1", 0)[1..], [("cgroup /docker/c0ffee".into(), 1536, 1536 - 600 + 200)]);
     for tree in ["docker-v2", "docker-v1", "kubernetes"] {
         assert!(Board::detect(&roots(tree)).container, "{tree}");
     }
@@ -128,7 +128,7 @@ fn a_docker_container_sees_its_own_limit() {
 fn nested_limits_of_kubernetes_all_count() {
     let pod = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0123.slice";
     let expected = [
-        (format!("cgroup {pod}/cri-containerd-c0ffee.scope"), 3072, 3072 - 1000 + 100),
+        (format!("cgroup {pod}/cri-containerd-c0ffee.scope"), 3072, 3072 - 1000 + 200),
         // The pod's other container has taken most: this is what binds.
         (format!("cgroup {pod}"), 3584, 3584 - 3200 + 200),
         ("cgroup /kubepods.slice".to_owned(), 15_000, 15_000 - 9000 + 2000),
@@ -142,7 +142,7 @@ fn nested_limits_of_kubernetes_all_count() {
 #[test]
 fn a_service_is_held_by_its_softer_limit_and_its_slice() {
     let expected = [
-        ("cgroup /edge.slice/promptd.service".into(), 1792, 1792 - 1024 + 64),
+        ("cgroup /edge.slice/promptd.service".into(), 1792, 1792 - 1024 + 464),
         ("cgroup /edge.slice".into(), 3072, 3072 - 2560 + 128),
     ];
     assert_eq!(limits("systemd-service", 0)[1..], expected);

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod exit;
 mod fit;
+mod generate;
 mod logs;
 mod node;
 mod quantize;
@@ -78,6 +79,9 @@ enum Command {
     Bench(bench::Bench),
     /// Make a model of fewer bits from one of more, to run it with less memory.
     Quantize(quantize::Quantize),
+    /// Write man pages, shell completions and the configuration of a fresh installation into a folder.
+    #[command(hide = true)]
+    Generate(generate::Generate),
     /// The process that loads one model; started by the daemon only.
     #[command(hide = true)]
     Engine(run::EngineChild),
@@ -145,6 +149,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Fit(fit) => fit.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Quantize(quantize) => quantize.execute(),
+        Command::Generate(generate) => generate.execute(),
         Command::Engine(child) => child.execute(),
     }
 }

@@ -91,7 +91,8 @@ fn each_precision_is_made_and_computes() {
         assert!(size <= estimate && estimate < size / 100 * 110, "{report}");
         let output = promptd().args(["fit", "--json"]).arg(&file).output().unwrap();
         let fit: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((&fit["rung"], &fit["file_type"]), (&json!(to), &json!(file_type)));
+        let described = &fit["files"][0];
+        assert_eq!((&described["rung"], &described["file_type"]), (&json!(to), &json!(file_type)), "{fit}");
         // The engine answers only after its golden prompt.
         let arguments = ["--streams", "1", "--rounds", "1", "--answers", "1", "--tokens", "2", "--threads", "1"];
         let output = promptd().args(["bench", "--model"]).arg(&file).args(arguments).output().unwrap();

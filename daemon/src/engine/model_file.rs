@@ -22,6 +22,8 @@ pub struct ModelFile {
     file: File,
     /// Where it was opened.
     pub path: PathBuf,
+    /// Device and inode: two engines of one such file map the same pages.
+    pub inode: (u64, u64),
     /// Size in bytes.
     pub size: u64,
     /// SHA-256, lower-case hex.
@@ -47,7 +49,14 @@ impl ModelFile {
             Some(expected) if *expected != found => {
                 Err(EngineError::WrongHash { path: path.to_owned(), found: hex(&found), expected: hex(expected) })
             }
-            _ => Ok(Self { file, path: path.to_owned(), size, sha256: hex(&found), facts }),
+            _ => Ok(Self {
+                file,
+                path: path.to_owned(),
+                inode: (metadata.dev(), metadata.ino()),
+                size,
+                sha256: hex(&found),
+                facts,
+            }),
         }
     }
 

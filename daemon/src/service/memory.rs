@@ -37,10 +37,10 @@ impl Held {
     pub fn by<'a>(engines: impl Iterator<Item = &'a Active>, replaced: Option<&Active>) -> Self {
         let freed = replaced.filter(|old| old.report.is_some()).map_or(0, |old| old.anonymous().0);
         let mut held = Self { freed, ..Self::default() };
-        let mut files: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut files: BTreeMap<(u64, u64), u64> = BTreeMap::new();
         for engine in engines.filter(|engine| replaced.is_none_or(|old| old.id() != engine.id())) {
             // Two engines of one file map the same pages.
-            let mapped = files.entry(engine.file.sha256.as_str()).or_default();
+            let mapped = files.entry(engine.file.inode).or_default();
             *mapped = engine.mapped().0.max(*mapped);
             held.used += engine.host().0;
             held.device += engine.chosen.option.need.device().0;

@@ -86,8 +86,7 @@ fn version_1_tells_limits_that_are_out_of_sight() {
     }
     tree.write("", &[("memory.stat", &stat("600"))]).write("a", &[("memory.limit_in_bytes", "700\n")]);
     let file = Some(FileCache { inactive: 30, active: 40 });
-    let group =
-        |path: &str, limit| CgroupMemory { path: path.into(), own: false, limit, usage: 500, file, high: None };
+    let group = |path: &str, limit| CgroupMemory { path: path.into(), own: false, limit, usage: 500, file, high: None };
     assert_eq!(tree.read().limited, [group("/a", 700), group("/", 600)]);
 }
 

@@ -68,8 +68,11 @@ impl SocketFile {
         remove_if_there(path)?;
         let socket = UnixSocket::new_stream()?;
         socket.bind(path)?;
-        let file = Self { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) };
-        if let Some((name, id)) = group.and_then(|name| Some((name, group_id(name)?)))
+        let metadata = fs::symlink_metadata(path)?;
+        let file = Self { path: path.to_owned(), identity: identity(&metadata) };
+        // A service that runs with the group has nothing to give, and may not be allowed to.
+        if let Some((name, id)) =
+            group.and_then(|name| Some((name, group_id(name)?))).filter(|(_, id)| *id != metadata.gid())
             && let Err(error) = lchown(path, None, Some(id))
         {
             tracing::warn!("the control socket cannot be given to the group {name}: {error}");

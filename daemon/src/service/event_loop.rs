@@ -33,6 +33,7 @@ enum Wake {
     Control(ControlCall),
     Deadline,
     Signal,
+    Hangup,
     LinkGone,
 }
 
@@ -41,6 +42,7 @@ enum Wake {
 pub async fn run(config: Config) -> Result<(), ServiceError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let topics = Topics::new(&config.mqtt.root, &config.node.name)?;
     let backends = backends_folder()?;
     let mut control = control_server(&config).await;
@@ -68,6 +70,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
             Some(call) = next_call(&mut control) => Wake::Control(call),
             () = sleep_until(deadline.into()) => Wake::Deadline,
             () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
+            _ = hangup.recv() => Wake::Hangup,
         };
         match wake {
             Wake::Link(slot, event) => driver.on_link(slot, event),
@@ -82,6 +85,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
             Wake::Deadline => driver.on_deadline(),
             Wake::Signal => driver.on_signal(),
+            Wake::Hangup => driver.on_hangup(),
             Wake::LinkGone => break,
         }
         if let Some(watchdog) = &mut driver.watchdog {

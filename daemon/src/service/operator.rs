@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::driver::{Driver, Phase};
 use super::models::{Down, DownWhy, Stage, Then, unavailable};
+use super::systemd;
 use crate::control::ControlReply;
 use crate::job::{Control, ErrorCode, JobError, ModelName, ReplyTo, RequestId};
 use crate::mqtt::{InboundMessage, Slot};
@@ -200,6 +201,15 @@ impl Driver {
         match self.known(model).and_then(|index| Ok((index, self.switch(index, strategy)?))) {
             Ok((index, ())) => Started::Waits(index),
             Err(error) => Started::Done(Err(error)),
+        }
+    }
+
+    /// SIGHUP, as from `systemctl reload`: the same as an operator's reload of all models. The configuration is read at start.
+    pub(super) fn on_hangup(&mut self) {
+        tracing::info!("the files of all models are read again");
+        systemd::reloading();
+        if let Started::Done(Err(error)) = self.reload_for(None) {
+            tracing::warn!("{error}");
         }
     }
 

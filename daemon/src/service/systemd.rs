@@ -49,6 +49,15 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// The models' files are read again, as asked by `systemctl reload`; the service stays ready meanwhile.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(e) => tracing::debug!("cannot read the clock for systemd: {e}"),
+    }
+    tell(&[NotifyState::Ready]);
+}
+
 /// The daemon ends on purpose.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

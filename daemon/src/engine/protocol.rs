@@ -12,7 +12,7 @@ use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -151,6 +151,8 @@ pub struct LoadParams {
     pub prompt_bytes: u64,
     /// The prompt that the model must answer before it is used.
     pub golden: Golden,
+    /// Whether to compute a step as large as they get before it is used. Left out when jobs wait for the model to come back.
+    pub warm_up: bool,
 }
 
 /// What a model does with text.

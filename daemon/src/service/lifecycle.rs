@@ -182,6 +182,7 @@ impl Driver {
             backends: &self.backends,
             gpu: entry.gpu.as_ref(),
             id,
+            urgent: entry.has_served,
         };
         let mut active = Active::start(&settings, chosen, rejected, Arc::clone(file), self.reports.clone());
         active.only = entry.only;

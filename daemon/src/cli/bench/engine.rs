@@ -96,6 +96,7 @@ impl Runner {
                 reproducible: false,
                 prompt_bytes: 16 * u64::from(context),
                 golden: Golden::Loss,
+                warm_up: true,
             },
             load_timeout: Duration::from_mins(10),
             heartbeat_timeout: Duration::from_mins(1),

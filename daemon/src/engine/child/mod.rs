@@ -182,7 +182,9 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
     if shares(&context).is_some_and(|shares| shares.iter().any(llama::Share::is_repacked)) {
         memory::forget_mapping(model_file.as_fd());
     }
-    warm::warm_up(&model, &mut context, &link.shared);
+    if params.warm_up {
+        warm::warm_up(&model, &mut context, &link.shared);
+    }
     let device = Bytes(free_before.saturating_sub(device_free(&backend)));
     let report = ModelReport {
         description: model.description(),

@@ -45,6 +45,8 @@ pub struct EngineSettings<'a> {
     pub gpu: Option<&'a Gpu>,
     /// The engine's number.
     pub id: EngineId,
+    /// Whether jobs wait for the model to come back.
+    pub urgent: bool,
 }
 
 impl Active {
@@ -111,6 +113,7 @@ impl EngineSettings<'_> {
                 reproducible: config.engine.reproducible,
                 prompt_bytes: config.limits.request as u64,
                 golden,
+                warm_up: !self.urgent,
             },
             file,
             load_timeout: config.load.timeout,

@@ -8,7 +8,7 @@ use super::unit::Span;
 /// Loading of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
-    /// A load that takes longer is given up.
+    /// A load that makes no progress for so long is given up.
     pub timeout: Duration,
     /// A model that is not pinned is unloaded when it has had no job for so long. None is never.
     pub idle_unload: Option<Duration>,

@@ -28,7 +28,7 @@ pub(super) async fn run(
         connection.end().await;
         answer
     };
-    timeout(longest, work).await.map_err(|_| EngineError::LoadTimeout(longest))?
+    timeout(longest, work).await.map_err(|_| EngineError::Overdue(longest))?
 }
 
 async fn answer(connection: &mut Connection, progress: &mut impl FnMut(f32)) -> Result<FromChild, EngineError> {

@@ -68,11 +68,14 @@ pub enum EngineError {
     #[error("the engine process made no progress for {0:?}")]
     Stalled(std::time::Duration),
     /// The load took too long.
-    #[error("the model did not load within {0:?}")]
+    #[error("the load made no progress for {0:?}")]
     LoadTimeout(std::time::Duration),
     /// The child answered something else than it was asked.
     #[error("the engine process sent an unexpected {0}")]
     Unexpected(String),
+    /// The child was not done with its errand in time.
+    #[error("the engine process was not done after {0:?}")]
+    Overdue(std::time::Duration),
     /// The child refused the model.
     #[error("{0}")]
     Refused(String),

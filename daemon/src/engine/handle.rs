@@ -31,7 +31,7 @@ pub struct EngineSpec {
     pub file: Arc<ModelFile>,
     /// How to load it.
     pub load: LoadParams,
-    /// Longest time to load.
+    /// Longest time in which a load makes no progress.
     pub load_timeout: Duration,
     /// Longest time without progress.
     pub heartbeat_timeout: Duration,

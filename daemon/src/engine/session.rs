@@ -22,6 +22,8 @@ pub(super) struct Session<'a> {
     running: HashSet<JobId>,
     credits_due: u32,
     loaded_at: Option<Instant>,
+    /// When the load went on last.
+    progress_at: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -37,7 +39,8 @@ impl<'a> Session<'a> {
             reports.send(EngineEvent::Started(pid)).await;
         }
         connection.send(&ToChild::Load(spec.load.clone())).await?;
-        Ok(Self { spec, reports, connection, running: HashSet::new(), credits_due: 0, loaded_at: None })
+        let (running, progress_at) = (HashSet::new(), Instant::now());
+        Ok(Self { spec, reports, connection, running, credits_due: 0, loaded_at: None, progress_at })
     }
 
     /// Serves until the child or the driver goes away, or the driver wants its end. The child is then gone, and every job
@@ -63,8 +66,8 @@ impl<'a> Session<'a> {
     }
 
     async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), EngineError> {
-        let load_deadline = Instant::now() + self.spec.load_timeout;
         loop {
+            let load_deadline = self.progress_at + self.spec.load_timeout;
             tokio::select! {
                 // What the child has said already must win against the clock.
                 biased;
@@ -94,7 +97,10 @@ impl<'a> Session<'a> {
 
     async fn take(&mut self, message: FromChild) -> Result<(), EngineError> {
         let event = match message {
-            FromChild::LoadProgress(share) => EngineEvent::Loading(share),
+            FromChild::LoadProgress(share) => {
+                self.progress_at = Instant::now();
+                EngineEvent::Loading(share)
+            }
             FromChild::Loaded(report) => {
                 self.loaded_at = Some(Instant::now());
                 self.connection.expect_progress();

@@ -7,7 +7,7 @@ use super::governor::{Action, Level, Reading, Verdict};
 use super::lifecycle::Tries;
 use super::memory::Held;
 use super::models::{Down, DownWhy, ModelEntry, Stage, Then};
-use crate::job::ModelName;
+use crate::job::{ErrorCode, JobError, ModelName};
 use crate::plan::{Choice, choose};
 
 /// How often memory is looked at while any model is there.
@@ -65,12 +65,12 @@ impl Driver {
     fn shed(&mut self, now: Instant, at_once: bool) {
         self.stop_deriving("memory is short");
         let reason = "memory ran short".to_owned();
-        if let Some(index) = self.candidate_to_abandon() {
+        if let Some(index) = self.models.iter().position(|entry| entry.next.is_some()) {
             // One that is loaded beside another is the first to go: the other serves.
-            if let Some(next) = self.models[index].next.take() {
-                drop(next);
-                self.answer_waiters(index);
-            }
+            self.models[index].next = None;
+            let error =
+                JobError::new(ErrorCode::MemoryHeadroom, "memory ran short while it was loaded; the old one goes on");
+            self.end_waiters(index, &Err(error));
             self.governor.settled(now);
             return;
         }
@@ -84,10 +84,6 @@ impl Driver {
         };
         let Some(from) = self.models[index].active().map(|active| active.chosen.rank) else { return };
         self.end_engine(index, Then::StepDown { from, reason });
-    }
-
-    fn candidate_to_abandon(&self) -> Option<usize> {
-        self.models.iter().position(|entry| entry.next.is_some())
     }
 
     /// The model other than this one that nobody uses, and that was used longest ago.

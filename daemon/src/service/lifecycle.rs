@@ -94,7 +94,9 @@ impl Driver {
             && let Some(rank) = place(&active.chosen)
         {
             active.chosen.rank = rank;
+            let strategy = active.chosen.strategy;
             entry.best = Some(rank);
+            entry.last = entry.last.map(|(before, last)| (if last == strategy { rank } else { before }, last));
         }
         entry.candidates = candidates;
     }

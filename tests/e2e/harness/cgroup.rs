@@ -114,7 +114,7 @@ impl Drop for Cgroup {
                 eprintln!("{} stays behind: {e}", self.folder.display());
                 return;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::yield_now();
         }
     }
 }

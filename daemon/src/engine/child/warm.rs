@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::link::Shared;
 use super::llama::{Batch, Context, Model, Token};
 
-/// Tokens of the step that tells how long a full one would take.
+/// Tokens of the step that tells how long a full one would take; it is computed twice, because the first one is slow: it
+/// touches most of its memory for the first time.
 const PROBE: usize = 32;
 
 /// A full step that would take longer is left out: it would hold up the start, and on such a model its memory is small beside
@@ -15,6 +16,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Computes a prompt as long as one step takes, then one token for every sequence, and forgets both.
 pub fn warm_up(model: &Model, context: &mut Context, shared: &Shared) {
     let most = context.n_batch().min(context.tokens_per_sequence());
+    step(model, context, shared, PROBE.min(most));
     let start = Instant::now();
     step(model, context, shared, PROBE.min(most));
     let expected = start.elapsed().mul_f64(most as f64 / PROBE as f64);

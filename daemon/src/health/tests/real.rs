@@ -72,7 +72,7 @@ impl Drop for Group {
                 eprintln!("{} stays behind: {error}", self.folder.display());
                 break;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::yield_now();
         }
     }
 }

@@ -60,6 +60,8 @@ async fn a_power_cut_in_the_middle_of_a_derivation_leaves_nothing_behind() {
     .await;
     signal_pid(engine, Signal::STOP);
     node.signal(Signal::KILL);
+    // It dies with its daemon, and its lock with it: only then is the file abandoned.
+    until("the quantizer is gone", || (!writes(engine)).then_some(())).await;
     node.restart(&setup);
     all_derived(&node).await;
     assert!(node.log().contains("which a derivation has left unfinished"), "{}", node.log());

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Broker, Device, Node, Setup, signal_pid, until};
+use crate::harness::{Broker, Device, Node, Setup, alive, signal_pid, until};
 
 /// Starts eight long answers and waits until each has begun.
 async fn eight_running(device: &mut Device) {
@@ -129,10 +129,4 @@ async fn no_engine_outlives_its_daemon() {
     signal_pid(engine, Signal::STOP);
     node.signal(Signal::KILL);
     until("a stopped engine ends with its daemon", || (!alive(engine)).then_some(())).await;
-}
-
-/// A zombie of a killed parent's child is as good as gone; who collects it is not ours to say.
-fn alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
 }

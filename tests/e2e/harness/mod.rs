@@ -18,7 +18,7 @@ pub use device::{Device, Send};
 pub use disk::Disk;
 pub use fleet::Fleet;
 pub use load::{Answer, Load};
-pub use node::{Node, Setup, process_status, promptd, signal_pid};
+pub use node::{Node, Setup, alive, process_status, promptd, signal_pid};
 pub use operator::Operator;
 pub use watch::Watch;
 

@@ -209,6 +209,15 @@ fn run(folder: &Path, setup: &Setup) -> Child {
     command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
+/// Whether any thread of a process still runs: while one does, the process holds its files, even if its first thread is a
+/// zombie already. A zombie of a killed parent's child is as good as gone; who collects it is not ours to say.
+pub fn alive(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default())
+        .any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X')))
+}
+
 /// Sends a signal to a process by its number.
 pub fn signal_pid(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();

@@ -2,18 +2,20 @@
 //!
 //! Its exceptions end in its C interface, which answers with a number; why it failed is in its log only.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::{Mutex, PoisonError};
 
-use llama_cpp_2::{LogOptions, send_logs_to_tracing};
 use llama_cpp_sys_2 as sys;
 use thiserror::Error;
 
-use crate::engine::child::logs;
 use crate::engine::derive::FileType;
 use crate::engine::protocol::QuantizeParams;
 
 /// What precedes the reason in llama.cpp's log.
 const FAILED: &str = "failed to quantize: ";
+
+/// The last error that llama.cpp logged.
+static REASON: Mutex<String> = Mutex::new(String::new());
 
 /// llama.cpp gave up; its words.
 #[derive(Debug, Error)]
@@ -34,15 +36,27 @@ pub fn quantize(input: &CStr, output: &CStr, params: QuantizeParams, rows_max: u
     // Whoever asks has decided which way is allowed.
     raw.allow_requantize = true;
     raw.max_buf_size = usize::try_from(rows_max).unwrap_or(usize::MAX);
-    send_logs_to_tracing(LogOptions::default());
-    // SAFETY: nothing else of llama.cpp runs in this process. The paths are C strings; the parameters hold no pointers.
+    // SAFETY: the function has static life and needs no data; nothing else of llama.cpp runs in this process. The paths are
+    // C strings; the parameters hold no pointers.
     let code = unsafe {
+        sys::llama_log_set(Some(keep_errors), std::ptr::null_mut());
         sys::llama_backend_init();
         sys::llama_model_quantize(input.as_ptr(), output.as_ptr(), &raw const raw)
     };
     if code == 0 {
         return Ok(());
     }
-    let reason = logs::first_error().map(|error| error.trim_start_matches(FAILED).to_owned());
-    Err(QuantizeFailed(reason.unwrap_or_else(|| format!("it answered {code}"))))
+    let reason = REASON.lock().unwrap_or_else(PoisonError::into_inner);
+    let reason = reason.split_once(FAILED).map_or(reason.as_str(), |(_, reason)| reason);
+    Err(QuantizeFailed(if reason.is_empty() { format!("it answered {code}") } else { reason.to_owned() }))
+}
+
+/// llama.cpp logs a line for each tensor, in pieces that `send_logs_to_tracing` complains of, and nobody needs them.
+unsafe extern "C" fn keep_errors(level: sys::ggml_log_level, text: *const c_char, _data: *mut c_void) {
+    if level != sys::GGML_LOG_LEVEL_ERROR || text.is_null() {
+        return;
+    }
+    // SAFETY: llama.cpp passes a C string that lives as long as this call.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    text.trim().clone_into(&mut REASON.lock().unwrap_or_else(PoisonError::into_inner));
 }

@@ -16,6 +16,7 @@ mod estimate;
 mod gpu;
 mod hostile;
 mod loading_trouble;
+mod model_add;
 mod operators;
 mod pressure;
 mod pressure_models;

@@ -8,9 +8,11 @@ mod exit;
 mod fit;
 mod generate;
 mod logs;
+mod model;
 mod node;
 mod quantize;
 mod run;
+mod signals;
 
 use std::path::PathBuf;
 
@@ -69,6 +71,8 @@ enum Command {
     Switch(Node<node::Switch>),
     /// Read the files of a model again and run what they hold now.
     Reload(Node<node::Reload>),
+    /// Bring a model to this machine, or take one away.
+    Model(model::Model),
     /// Take no new work; what was accepted is finished.
     Drain(Node<node::Drain>),
     /// Take work again.
@@ -105,12 +109,15 @@ impl ConfigFile {
     }
 
     fn examine(&self) -> Result<(Loaded, Option<ConfigError>), Failure> {
-        let path = match &self.config {
-            Some(path) => path.clone(),
-            None if PathBuf::from(DEFAULT_CONFIG).exists() => DEFAULT_CONFIG.into(),
-            None => return Ok((Loaded { config: Config::defaults(), files: Vec::new() }, None)),
-        };
-        Config::examine(&path).map_err(Failure::configuration)
+        match self.path() {
+            Some(path) => Config::examine(&path).map_err(Failure::configuration),
+            None => Ok((Loaded { config: Config::defaults(), files: Vec::new() }, None)),
+        }
+    }
+
+    /// The file that is read, if there is one.
+    fn path(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|packaged| packaged.exists()))
     }
 }
 
@@ -144,6 +151,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Unload(node) => node.execute(),
         Command::Switch(node) => node.execute(),
         Command::Reload(node) => node.execute(),
+        Command::Model(model) => model.execute(),
         Command::Drain(node) => node.execute(),
         Command::Resume(node) => node.execute(),
         Command::Fit(fit) => fit.execute(),

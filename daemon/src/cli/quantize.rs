@@ -12,10 +12,9 @@ use promptd::engine::{EngineError, ModelFile, default_threads};
 use promptd::job::{ModelName, Precision};
 use promptd::plan::Bytes;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
 use super::exit::Code;
+use super::{Failure, signals};
 
 /// Steps of the progress bar.
 const STEPS: f32 = 1000.0;
@@ -86,18 +85,14 @@ impl Quantize {
 
     /// Ctrl-C drops the work, which ends the child and removes the unfinished file.
     async fn until_signal(&self, into_folder: bool) -> Result<Outcome, Failure> {
-        let catch = |kind: SignalKind| signal(kind).map_err(Failure::software);
-        let mut interrupt = catch(SignalKind::interrupt())?;
-        let mut terminate = catch(SignalKind::terminate())?;
-        let mut hangup = catch(SignalKind::hangup())?;
         tokio::select! {
             biased;
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-            outcome = self.work(into_folder) => return outcome.map_err(|error| Failure::new(code(&error), error)),
+            stopped = signals::any() => {
+                stopped.map_err(Failure::software)?;
+                Err(Failure::new(Code::Failed, anyhow!("interrupted; nothing was written")))
+            }
+            outcome = self.work(into_folder) => outcome.map_err(|error| Failure::new(code(&error), error)),
         }
-        Err(Failure::new(Code::Failed, anyhow!("interrupted; nothing was written")))
     }
 
     async fn work(&self, into_folder: bool) -> Result<Outcome, EngineError> {

@@ -43,7 +43,7 @@ pub use error::{ConfigError, Place, Problem, SyntaxError};
 pub use limits::Limits;
 pub use memory::Memory;
 pub use model::{Expect, Model};
-pub use model_file::ModelFile;
+pub use model_file::{ModelFile, sha256};
 pub use mqtt::Mqtt;
 pub use node::Node;
 pub use service::{LogLevel, Service};

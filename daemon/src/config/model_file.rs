@@ -39,20 +39,20 @@ impl ModelFile {
             let path = value::path(value, folder)?;
             if earlier.insert(path.clone()) { Ok(path) } else { Err("is the path of an earlier file".to_owned()) }
         });
-        let sha256 = section.optional("sha256", |value| {
-            digest(value::text(value)?).ok_or_else(|| "must be 64 hexadecimal digits".to_owned())
-        });
+        let sha256 = section.optional("sha256", |value| sha256(value::text(value)?));
         Some(Self { path: path?, sha256 })
     }
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
+/// Reads a hash as sha256sum prints it.
+pub fn sha256(text: &str) -> Result<[u8; 32], String> {
+    let wrong = || "must be 64 hexadecimal digits".to_owned();
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
+        return Err(wrong());
     }
     let mut digest = [0; 32];
     for (index, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| wrong())?;
     }
-    Some(digest)
+    Ok(digest)
 }

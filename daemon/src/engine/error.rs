@@ -38,6 +38,14 @@ pub enum EngineError {
         /// The configured hash.
         expected: String,
     },
+    /// A model that was imported has not the size that was promised.
+    #[error("{found} bytes came; {expected} were promised")]
+    WrongSize {
+        /// What came.
+        found: u64,
+        /// What its source said.
+        expected: u64,
+    },
     /// The installation is incomplete.
     #[error("no folder of compute back ends beside the binary; looked at {0}")]
     NoBackends(String),
@@ -79,7 +87,7 @@ pub enum EngineError {
     /// The child refused the model.
     #[error("{0}")]
     Refused(String),
-    /// A model could not be derived, for another reason than its child's.
+    /// A model could not be written, for another reason than its child's.
     #[error(transparent)]
     Derive(#[from] DeriveError),
 }

@@ -9,6 +9,7 @@ pub mod derive;
 mod errand;
 mod error;
 mod handle;
+mod import;
 mod log;
 mod measure;
 mod model_file;
@@ -18,6 +19,7 @@ mod session;
 
 pub use error::EngineError;
 pub use handle::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec};
+pub use import::{Import, ImportSpec, Imported};
 pub use measure::measure;
 pub use model_file::ModelFile;
 pub use process::{backends_folder, default_threads};

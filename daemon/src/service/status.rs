@@ -18,6 +18,9 @@ use crate::telemetry::{Documents, InfoLimits, ModelDocument, ModelEvent, NodeSta
 /// The tasks that this version serves.
 const TASKS: [TaskInfo; 2] = [TaskInfo { name: "chat" }, TaskInfo { name: "generate" }];
 
+/// What to do about a node without a model.
+const NO_MODEL: &str = "no model is configured: `promptd model add FILE|URL` brings one";
+
 /// Publishes the documents and remembers what was said last.
 pub struct StatusBoard {
     documents: Documents,
@@ -149,7 +152,7 @@ pub fn state_of(
         return (NodeState::Misconfigured, faults.iter().map(BrokerFault::reason).collect());
     }
     if models.is_empty() {
-        return (NodeState::NoModel, vec!["no model is configured".to_owned()]);
+        return (NodeState::NoModel, vec![NO_MODEL.to_owned()]);
     }
     let failures = models.iter().filter_map(|entry| {
         let failure = entry.failure().filter(|_| entry.is_settled())?;

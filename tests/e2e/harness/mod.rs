@@ -11,6 +11,7 @@ mod node;
 mod operator;
 pub mod plot;
 mod watch;
+mod web;
 
 pub use broker::Broker;
 pub use cgroup::{Cgroup, Hog, MIB, evict, uncached};
@@ -21,6 +22,7 @@ pub use load::{Answer, Load};
 pub use node::{Node, Setup, alive, process_status, promptd, signal_pid};
 pub use operator::Operator;
 pub use watch::Watch;
+pub use web::{Served, Web};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -52,6 +52,20 @@ impl Local {
     }
 }
 
+/// Has the daemon at `socket` read the configuration and the models' files again, and gives the models' documents when that
+/// is done. None if no daemon listens there.
+pub fn reload(socket: &Path) -> Result<Option<Value>, Failure> {
+    let Some(mut node) = Node::find(socket)? else { return Ok(None) };
+    let bar = Bar::new();
+    node.ask(&Question::of("reload"), |step, share| bar.show(step, share))?;
+    Node::connect(socket)?.ask(&Question::of("models"), |_, _| {}).map(Some)
+}
+
+/// The models' documents for people.
+pub fn show_models(documents: &Value) -> String {
+    show::models(documents)
+}
+
 /// A command that asks the node on this machine.
 pub trait NodeCommand {
     /// Asks, with a bar on standard error for what takes long, and gives what is to be printed. `default_socket` is where

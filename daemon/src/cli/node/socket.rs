@@ -54,19 +54,24 @@ pub struct Node {
 impl Node {
     /// Connects to the socket `path`.
     pub fn connect(path: &Path) -> Result<Self, Failure> {
+        Self::find(path)?.ok_or_else(|| {
+            Failure::unavailable(anyhow!("no daemon listens at {}: is promptd running?", path.display()))
+        })
+    }
+
+    /// Connects to the socket `path`, if a daemon listens there.
+    pub fn find(path: &Path) -> Result<Option<Self>, Failure> {
         let shown = path.display();
-        let stream = UnixStream::connect(path).map_err(|error| {
-            Failure::unavailable(match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                    anyhow!("no daemon listens at {shown}: is promptd running?")
-                }
-                ErrorKind::PermissionDenied => {
-                    anyhow!("{shown} may not be opened by this user: are you in the group promptd?")
-                }
-                _ => anyhow!("cannot connect to {shown}: {error}"),
-            })
-        })?;
-        Ok(Self { path: path.to_owned(), stream: BufReader::new(stream) })
+        match UnixStream::connect(path) {
+            Ok(stream) => Ok(Some(Self { path: path.to_owned(), stream: BufReader::new(stream) })),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Ok(None),
+                ErrorKind::PermissionDenied => Err(Failure::unavailable(anyhow!(
+                    "{shown} may not be opened by this user: are you in the group promptd?"
+                ))),
+                _ => Err(Failure::unavailable(anyhow!("cannot connect to {shown}: {error}"))),
+            },
+        }
     }
 
     /// Asks, hands each step of progress with the share that is done to `progress`, and gives the output.

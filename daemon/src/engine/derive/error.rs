@@ -1,4 +1,4 @@
-//! What goes wrong with a derivation besides its child.
+//! What goes wrong with a model that is written, besides its child.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::job::Precision;
 use crate::plan::Bytes;
 
-/// Errors of files and folders of derived models.
+/// Errors of files and folders of models that promptd writes.
 #[derive(Debug, Error)]
 pub enum DeriveError {
     /// More bits than the source has.

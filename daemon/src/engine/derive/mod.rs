@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval};
 
-use self::partial::{PRIVATE, PUBLIC, Partial, sync_folder};
+use self::partial::{PRIVATE, PUBLIC};
 use super::connection::Launch;
 use super::protocol::{FromChild, QuantizeParams, ToChild};
 use super::{EngineError, ModelFile, errand};
@@ -25,6 +25,7 @@ use crate::job::{ModelName, Precision};
 use crate::plan::Bytes;
 
 pub use error::DeriveError;
+pub(super) use partial::{Partial, sync_folder};
 pub(super) use recipe::ROWS_MAX;
 pub use recipe::{FileType, Recipe};
 pub use store::{Origin, clean, find};
@@ -269,7 +270,7 @@ fn check(partial: &Partial, expected: FileType) -> Result<Derived, EngineError> 
 }
 
 /// What the disk of a folder has free for this user.
-fn available(folder: &Path) -> Result<Bytes, DeriveError> {
+pub(super) fn available(folder: &Path) -> Result<Bytes, DeriveError> {
     match rustix::fs::statvfs(folder) {
         Ok(disk) => Ok(Bytes(disk.f_bavail.saturating_mul(disk.f_frsize))),
         Err(e) => Err(DeriveError::File { path: folder.to_owned(), source: e.into() }),
@@ -277,7 +278,7 @@ fn available(folder: &Path) -> Result<Bytes, DeriveError> {
 }
 
 /// The folder that a file is or will be in.
-fn folder_of(file: &Path) -> &Path {
+pub(super) fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

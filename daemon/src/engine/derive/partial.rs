@@ -26,7 +26,7 @@ pub(super) const PRIVATE: u32 = 0o600;
 /// An unfinished file. Dropping it removes it. The lock ends with the last descriptor, however that process ends, so that
 /// one without a lock is what a crash has left.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub struct Partial {
     file: File,
     path: PathBuf,
     target: PathBuf,
@@ -35,7 +35,7 @@ pub(super) struct Partial {
 
 impl Partial {
     /// Creates `target` with another name. What a crash has left of it is removed.
-    pub(super) fn create(target: &Path, mode: u32) -> Result<Self, DeriveError> {
+    pub fn create(target: &Path, mode: u32) -> Result<Self, DeriveError> {
         let path = partial_name(target);
         let failed = |source| DeriveError::File { path: path.clone(), source };
         if !remove_abandoned(&path).map_err(failed)? {
@@ -55,39 +55,44 @@ impl Partial {
     }
 
     /// Where it is now.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where it will be.
-    pub(super) fn target(&self) -> &Path {
+    pub fn target(&self) -> &Path {
         &self.target
     }
 
     /// A descriptor for a child. It shares the lock.
-    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
         self.file.as_fd().try_clone_to_owned()
     }
 
     /// Bytes that have been written.
-    pub(super) fn written(&self) -> io::Result<u64> {
+    pub fn written(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
     /// Why nothing more can be written, if that is so: a failed child can't tell. Spoils the file.
-    pub(super) fn full(&self) -> Option<DeriveError> {
+    pub fn full(&self) -> Option<DeriveError> {
         let end = self.written().ok()?;
         let error = self.file.write_all_at(&PROBE, end).and_then(|()| self.file.sync_all()).err()?;
         is_full(&error).then(|| self.error(error))
     }
 
+    /// Writes at an offset.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DeriveError> {
+        self.file.write_all_at(bytes, offset).map_err(|error| self.error(error))
+    }
+
     /// Waits until the disk has it.
-    pub(super) fn sync(&self) -> Result<(), DeriveError> {
+    pub fn sync(&self) -> Result<(), DeriveError> {
         self.file.sync_all().map_err(|error| self.error(error))
     }
 
     /// Gives it its name. The folder must be synced after this.
-    pub(super) fn rename(mut self) -> Result<(), DeriveError> {
+    pub fn rename(mut self) -> Result<(), DeriveError> {
         fs::rename(&self.path, &self.target).map_err(|error| self.error(error))?;
         self.renamed = true;
         Ok(())
@@ -135,13 +140,13 @@ pub(super) fn remove_abandoned(path: &Path) -> io::Result<bool> {
 /// Writes a small file at once: with another name first, so that it is never there in part.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DeriveError> {
     let partial = Partial::create(path, PRIVATE)?;
-    partial.file.write_all_at(bytes, 0).map_err(|error| partial.error(error))?;
+    partial.write_at(bytes, 0)?;
     partial.sync()?;
     partial.rename()
 }
 
 /// Waits until the disk has the names of a folder.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), DeriveError> {
+pub fn sync_folder(folder: &Path) -> Result<(), DeriveError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| write_error(folder, error))
 }
 

@@ -2,16 +2,12 @@
 . ./lib.sh
 
 conffile=/etc/promptd/promptd.toml
-settings=/etc/promptd/conf.d/10-site.toml
+settings=/etc/promptd/conf.d/20-gateway.toml
 sha256=$(sha256sum model.gguf | cut -d' ' -f1)
 
 first_boot() {
-  connect_device
-  cat >/etc/mosquitto/conf.d/site.conf <<'CONF'
-listener 1883 0.0.0.0
-allow_anonymous true
-CONF
-  systemctl restart mosquitto
+  install_site
+  printf '[engine]\nheartbeat_timeout = "5s"\n\n[limits]\nmax_tokens_cap = 512\n' >"$settings"
 
   step 'apt install'
   apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 ./promptd_*.deb >apt.log 2>&1 || { cat apt.log; fail 'apt'; }
@@ -26,12 +22,7 @@ CONF
   grep -q 'Status:.*promptd model add' status.txt || fail 'STATUS= does not say what to do'
   journalctl --no-pager --unit promptd | grep -q 'promptd model add' || fail 'the log does not say what to do'
 
-  step 'a model is added'
-  mkdir -p "$(dirname "$settings")"
-  printf '[node]\nname = "gateway"\n[engine]\nheartbeat_timeout = "5s"\n[limits]\nmax_tokens_cap = 512\n' >"$settings"
-  systemctl restart promptd
-  promptd model add ./model.gguf --sha256 "$sha256" || fail 'model add'
-  until_true 60 is_state ready || fail 'not ready'
+  add_model 60
   stat -c '%U %a %n' /var/lib/promptd/models/*.gguf
   promptd model add ./model.gguf --sha256 "$sha256" || fail 'to add it again is no error'
 
@@ -107,7 +98,7 @@ configured() {
 
   step 'started with it, the last good one is in force'
   systemctl restart promptd
-  until_true 60 model_serves || fail 'the model does not serve'
+  until_true 60 serves || fail 'the model does not serve'
   is_state misconfigured || fail 'not misconfigured'
   systemctl status --no-pager promptd | sed -n '1,8p'
   answers 30 || fail 'no answer'
@@ -134,8 +125,6 @@ configured() {
 
 cap_is() { promptd info --json | grep -q "\"max_tokens_cap\": *$1\b"; }
 
-model_serves() { promptd models --json | grep -q '"state": *"serving"'; }
-
 surrounded() {
   step 'the broker is away when promptd starts'
   systemctl stop mosquitto
@@ -155,7 +144,7 @@ surrounded() {
   dd if=/dev/zero of=/var/lib/promptd/fill bs=4k 2>/dev/null || true
   systemctl start promptd
   until_true 60 systemctl is-active promptd || fail 'not active'
-  until_true 60 model_serves || fail 'the model does not serve'
+  until_true 60 serves || fail 'the model does not serve'
   answers 30 || fail 'no answer'
   promptd model add ./model.gguf --name other && fail 'a model was added to a full disk'
   [ -z "$(ls /var/lib/promptd/models)" ] || fail 'an import was left behind'

@@ -24,7 +24,7 @@ echo "vm: making an image of Debian $suite" >&2
 root=$work/root
 cat >"$work/fetch-kernel" <<'HOOK'
 #!/bin/sh
-chroot "$1" sh -ec 'cd /tmp; apt-get -qq download "$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/.*Depends: \(linux-image-[0-9]\)/\1/p")"'
+chroot "$1" sh -ec 'mkdir /kernel; cd /kernel; apt-get -qq download "$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/.*Depends: \(linux-image-[0-9]\)/\1/p")"'
 HOOK
 chmod +x "$work/fetch-kernel"
 mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" --format=directory \
@@ -33,8 +33,8 @@ mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")"
   --customize-hook="$work/fetch-kernel" "$suite" "$root" >&2
 
 # The kernel is unpacked: to install it would build an initrd that nobody needs. Its modules go into the guest.
-dpkg-deb -x "$root"/tmp/linux-image-*.deb "$work/kernel"
-rm "$root"/tmp/linux-image-*.deb
+dpkg-deb -x "$root"/kernel/linux-image-*.deb "$work/kernel"
+rm -r "$root/kernel"
 cp "$work"/kernel/boot/vmlinuz-* "$work/vmlinuz"
 version=$(basename "$work"/kernel/lib/modules/*)
 mkdir -p "$root/usr/lib/modules"

@@ -32,6 +32,21 @@ connect_device() {
   ip -n device link set lo up
 }
 
+# A broker that the device reaches, and the node's name.
+install_site() {
+  connect_device
+  printf 'listener 1883 0.0.0.0\nallow_anonymous true\n' >/etc/mosquitto/conf.d/site.conf
+  systemctl restart mosquitto
+  mkdir -p /etc/promptd/conf.d
+  printf '[node]\nname = "gateway"\n' >/etc/promptd/conf.d/10-site.toml
+}
+
+add_model() {
+  step 'a model is added'
+  promptd model add ./model.gguf --sha256 "$(sha256sum model.gguf | cut -d' ' -f1)" || fail 'model add'
+  until_true "${1:-300}" is_state ready || fail 'not ready'
+}
+
 # ask SECONDS [TEXT]: the answer to a device's request, as JSON.
 ask() {
   local id=r$RANDOM$RANDOM
@@ -52,6 +67,8 @@ pid_of() { systemctl show --property MainPID --value promptd; }
 engine_of() { pgrep -P "$(pid_of)" -f 'promptd engine' | head -n 1; }
 
 state() { promptd status --json | sed -nE 's/.*"state": *"([a-z_]+)".*/\1/p'; }
+
+serves() { promptd models --json | grep -q '"state": *"serving"'; }
 
 is_state() { [ "$(state)" = "$1" ]; }
 

@@ -57,8 +57,17 @@ struct Outcome {
 struct Entered {
     name: ModelName,
     entry: Entry,
-    /// The daemon's models, if one runs.
-    models: Option<Value>,
+    daemon: Daemon,
+}
+
+/// What the daemon makes of it.
+enum Daemon {
+    /// Nothing has changed.
+    Untouched,
+    /// None runs.
+    Absent,
+    /// It has read the configuration; its models.
+    Told(Value),
 }
 
 impl Add {
@@ -70,24 +79,24 @@ impl Add {
         }
         let (loaded, invalid) = self.file.examine()?;
         let config = loaded.config;
-        let name = self.name(&config)?;
+        let folder = config.service.state_dir.join("models");
+        let name = self.name(&config, &folder)?;
         let entry = if self.only_file { None } else { Some(self.entry(&config, &name)?) };
         if let Some(invalid) = invalid.filter(|_| entry.is_some()) {
             return Err(Failure::configuration(anyhow!(
                 "{invalid}\nmend it first, or bring the file with --only-file"
             )));
         }
-        let folder = config.service.state_dir.join("models");
         let target = folder.join(self.source.file_name().unwrap_or_else(|| format!("{name}.gguf")));
         let (model, is_new) = match self.found(&target)? {
             Some(model) => (model, false),
             None => (self.import(&config, &folder, target)?, true),
         };
-        let entered = entry.map(|entry| self.enter(&config, name, entry, &model)).transpose()?;
+        let entered = entry.map(|entry| self.enter(&config, name, entry, &model, is_new)).transpose()?;
         self.print(&Outcome { model, is_new, entered }).map_err(Failure::software)
     }
 
-    fn name(&self, config: &Config) -> Result<ModelName, Failure> {
+    fn name(&self, config: &Config, folder: &Path) -> Result<ModelName, Failure> {
         if let Some(name) = &self.name {
             return Ok(name.clone());
         }
@@ -95,6 +104,11 @@ impl Add {
             return ModelName::new(FIRST).map_err(Failure::software);
         }
         let file = self.source.file_name().unwrap_or_default();
+        // Whoever adds a model again means the same one.
+        let path = folder.join(&file);
+        if let Some(model) = config.models.iter().find(|model| model.files.iter().any(|known| known.path == path)) {
+            return Ok(model.name.clone());
+        }
         let stem = Path::new(&file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
         ModelName::new(stem.as_str()).map_err(|_| {
             let text = "the source has no name that a model could have: --name gives it one";
@@ -166,21 +180,32 @@ impl Add {
 
     /// Names the model in the configuration, and has a daemon that runs read it. A configuration that this would break stays
     /// as it was.
-    fn enter(&self, config: &Config, name: ModelName, entry: Entry, model: &Imported) -> Result<Entered, Failure> {
+    fn enter(
+        &self,
+        config: &Config,
+        name: ModelName,
+        entry: Entry,
+        model: &Imported,
+        is_new: bool,
+    ) -> Result<Entered, Failure> {
         let before = entry.read().map_err(Failure::software)?;
-        let path = fs::canonicalize(&model.path).map_err(Failure::software)?;
+        let path = &model.path;
+        let text = entry::text(&name, path, &model.sha256);
+        if !is_new && before.as_ref() == Some(&text) {
+            return Ok(Entered { name, entry, daemon: Daemon::Untouched });
+        }
         let put = |text: Option<&str>| {
             let put = entry.put(text).with_context(|| format!("cannot write {}", entry.path().display()));
             put.map_err(|error| Failure::new(Code::Failed, error))
         };
-        put(Some(&entry::text(&name, &path, &model.sha256)))?;
+        put(Some(&text))?;
         if let (_, Some(invalid)) = self.file.examine()? {
             put(before.as_deref())?;
             let text = format!("{} is there, but the configuration would be wrong with it: {invalid}", path.display());
             return Err(Failure::configuration(anyhow!(text)));
         }
-        let models = node::reload(&config.service.control_socket)?;
-        Ok(Entered { name, entry, models })
+        let daemon = node::reload(&config.service.control_socket)?.map_or(Daemon::Absent, Daemon::Told);
+        Ok(Entered { name, entry, daemon })
     }
 
     fn print(&self, outcome: &Outcome) -> std::io::Result<()> {
@@ -192,18 +217,22 @@ impl Add {
                 "file_type": model.facts.file_type, "architecture": model.facts.architecture,
                 "name": entered.as_ref().map(|entered| &entered.name),
                 "entry": entered.as_ref().map(|entered| entered.entry.path()),
-                "models": entered.as_ref().and_then(|entered| entered.models.as_ref()),
+                "models": entered.as_ref().and_then(|entered| match &entered.daemon {
+                    Daemon::Told(models) => Some(models),
+                    Daemon::Untouched | Daemon::Absent => None,
+                }),
             });
             return writeln!(out, "{report:#}");
         }
         let there = if *is_new { "" } else { ", which was there already" };
         writeln!(out, "{} {}  {}{there}", model.facts.file_type, Bytes(model.size), model.path.display())?;
         writeln!(out, "SHA-256 {}", model.sha256)?;
-        let Some(Entered { name, entry, models }) = entered else { return Ok(()) };
+        let Some(Entered { name, entry, daemon }) = entered else { return Ok(()) };
         writeln!(out, "model {name} stands in {}", entry.path().display())?;
-        match models {
-            Some(models) => write!(out, "{}", node::show_models(models)),
-            None => writeln!(out, "no daemon runs here: `systemctl start promptd` starts it"),
+        match daemon {
+            Daemon::Untouched => Ok(()),
+            Daemon::Told(models) => write!(out, "{}", node::show_models(models)),
+            Daemon::Absent => writeln!(out, "no daemon runs here: `systemctl start promptd` starts it"),
         }
     }
 }

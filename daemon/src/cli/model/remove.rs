@@ -58,7 +58,7 @@ impl Remove {
 
     /// Its files in promptd's own folder that no other model uses.
     fn files(&self, config: &Config) -> Vec<PathBuf> {
-        let folder = fs::canonicalize(config.service.state_dir.join("models")).unwrap_or_default();
+        let folder = config.service.state_dir.join("models");
         let (ours, others): (Vec<_>, Vec<_>) = config.models.iter().partition(|model| model.name == self.name);
         let ours = ours.iter().flat_map(|model| &model.files).map(|file| file.path.clone());
         let used = |path: &PathBuf| others.iter().any(|model| model.files.iter().any(|file| file.path == *path));

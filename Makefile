@@ -14,7 +14,7 @@ export PROMPTD_TEST_MODEL := $(MODEL)
 export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build vulkan model model-embed demo test lint unit deny deb bench bench-peers clean-links
+.PHONY: help deps build vulkan model model-embed demo test lint unit deny deb vmtest bench bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,7 +42,7 @@ test: deps clean-links model model-embed vulkan lint unit deny ## Everything tha
 lint: deps clean-links
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
-	bash -n tests/tools/*.sh tests/peers/*.sh packaging/*.sh packaging/backends/*.sh
+	bash -n tests/tools/*.sh tests/peers/*.sh tests/vm/*.sh packaging/*.sh packaging/backends/*.sh
 
 # Engine tests use both cores of a small machine by themselves.
 unit: deps clean-links model model-embed vulkan
@@ -54,6 +54,9 @@ deny: deps ## Check licences and advisories of the dependencies
 
 deb: deps clean-links ## Build the Debian packages into target/deb
 	@packaging/deb.sh "$(TARGET)"
+
+vmtest: deb model ## Install the package on booted Debian machines (nspawn and QEMU) and prove it there; needs root
+	@tests/vm/run.sh "$(TARGET)" "$(MODEL)"
 
 bench: build model ## Measure the engine, and what MQTT adds, on this machine
 	@tests/tools/bench.sh "$(PROMPTD)" "$(MODEL)"

@@ -20,8 +20,8 @@ fn starts_without_any_environment() {
     assert_eq!(text(&output.stdout), format!("promptd {}\n", env!("CARGO_PKG_VERSION")), "{output:?}");
     let help = text(&run(&["--help"]).stdout);
     let commands = [
-        "run", "check", "ask", "status", "info", "models", "load", "unload", "switch", "reload", "drain", "resume",
-        "fit", "bench", "quantize",
+        "run", "check", "ask", "status", "info", "models", "load", "unload", "switch", "reload", "model", "drain",
+        "resume", "fit", "bench", "quantize",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command}")), "{help}");

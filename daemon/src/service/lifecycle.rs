@@ -161,7 +161,8 @@ impl Driver {
         }
         let reason = rejected.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if let Some(active) = chosen.and_then(|chosen| self.start_engine(index, chosen, rejected.clone())) {
-            tracing::info!(model = %self.models[index].name(), "loading {}", describe(&active.chosen));
+            let (model, strategy) = (self.models[index].name(), active.chosen.strategy);
+            tracing::info!(%model, %strategy, "loading {}", describe(&active.chosen));
             self.models[index].stage = Stage::Loading(active);
         } else {
             self.models[index].refused = rejected;
@@ -254,6 +255,7 @@ impl Driver {
         let Some(active) = entry.engine_mut(id) else { return };
         tracing::info!(
             %model,
+            strategy = %active.chosen.strategy,
             "the model is ready: {} as {} on {}, loaded in {:.1} s",
             report.description,
             active.chosen.strategy,

@@ -50,6 +50,7 @@ qemu() {
     -drive "file=$work/vm.ext4,if=virtio,format=raw,cache=unsafe" \
     -kernel "$image/vmlinuz" -initrd "$image/initrd" \
     -append "console=ttyS0 quiet mitigations=off vm.terminal=ttyS1" </dev/null || return $?
+  rm -r "$work/vm/out"
   debugfs -R "rdump /out $work/vm" "$work/vm.ext4" >/dev/null 2>&1
 }
 

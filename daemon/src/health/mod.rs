@@ -10,6 +10,7 @@ mod board;
 mod file;
 mod machine;
 mod memory;
+mod reading;
 mod roots;
 
 pub use board::{Board, BoardKind};
@@ -17,6 +18,7 @@ pub use machine::Machine;
 pub use memory::{
     CgroupMemory, FileCache, HostMemory, MemoryEvents, MemoryReading, MemorySensors, ProcessMemory, Psi, process_memory,
 };
+pub use reading::{CpuReading, Fan, GpuReading, HealthReading, Rail, Room, Temperature, Throttling};
 pub use roots::Roots;
 
 #[cfg(test)]

@@ -29,10 +29,13 @@ const VOCABULARY: &str = "job";
 const LINES_MAX: usize = 400;
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),
+    ("rustls", &["cli", "mqtt"]),
+    ("rustls_native_certs", &["mqtt"]),
+    ("x509_parser", &["mqtt"]),
     ("tokio", &["mqtt", "engine", "control", "service", "cli"]),
     ("sysinfo", &["health"]),
     ("toml", &["config"]),

@@ -75,6 +75,11 @@ impl Broker {
         self.signal(Signal::CONT);
     }
 
+    /// It reads its certificates again, some time soon.
+    pub fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

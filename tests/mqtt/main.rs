@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod authority;
 mod broker;
+mod certificates;
 mod client;
 mod faults;
 mod gate;
@@ -11,3 +13,4 @@ mod lifecycle;
 mod node;
 mod outbound;
 mod script;
+mod tls;

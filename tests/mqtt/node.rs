@@ -19,6 +19,8 @@ pub fn config(port: u16) -> LinkConfig {
     LinkConfig {
         host: "127.0.0.1".to_owned(),
         port,
+        tls: None,
+        clock_synced: || true,
         client_id: "node".to_owned(),
         username: None,
         password: Arc::new(|| Ok(None)),

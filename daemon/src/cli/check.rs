@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::anyhow;
 use promptd::config::{Config, Model};
 use promptd::engine::backends_folder;
 use promptd::gguf::{Gguf, ModelFacts};
 use promptd::job::Precision;
+use promptd::mqtt::certificates;
 use promptd::plan::KvType;
 
 use super::{ConfigFile, Failure};
 
-/// Check the configuration and the model files.
+/// Check the configuration, the model files and the files for TLS.
 #[derive(Debug, clap::Args)]
 pub struct Check {
     #[command(flatten)]
@@ -53,11 +55,13 @@ fn problems(config: &Config) -> Vec<String> {
         .models
         .iter()
         .flat_map(|model| model_problems(model).into_iter().map(|p| format!("model[{}].files: {p}", model.name)));
-    let password = config.mqtt.password().err().map(|e| format!("mqtt.password_credential: {e}"));
+    let password = config.mqtt.password().err().map(|e| e.to_string());
+    let certificates = config.mqtt.tls.iter().flat_map(|tls| certificates(tls, SystemTime::now()));
+    let certificates = certificates.flat_map(|file| file.problems);
     let golden = config.models.iter().filter_map(golden_problem);
     let kv_types = config.models.iter().filter_map(|model| kv_problem(config, model));
     let backends = backends_folder().err().map(|e| e.to_string());
-    models.chain(kv_types).chain(golden).chain(password).chain(backends).collect()
+    models.chain(kv_types).chain(golden).chain(password).chain(certificates).chain(backends).collect()
 }
 
 /// What is wrong with each file, and two of one precision, of which one would never be used.

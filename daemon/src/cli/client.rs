@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use promptd::config::{BrokerUrl, Config};
+use promptd::config::{BrokerUrl, ClientCertificate, Config, Mqtt, Scheme, Tls};
 use promptd::job::{ClientName, NodeName, RequestId};
 use promptd::mqtt::{Link, LinkConfig, LinkEvent, LinkHandle, Publication, Topics};
 use serde_json::Value;
@@ -27,7 +27,7 @@ const PASSWORD_MAX: u64 = 65_535;
 pub struct Target {
     #[command(flatten)]
     file: super::ConfigFile,
-    /// The broker, such as `mqtt://gateway.local:1883`; the configuration's by default.
+    /// The broker, such as `mqtt://gateway.local:1883` or, with TLS, `mqtts://gateway.local`; the configuration's by default.
     #[arg(long, value_name = "URL", value_parser = BrokerUrl::parse)]
     url: Option<BrokerUrl>,
     /// The node to ask; the configuration's by default.
@@ -41,7 +41,16 @@ pub struct Target {
     username: Option<String>,
     /// File with the password for that user.
     #[arg(long, value_name = "FILE", requires = "username")]
-    password_file: Option<std::path::PathBuf>,
+    password_file: Option<PathBuf>,
+    /// File with the authorities that may vouch for a broker at mqtts://; the configuration's by default, else the system's.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// File with the client certificate to show to the broker; the configuration's by default.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// File with the private key for it.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
 }
 
 /// A connection to one node.
@@ -63,7 +72,7 @@ impl Client {
         let node = target.node.clone().unwrap_or_else(|| config.node.name.clone());
         let topics = Topics::new(&config.mqtt.root, &node)?;
         let filter = format!("{}/{node}/response/{}/#", config.mqtt.root, target.client);
-        let link_config = link_config(target, config, filter);
+        let link_config = link_config(target, config, filter)?;
         let (host, port) = (link_config.host.clone(), link_config.port);
         let (link, mut events) = Link::spawn(link_config);
         let connected = timeout(CONNECT_TIMEOUT, events.recv()).await;
@@ -114,14 +123,18 @@ impl Client {
     }
 }
 
-fn link_config(target: &Target, config: Config, filter: String) -> LinkConfig {
+fn link_config(target: &Target, config: Config, filter: String) -> anyhow::Result<LinkConfig> {
     let mqtt = config.mqtt;
     let url = target.url.clone().unwrap_or_else(|| mqtt.url.clone());
+    let tls = tls(target, url.scheme, &mqtt)?;
     let own_password = target.password_file.clone();
     let from_config = mqtt.clone();
-    LinkConfig {
+    Ok(LinkConfig {
         host: url.host,
         port: url.port,
+        tls,
+        // One attempt is made, and its error shown.
+        clock_synced: || true,
         client_id: format!("promptd-cli-{:08x}", fastrand::u32(..)),
         username: target.username.clone().or_else(|| mqtt.username.clone()),
         password: Arc::new(move || match &own_password {
@@ -140,6 +153,29 @@ fn link_config(target: &Target, config: Config, filter: String) -> LinkConfig {
         backoff_max: mqtt.backoff_max,
         subscriptions: vec![filter],
         will: None,
+    })
+}
+
+/// The files for TLS: those of the command line before those of the configuration.
+fn tls(target: &Target, scheme: Scheme, mqtt: &Mqtt) -> anyhow::Result<Option<Tls>> {
+    let Target { ca_file, cert_file, key_file, .. } = target;
+    match scheme {
+        Scheme::Mqtt if ca_file.is_some() || cert_file.is_some() => {
+            bail!("--ca-file, --cert-file and --key-file are for brokers at mqtts://")
+        }
+        Scheme::Mqtt => Ok(None),
+        Scheme::Mqtts => {
+            let configured = mqtt.tls.clone().unwrap_or_default();
+            let client = match (cert_file, key_file) {
+                // A name without a path would be looked up among systemd's credentials.
+                (Some(cert_file), Some(key_file)) => Some(ClientCertificate {
+                    cert_file: cert_file.clone(),
+                    key_credential: std::path::absolute(key_file)?,
+                }),
+                _ => configured.client,
+            };
+            Ok(Some(Tls { ca_file: ca_file.clone().or(configured.ca_file), client }))
+        }
     }
 }
 

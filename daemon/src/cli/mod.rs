@@ -53,7 +53,7 @@ enum Command {
     /// The log goes to journald under systemd, else to standard error; the variable `PROMPTD_LOG` (such as `debug`)
     /// overrides `service.log_level`. Exit code 78 means a configuration that must be mended first.
     Run(run::Run),
-    /// Check the configuration and the model files, and print every problem at once.
+    /// Check the configuration, the model files and the files for TLS, and print every problem at once.
     Check(check::Check),
     /// Ask a running daemon one question over MQTT and print the answer as it is made.
     Ask(ask::Ask),

@@ -9,10 +9,10 @@ use super::error::ConfigError;
 use super::tree::Value;
 use super::value;
 
-/// The longest password that MQTT can carry.
+/// The longest password that MQTT can carry; keys are far shorter.
 const SECRET_MAX: usize = 65_535;
 
-/// A password. It has no `Display`, and its `Debug` tells nothing.
+/// A password or a private key. It has no `Display`, and its `Debug` tells nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

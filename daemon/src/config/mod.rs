@@ -25,6 +25,7 @@ mod report;
 mod section;
 mod service;
 mod source;
+mod tls;
 mod topic;
 mod tree;
 mod unit;
@@ -47,7 +48,8 @@ pub use model_file::{ModelFile, sha256};
 pub use mqtt::Mqtt;
 pub use node::Node;
 pub use service::{LogLevel, Service};
-pub use url::BrokerUrl;
+pub use tls::{ClientCertificate, Tls};
+pub use url::{BrokerUrl, Scheme};
 
 use machine::Machine;
 use report::Report;

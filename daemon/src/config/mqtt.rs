@@ -9,6 +9,7 @@ use crate::job::NodeName;
 use super::credential::{self, Secret};
 use super::error::ConfigError;
 use super::section::Section;
+use super::tls::Tls;
 use super::topic;
 use super::unit::{Size, Span};
 use super::url::BrokerUrl;
@@ -25,6 +26,8 @@ const REPLY_ALLOW_MAX: usize = 64;
 pub struct Mqtt {
     /// Where the broker is.
     pub url: BrokerUrl,
+    /// The files for TLS; none if the URL does without TLS.
+    pub tls: Option<Tls>,
     /// The name of the session at the broker; unique there.
     pub client_id: String,
     /// What every topic starts with; `<root>/<node>` is this node's root.
@@ -57,8 +60,11 @@ impl Mqtt {
     pub(super) fn read(section: &mut Section<'_, '_, '_>, node: &NodeName) -> Self {
         let client_id = section.optional("client_id", |id| value::line(id, CLIENT_ID_MAX).map(str::to_owned));
         let packet_max = section.size("packet_max", Size::mib(1), Size::kib(8)..=Size::mib(16));
+        let written = section.optional("url", |url| BrokerUrl::parse(value::text(url)?));
+        let url = written.or_else(|| (!section.is_set("url")).then(BrokerUrl::default));
         let mqtt = Self {
-            url: section.optional("url", |url| BrokerUrl::parse(value::text(url)?)).unwrap_or_default(),
+            tls: Tls::read(section, url.as_ref()),
+            url: url.unwrap_or_default(),
             client_id: client_id.unwrap_or_else(|| format!("promptd-{node}")),
             root: section.optional("root", topic::root).unwrap_or_else(|| "promptd".to_owned()),
             username: section.optional("username", |name| value::line(name, USERNAME_MAX).map(str::to_owned)),

@@ -3,41 +3,71 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-const PORT: u16 = 1883;
 const HOST_MAX: usize = 253;
 
-/// `mqtt://host:port`.
+/// How the broker is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// MQTT over TCP, for everybody on the way to read.
+    Mqtt,
+    /// MQTT over TLS.
+    Mqtts,
+}
+
+/// `mqtt://host:port` or `mqtts://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerUrl {
+    /// What stands in front.
+    pub scheme: Scheme,
     /// A name or an address; IPv6 without brackets.
     pub host: String,
     /// The TCP port.
     pub port: u16,
 }
 
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Mqtts => "mqtts",
+        }
+    }
+
+    /// The port that IANA has registered for it.
+    fn port(self) -> u16 {
+        match self {
+            Self::Mqtt => 1883,
+            Self::Mqtts => 8883,
+        }
+    }
+}
+
 impl Default for BrokerUrl {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: PORT }
+        Self { scheme: Scheme::Mqtt, host: "127.0.0.1".to_owned(), port: Scheme::Mqtt.port() }
     }
 }
 
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme.name();
         if self.host.contains(':') {
-            write!(f, "mqtt://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "mqtt://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
 
 impl BrokerUrl {
-    /// Reads `mqtt://host`, `mqtt://host:port` or `mqtt://[IPv6]:port`; the error says what would be right.
+    /// Reads `mqtt://host`, `mqtt://host:port` or `mqtt://[IPv6]:port`, or the same with `mqtts`; the error says what would
+    /// be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let address = match text.split_once("://") {
-            Some(("mqtt", address)) => address,
-            Some(("mqtts" | "ssl" | "tls", _)) => return Err("TLS comes with a later version; use mqtt://".to_owned()),
-            _ => return Err("write mqtt://host or mqtt://host:port".to_owned()),
+        let (scheme, address) = match text.split_once("://") {
+            Some(("mqtt", address)) => (Scheme::Mqtt, address),
+            Some(("mqtts", address)) => (Scheme::Mqtts, address),
+            Some(("ssl" | "tls", _)) => return Err("for TLS write mqtts://host or mqtts://host:port".to_owned()),
+            _ => return Err("write mqtt://host or mqtt://host:port, with TLS mqtts://host".to_owned()),
         };
         if address.contains('@') {
             let reason = "no user or password in the URL: use mqtt.username and mqtt.password_credential";
@@ -45,13 +75,13 @@ impl BrokerUrl {
         }
         let (host, port) = split(address.strip_suffix('/').unwrap_or(address))?;
         let port = match port {
-            None => PORT,
+            None => scheme.port(),
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 digits.parse().ok().filter(|port| *port != 0).ok_or("the port must be 1 to 65535")?
             }
             Some(_) => return Err("only a port may follow the host: write mqtt://host:port".to_owned()),
         };
-        Ok(Self { host, port })
+        Ok(Self { scheme, host, port })
     }
 }
 
@@ -84,16 +114,18 @@ mod tests {
 
     #[test]
     fn reads_hosts_and_ports() {
-        for (text, host, port) in [
-            ("mqtt://127.0.0.1:1883", "127.0.0.1", 1883),
-            ("mqtt://broker", "broker", 1883),
-            ("mqtt://broker/", "broker", 1883),
-            ("mqtt://my_broker-1.local:65535", "my_broker-1.local", 65535),
-            ("mqtt://[::1]", "::1", 1883),
-            ("mqtt://[fe80::1]:1884/", "fe80::1", 1884),
+        for (text, scheme, host, port) in [
+            ("mqtt://127.0.0.1:1883", Scheme::Mqtt, "127.0.0.1", 1883),
+            ("mqtt://broker", Scheme::Mqtt, "broker", 1883),
+            ("mqtt://broker/", Scheme::Mqtt, "broker", 1883),
+            ("mqtt://my_broker-1.local:65535", Scheme::Mqtt, "my_broker-1.local", 65535),
+            ("mqtt://[::1]", Scheme::Mqtt, "::1", 1883),
+            ("mqtt://[fe80::1]:1884/", Scheme::Mqtt, "fe80::1", 1884),
+            ("mqtts://broker", Scheme::Mqtts, "broker", 8883),
+            ("mqtts://[::1]:8884", Scheme::Mqtts, "::1", 8884),
         ] {
             let url = BrokerUrl::parse(text).unwrap();
-            assert_eq!((url.host.as_str(), url.port), (host, port), "{text}");
+            assert_eq!((url.scheme, url.host.as_str(), url.port), (scheme, host, port), "{text}");
             assert_eq!(BrokerUrl::parse(&url.to_string()), Ok(url));
         }
     }
@@ -101,7 +133,8 @@ mod tests {
     #[test]
     fn says_what_would_be_right() {
         for (text, reason) in [
-            ("mqtts://broker:8883", "TLS comes with a later version"),
+            ("ssl://broker:8883", "for TLS write mqtts://host"),
+            ("mqtts://user:word@broker", "use mqtt.username and mqtt.password_credential"),
             ("mqtt://user:word@broker", "use mqtt.username and mqtt.password_credential"),
             ("broker:1883", "write mqtt://host"),
             ("tcp://broker", "write mqtt://host"),
@@ -127,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(text in "(mqtt://)?\\PC*") {
+        fn never_panics(text in "(mqtts?://)?\\PC*") {
             let _ = BrokerUrl::parse(&text);
         }
     }

@@ -7,6 +7,7 @@
 //! full of garbage is no fault of ours and no reason to stop.
 
 mod board;
+mod clock;
 mod file;
 mod machine;
 mod memory;
@@ -14,6 +15,7 @@ mod reading;
 mod roots;
 
 pub use board::{Board, BoardKind};
+pub use clock::clock_synced;
 pub use machine::Machine;
 pub use memory::{
     CgroupMemory, FileCache, HostMemory, MemoryEvents, MemoryReading, MemorySensors, ProcessMemory, Psi, process_memory,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::Tls;
+
 /// Reads the password before each connect, so that a new one needs no restart.
 pub type PasswordSource = Arc<dyn Fn() -> Result<Option<String>, String> + Send + Sync>;
 
@@ -16,6 +18,10 @@ pub struct LinkConfig {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// The files for TLS; none for a connection without.
+    pub tls: Option<Tls>,
+    /// Whether the clock of this machine is known to be right. Must answer at once.
+    pub clock_synced: fn() -> bool,
     /// Stable: the broker's session hangs on it.
     pub client_id: String,
     /// User name.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill};
 use rumqttc::v5::{AsyncClient, MqttOptions};
+use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 
 use super::poller::Poller;
-use super::{Fault, LinkConfig};
+use super::{Fault, LinkConfig, tls};
 
 /// Messages at QoS 1 in flight. rumqttc counts packet ids up to it, so that a small number costs little memory, and
 /// with a window one smaller an id is never in use when its turn comes again.
@@ -20,10 +20,14 @@ const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
 /// Seconds to connect, from the name look-up to the CONNACK.
 const CONNECT_TIMEOUT_S: u64 = 5;
 
-/// Starts a connection.
-pub(super) fn open(config: &LinkConfig, clean_start: bool, retain: bool) -> Result<(AsyncClient, Poller), Fault> {
+/// Starts a connection, with secrets and certificates as they are now.
+pub(super) async fn open(config: &LinkConfig, clean_start: bool, retain: bool) -> Result<(AsyncClient, Poller), Fault> {
     let password = (config.password)().map_err(Fault::Password)?;
-    let options = options(config, password, clean_start, retain);
+    let mut options = options(config, password, clean_start, retain);
+    if let Some(files) = &config.tls {
+        let connector = tls::connector(files).await?;
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(connector)));
+    }
     Ok(Poller::spawn(options, requests_max(config)))
 }
 
@@ -62,7 +66,9 @@ fn requests_max(config: &LinkConfig) -> usize {
 }
 
 fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, retain: bool) -> MqttOptions {
-    let mut options = MqttOptions::new(&config.client_id, host(config), config.port);
+    // For TLS rumqttc takes the host as the name in the certificate, where an address has no brackets; it can look it up so.
+    let host = if config.tls.is_some() { config.host.clone() } else { host(config) };
+    let mut options = MqttOptions::new(&config.client_id, host, config.port);
     let mut network = NetworkOptions::new();
     // Without it an answer within 40 ms of its request waits for a delayed ACK.
     network.set_tcp_nodelay(true);
@@ -98,6 +104,8 @@ mod tests {
         LinkConfig {
             host: host.to_owned(),
             port: 1883,
+            tls: None,
+            clock_synced: || true,
             client_id: "node".to_owned(),
             username: Some("user".to_owned()),
             password: Arc::new(|| Ok(None)),

@@ -47,6 +47,7 @@ mod request_tests;
 mod session;
 mod strict;
 mod suspicion;
+mod tls;
 mod topic;
 mod worker;
 
@@ -65,4 +66,5 @@ pub use reply::Replies;
 pub use reply_policy::ReplyPolicy;
 pub use request::{Accepted, Rejected, RequestLimits, RequestReader, parse_cancel};
 pub use strict::{JsonLimits, parse_object};
+pub use tls::{CertificateFile, CertificateKind, certificates};
 pub use topic::{InboundTopic, Topics};

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 /// A connection that lasted this long ends the growth of the back-off. Less, and a broker that accepts us only to
 /// throw us out at once would be stormed.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How often a machine whose clock may be behind tries again: as soon as the clock is set, the broker lets it in.
+const CLOCK_PAUSE: Duration = Duration::from_secs(5);
 /// Two takeovers within this time are no accident.
 const TAKEOVER_WINDOW: Duration = Duration::from_mins(1);
 /// Whoever was thrown out by us comes back, and throws us out, within this time.
@@ -17,6 +19,8 @@ const TAKEOVER_PAUSE: Duration = Duration::from_mins(5);
 pub(super) enum Ending {
     /// It never came up.
     Failed,
+    /// The broker's certificate is not valid yet for our clock, which may be behind.
+    TooEarly,
     /// It was up for some time.
     Lost {
         /// How long.
@@ -62,6 +66,7 @@ impl Pacing {
     /// `jitter` is drawn from 0 to 1, so that a fleet does not return in one wave.
     pub fn after(&mut self, ending: Ending, now: Instant, jitter: f64) -> Pause {
         match ending {
+            Ending::TooEarly => return Pause { delay: CLOCK_PAUSE, duplicate: false },
             Ending::Failed => {
                 // The broker was away: what looked like a takeover before was its restart.
                 self.takeovers.retain(|(_, kind)| *kind == Takeover::Certain);
@@ -119,6 +124,15 @@ mod tests {
         assert_eq!(pacing.after(lost(9 * SECOND, Takeover::No), now, 1.0).delay, 8 * SECOND);
         assert_eq!(pacing.after(lost(10 * SECOND, Takeover::No), now, 1.0).delay, SECOND);
         assert_eq!(pacing.after(Ending::Failed, now, 1.0).delay, 2 * SECOND);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_is_waited_for_without_growing_pauses() {
+        let (mut pacing, now) = pacing();
+        for _ in 0..10 {
+            assert_eq!(pacing.after(Ending::TooEarly, now, 0.0), Pause { delay: 5 * SECOND, duplicate: false });
+        }
+        assert_eq!(pacing.after(Ending::Failed, now, 1.0).delay, SECOND, "the back-off starts from the beginning");
     }
 
     #[test]

@@ -79,7 +79,10 @@ impl Worker {
                     self.forget(Blame::None);
                     continue;
                 }
-                Ended::Fault { fault, up: None } => (fault, Ending::Failed),
+                Ended::Fault { fault, up: None } => {
+                    let ending = self.failed(&fault);
+                    (fault, ending)
+                }
                 Ended::Fault { fault, up: Some(up) } => {
                     let takeover = self.takeover(&fault, &up).await;
                     (fault, Ending::Lost { up: up.since.elapsed(), takeover })
@@ -107,10 +110,16 @@ impl Worker {
             error!("giving up the broker's session, and what waits in it: something there cannot be read");
             self.unreadable = 0;
         }
-        match connect::open(&self.config, clean_start, self.retain) {
+        match connect::open(&self.config, clean_start, self.retain).await {
             Ok((client, poller)) => Session::new(self, client, poller).run().await,
             Err(fault) => Ended::Fault { fault, up: None },
         }
+    }
+
+    /// How the attempt at a connection failed.
+    fn failed(&self, fault: &Fault) -> Ending {
+        let too_early = matches!(fault, Fault::NotYetValid(_)) && !(self.config.clock_synced)();
+        if too_early { Ending::TooEarly } else { Ending::Failed }
     }
 
     /// Whether another client took the connection over. Without a word from the broker, it has to be the only
@@ -148,7 +157,7 @@ impl Worker {
         if *fault == Fault::NoRetained {
             self.retain = false;
         }
-        let was_up = ending != Ending::Failed;
+        let was_up = matches!(ending, Ending::Lost { .. });
         // With something of ours in flight, that is the first suspect.
         self.unreadable = if was_up && idle && fault.is_our_reader() { self.unreadable + 1 } else { 0 };
         if self.reported.as_ref() == Some(fault) && !was_up {
@@ -157,7 +166,13 @@ impl Worker {
         }
         let (host, port) = (&self.config.host, self.config.port);
         match fault {
-            Fault::Refused { .. } | Fault::Password(_) | Fault::Crashed => error!(host, port, "{fault}"),
+            Fault::Refused { .. }
+            | Fault::Password(_)
+            | Fault::Certificates(_)
+            | Fault::Tls { .. }
+            | Fault::Crashed => {
+                error!(host, port, "{fault}");
+            }
             _ => warn!(host, port, "{fault}"),
         }
         self.reported = Some(fault.clone());

@@ -1,11 +1,13 @@
 //! From the configuration to what the rooms need of it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use crate::config::Config;
 use crate::control::{ControlCall, ControlServer};
+use crate::health::{Roots, clock_synced};
 use crate::mqtt::{LinkConfig, Topics};
 
 /// Who may use the control socket besides the daemon's own user.
@@ -23,6 +25,8 @@ pub(super) fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
     LinkConfig {
         host: mqtt.url.host.clone(),
         port: mqtt.url.port,
+        tls: mqtt.tls,
+        clock_synced: || clock_synced(&Roots::default(), SystemTime::now()) == Some(true),
         client_id: mqtt.client_id,
         username: mqtt.username,
         password: Arc::new(move || match password.password() {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::{BrokerUrl, Expect, LogLevel, Model, ModelFile};
+use super::super::{BrokerUrl, Expect, LogLevel, Model, ModelFile, Scheme};
 use super::*;
 use crate::plan::{Bytes, KvType, Percent, Reserve};
 
@@ -12,7 +12,8 @@ fn are_the_documented_ones() {
     assert_eq!(node.name.as_str(), "gw1");
     assert!(node.labels.is_empty());
 
-    assert_eq!(mqtt.url, BrokerUrl { host: "127.0.0.1".to_owned(), port: 1883 });
+    assert_eq!(mqtt.url, BrokerUrl { scheme: Scheme::Mqtt, host: "127.0.0.1".to_owned(), port: 1883 });
+    assert_eq!(mqtt.tls, None);
     assert_eq!(mqtt.client_id, "promptd-gw1");
     assert_eq!(mqtt.root, "promptd");
     assert_eq!((mqtt.username, mqtt.password_credential), (None, None));

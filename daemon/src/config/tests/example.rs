@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::report::Report;
-use super::super::{merge, tree};
+use super::super::{BrokerUrl, merge, tree};
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../config/promptd.toml");
 
-/// Removes the `#` in front of keys; prose has a space behind it.
+/// Removes the `#` in front of keys; prose has a space behind it. The files for TLS need another URL than the default.
 fn uncommented() -> String {
     let key = |line: &str| {
         line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase())).map(str::to_owned)
     };
-    EXAMPLE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+    let text: String = EXAMPLE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
+    text.replace(&format!("\nurl = \"{}\"", BrokerUrl::default()), "\nurl = \"mqtts://broker\"")
 }
 
 /// The prose above each key and table, by the key's path.
@@ -64,6 +65,8 @@ fn shows_the_defaults() {
     assert_eq!(shown.mqtt.client_id, format!("promptd-{}", shown.node.name));
     assert_eq!(std::mem::take(&mut shown.node.labels).len(), 2);
     assert!(shown.mqtt.username.take().is_some() && shown.mqtt.password_credential.take().is_some());
+    assert_eq!(std::mem::take(&mut shown.mqtt.url).host, "broker", "the example shows the default, which was replaced");
+    assert!(shown.mqtt.tls.take().is_some_and(|tls| tls.ca_file.is_some() && tls.client.is_some()));
     let model = &mut shown.models[0];
     assert!(model.threads.take().is_some() && model.files[0].sha256.take().is_some());
     assert_eq!(model.ladder.take().map(|ladder| ladder.len()), Some(3));

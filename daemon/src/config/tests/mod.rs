@@ -8,6 +8,7 @@ mod load;
 mod merge;
 mod models;
 mod problems;
+mod tls;
 
 use super::machine::Machine;
 use super::source::Source;

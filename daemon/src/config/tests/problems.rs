@@ -8,7 +8,7 @@ fn all_of_a_file_at_once_in_its_order() {
 [node]
 name = "a/b"
 [mqtt]
-url = "mqtts://broker"
+url = "ssl://broker"
 keep_alive = "1s"
 reply_allow = ["a/#/b"]
 [limits]
@@ -26,7 +26,7 @@ reproducible = "yes"
         problems(&[file]),
         [
             r#"0.toml:3:8: node.name = "a/b": node contains '/'; allowed are letters, digits, '.', '_' and '-'"#,
-            r#"0.toml:5:7: mqtt.url = "mqtts://broker": TLS comes with a later version; use mqtt://"#,
+            r#"0.toml:5:7: mqtt.url = "ssl://broker": for TLS write mqtts://host or mqtts://host:port"#,
             r#"0.toml:6:14: mqtt.keep_alive = "1s": allowed are 5s to 65535s"#,
             r#"0.toml:7:16: mqtt.reply_allow = "a/#/b": '#' must be the whole last level"#,
             r#"0.toml:9:1: limits.requst: unknown key; did you mean "request"?"#,

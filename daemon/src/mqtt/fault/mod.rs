@@ -1,5 +1,8 @@
 //! Why there is no connection: rumqttc's errors in our words.
 
+mod tls;
+
+use std::io;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
@@ -26,6 +29,22 @@ pub enum Fault {
     /// The password could not be read.
     #[error("the MQTT password cannot be read: {0}")]
     Password(String),
+    /// The files for TLS cannot be used.
+    #[error("the files for TLS cannot be used: {0}")]
+    Certificates(String),
+    /// The broker's certificate is for later, or our clock is behind.
+    #[error(
+        "the broker's certificate is not valid before {0}: the clock of this machine is behind, or it was made for later"
+    )]
+    NotYetValid(String),
+    /// The two sides could not agree on TLS.
+    #[error("no secure connection to the broker: {reason}; {remedy}")]
+    Tls {
+        /// What is wrong.
+        reason: String,
+        /// What the operator can do.
+        remedy: &'static str,
+    },
     /// Another client connected with our client id.
     #[error("another client took over the client id")]
     TakenOver,
@@ -78,8 +97,9 @@ impl Fault {
     pub(super) fn from_rumqttc(error: ConnectionError, was_up: bool) -> Self {
         match error {
             ConnectionError::MqttState(error) => Self::from_state(error, was_up),
+            ConnectionError::Tls(error) => tls::of_connect(&error),
             ConnectionError::Timeout(_) => Fault::Unreachable("no answer to the connect in time".to_owned()),
-            ConnectionError::Io(error) => Self::network(error.to_string(), was_up),
+            ConnectionError::Io(error) => Self::network(&error, was_up),
             ConnectionError::ConnectionRefused(ConnectReturnCode::RetainNotSupported) => Fault::NoRetained,
             ConnectionError::ConnectionRefused(code) => {
                 Fault::Refused { reason: words(&format!("{code:?}")), remedy: remedy(code) }
@@ -92,9 +112,8 @@ impl Fault {
     fn from_state(error: StateError, was_up: bool) -> Self {
         match error {
             StateError::ServerDisconnect { reason_code, reason_string } => ended(reason_code, reason_string),
-            StateError::Io(error) => Self::network(error.to_string(), was_up),
-            StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(error)) => {
-                Self::network(error.to_string(), was_up)
+            StateError::Io(error) | StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(error)) => {
+                Self::network(&error, was_up)
             }
             // A PUBACK or DISCONNECT with a reason that rumqttc does not know, such as mosquitto's 0x95 for a message above
             // its message_size_limit.
@@ -103,16 +122,33 @@ impl Fault {
             }
             StateError::AwaitPingResp => Fault::Lost("a ping was not answered".to_owned()),
             StateError::ConnectionAborted if was_up => Fault::Closed,
-            StateError::ConnectionAborted => Fault::Refused {
-                reason: "closed without an answer".to_owned(),
-                remedy: "the broker must speak MQTT 5 on this port, without TLS",
-            },
+            StateError::ConnectionAborted => Self::unanswered(),
             other => Fault::Protocol(other.to_string()),
         }
     }
 
-    fn network(text: String, was_up: bool) -> Self {
-        if was_up { Fault::Lost(text) } else { Fault::Unreachable(text) }
+    fn network(error: &io::Error, was_up: bool) -> Self {
+        match tls::of_io(error) {
+            // With TLS 1.3 the broker looks at our certificate after we have looked at its own.
+            Some(fault) if !was_up => fault,
+            Some(fault) => Fault::Lost(fault.to_string()),
+            None => match error.kind() {
+                // TLS tells a connection that was closed in order from one that was not; the broker's reasons are the same.
+                io::ErrorKind::UnexpectedEof if was_up => Fault::Closed,
+                _ if was_up => Fault::Lost(error.to_string()),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                    Self::unanswered()
+                }
+                _ => Fault::Unreachable(error.to_string()),
+            },
+        }
+    }
+
+    fn unanswered() -> Self {
+        Fault::Refused {
+            reason: "closed without an answer".to_owned(),
+            remedy: "the broker must speak MQTT 5 on this port, with TLS for mqtts:// and without for mqtt://; its log says more",
+        }
     }
 }
 

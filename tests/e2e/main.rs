@@ -24,6 +24,7 @@ mod refusals;
 mod replies;
 mod reproducible;
 mod sandbox;
+mod secured;
 mod strategies;
 mod switching;
 mod systemd;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::certificates::CertificateWatch;
 use super::deriving::{DerivedReport, Deriving};
 use super::governor::{Governor, GovernorSettings};
 use super::jobs::{Jobs, Stage};
@@ -52,6 +53,7 @@ pub(super) struct Driver {
     broker_faults: BTreeSet<BrokerFault>,
     /// When another node with our client id is taken for gone, unless it shows again.
     duplicate_until: Option<Instant>,
+    pub(super) certificates: CertificateWatch,
     /// Mean time that jobs ran lately, for estimates.
     pub(super) job_time: Option<Duration>,
     /// The machine's memory.
@@ -132,6 +134,7 @@ impl Driver {
             phase: Phase::Open,
             broker_faults: BTreeSet::new(),
             duplicate_until: None,
+            certificates: CertificateWatch::new(now),
             job_time: None,
             unified_memory: Board::detect(&roots).unified_memory,
             memory: MemoryWatch::new(MemorySensors::discover(roots), config.memory.clone()),
@@ -156,8 +159,9 @@ impl Driver {
     pub(super) fn on_link(&mut self, slot: Slot, event: LinkEvent) {
         match event {
             LinkEvent::Message(message) => self.on_message(slot, message),
-            // Subscriptions are tried anew.
+            // Subscriptions are tried anew, with the files for TLS as they are now.
             LinkEvent::Connected { .. } => {
+                self.look_at_certificates();
                 self.broker_faults.retain(|fault| *fault == BrokerFault::DuplicateNode);
                 self.publish_status();
             }
@@ -181,8 +185,9 @@ impl Driver {
         let retries = self.models.iter().filter_map(ModelEntry::retry_at);
         let turn = self.must_govern().then_some(self.next_turn);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next);
+        let certificates = self.next_look_at_certificates();
         let waits = self.queue.next_deadline().into_iter().chain(watchdog).chain(self.duplicate_until).chain(turn);
-        let next = waits.chain(running).chain(draining).chain(retries).min();
+        let next = waits.chain(running).chain(draining).chain(retries).chain(certificates).min();
         // Without one there is nothing to wake up for.
         next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))
     }
@@ -193,6 +198,9 @@ impl Driver {
             self.duplicate_until = None;
             self.broker_faults.remove(&BrokerFault::DuplicateNode);
             self.publish_status();
+        }
+        if self.next_look_at_certificates().is_some_and(|at| at <= now) {
+            self.look_at_certificates();
         }
         self.retry_models(now);
         if self.must_govern() && self.next_turn <= now {

@@ -54,6 +54,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     let mut driver = Driver::new(config, topics, backends, Doors { link, reports, prepared, derived })?;
     clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
+    driver.look_at_certificates();
     driver.board.publish_info(&driver.link, &driver.topics, &driver.config);
     driver.publish_status();
     for index in 0..driver.models.len() {

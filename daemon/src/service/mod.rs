@@ -1,5 +1,6 @@
 //! The daemon: one driver takes events, asks the pure rooms what to do, and carries it out.
 
+mod certificates;
 mod deriving;
 mod driver;
 mod endings;

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::mqtt::{LinkHandle, Publication, Topics};
-use crate::telemetry::{Documents, InfoLimits, ModelDocument, ModelEvent, NodeState, TaskInfo};
+use crate::telemetry::{Documents, InfoLimits, ModelDocument, ModelEvent, NodeState, TaskInfo, TlsDates};
 
 /// The tasks that this version serves.
 const TASKS: [TaskInfo; 2] = [TaskInfo { name: "chat" }, TaskInfo { name: "generate" }];
@@ -25,6 +25,7 @@ const NO_MODEL: &str = "no model is configured: `promptd model add FILE|URL` bri
 pub struct StatusBoard {
     documents: Documents,
     machine: Machine,
+    tls: Option<TlsDates>,
     last: (NodeState, Vec<String>),
     since: SystemTime,
     told_ready: bool,
@@ -35,10 +36,22 @@ impl StatusBoard {
     pub fn new(node: NodeName) -> Self {
         // Nothing was said yet: any state is a change.
         let last = (NodeState::Starting, vec![String::new()]);
-        Self { documents: Documents::new(node), machine: Machine::this(), last, since: UNIX_EPOCH, told_ready: false }
+        Self {
+            documents: Documents::new(node),
+            machine: Machine::this(),
+            tls: None,
+            last,
+            since: UNIX_EPOCH,
+            told_ready: false,
+        }
     }
 
-    /// `info`, once.
+    /// Remembers when the certificates end. Whether that has changed.
+    pub fn set_tls_dates(&mut self, dates: TlsDates) -> bool {
+        self.tls.replace(dates) != Some(dates)
+    }
+
+    /// `info`.
     pub fn publish_info(&self, link: &LinkHandle, topics: &Topics, config: &Config) {
         link.set_retained(topics.info(), self.info(config));
     }
@@ -57,7 +70,7 @@ impl StatusBoard {
             deadline_cap_ms: millis(limits.deadline_cap),
         };
         let models: Vec<_> = config.models.iter().map(|model| model.name.clone()).collect();
-        self.documents.info(&TASKS, &models, &info_limits, &config.node.labels, &self.machine)
+        self.documents.info(&TASKS, &models, &info_limits, &config.node.labels, &self.machine, self.tls)
     }
 
     /// The `info` document.

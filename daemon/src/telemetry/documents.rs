@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::NodeState;
 use crate::health::Machine;
@@ -58,6 +58,26 @@ struct Info<'a> {
     limits: &'a InfoLimits,
     labels: &'a BTreeMap<String, String>,
     machine: &'a Machine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsDates>,
+}
+
+/// When certificates of the link to the broker end. What does not exist or can't be read is left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct TlsDates {
+    /// The first one of our own certificate and those that lead to its authority.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "date")]
+    pub client_cert_expires: Option<SystemTime>,
+    /// The first one of the authorities that the configuration names.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "date")]
+    pub ca_expires: Option<SystemTime>,
+}
+
+/// RFC 3339 in UTC. Certificates that never end say so with the year 9999.
+#[expect(clippy::ref_option, reason = "what serde asks for")]
+fn date<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    let time = time.map(|time| format!("{:.0}", Timestamp::try_from(time).unwrap_or(Timestamp::MAX)));
+    time.serialize(serializer)
 }
 
 /// A task as `info` lists it.
@@ -275,6 +295,7 @@ impl Documents {
         limits: &InfoLimits,
         labels: &BTreeMap<String, String>,
         machine: &Machine,
+        tls: Option<TlsDates>,
     ) -> Vec<u8> {
         json(&Info {
             node: self.node.as_str(),
@@ -285,6 +306,7 @@ impl Documents {
             limits,
             labels,
             machine,
+            tls,
         })
     }
 
@@ -334,6 +356,24 @@ mod tests {
         assert_eq!(value["reasons"], serde_json::json!(["a"]));
         assert_eq!(value["since"], "2025-06-15T15:06:40Z");
         assert!(value["epoch"].as_u64().unwrap() > 1_700_000_000_000);
+    }
+
+    #[test]
+    fn certificates_have_dates_in_utc_and_those_that_never_end_the_last_one() {
+        let never = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        let dates =
+            TlsDates { client_cert_expires: Some(UNIX_EPOCH + Duration::from_hours(24)), ca_expires: Some(never) };
+        let written = serde_json::to_value(dates).unwrap();
+        let expected = serde_json::json!({
+            "client_cert_expires": "1970-01-02T00:00:00Z",
+            "ca_expires": "9999-12-30T22:00:00Z",
+        });
+        assert_eq!(written, expected);
+        assert_eq!(
+            serde_json::to_value(TlsDates::default()).unwrap(),
+            serde_json::json!({}),
+            "what is unknown is left out"
+        );
     }
 
     #[test]

@@ -5,6 +5,6 @@ mod state;
 
 pub use documents::{
     DOCUMENT_MAX, Documents, InfoLimits, ModelDocument, ModelEvent, ModelMemory, ModelStage, RejectedStrategy,
-    TaskInfo, json,
+    TaskInfo, TlsDates, json,
 };
 pub use state::NodeState;

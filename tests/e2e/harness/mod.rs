@@ -1,5 +1,7 @@
 //! A broker, a node and devices, each gone when it is dropped.
 
+#[path = "../../mqtt/authority.rs"]
+pub mod authority;
 mod broker;
 mod cgroup;
 mod device;

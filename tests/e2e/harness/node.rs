@@ -29,6 +29,8 @@ pub struct Setup {
     pub tables: String,
     /// Lines for the table `[mqtt]`.
     pub mqtt: String,
+    /// Where the broker is; none is its plain port.
+    pub url: Option<String>,
     /// Without a model there is no `[[model]]` at all.
     pub with_model: bool,
     /// Files of the model.
@@ -50,6 +52,7 @@ impl Default for Setup {
             model: String::new(),
             tables: String::new(),
             mqtt: String::new(),
+            url: None,
             with_model: true,
             files: vec![model()],
             state_dir: None,
@@ -232,9 +235,10 @@ pub fn process_status(pid: u32, key: &str) -> Option<u64> {
 }
 
 fn configuration(broker: &Broker, setup: &Setup) -> String {
+    let url = setup.url.clone().unwrap_or_else(|| format!("mqtt://127.0.0.1:{}", broker.port));
     let mut text = format!(
-        "[node]\nname = \"gw\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nbackoff_min = \"100ms\"\nbackoff_max = \"1s\"\n{}\n{}\n",
-        broker.port, setup.mqtt, setup.tables
+        "[node]\nname = \"gw\"\n[mqtt]\nurl = \"{url}\"\nbackoff_min = \"100ms\"\nbackoff_max = \"1s\"\n{}\n{}\n",
+        setup.mqtt, setup.tables
     );
     if setup.with_model {
         let files: Vec<String> =

@@ -24,7 +24,9 @@ fn main() {
     for folder in [profile.to_path_buf(), profile.join("deps"), profile.join("examples")] {
         place(&libraries, &folder, |path| path.to_string_lossy().ends_with(".so.0"));
     }
-    place(&backends, &profile.join("backends/cpu"), |path| path.extension().is_some_and(|extension| extension == "so"));
+    place(&backends, &profile.join("backends/cpu"), is_module);
+
+    println!("cargo::rustc-env=PROMPTD_CPU_BACKENDS={}", modules(&backends).join(","));
 
     println!("cargo::rerun-if-changed={BREAKDOWN}");
     cc::Build::new().cpp(true).std("c++17").file(BREAKDOWN).compile("promptd_breakdown");
@@ -32,6 +34,20 @@ fn main() {
     for path in ["$ORIGIN", "$ORIGIN/..", "$ORIGIN/../lib/promptd"] {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{path}");
     }
+}
+
+fn is_module(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "so")
+}
+
+/// The names of the back ends, from which an installation is told to be whole.
+fn modules(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let paths = entries.map(|entry| entry.expect("readable folder").path()).filter(|path| is_module(path));
+    let mut names: Vec<String> =
+        paths.map(|path| path.file_name().expect("a file").to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 /// Copies the files of one folder that are wanted and not yet there as they are.

@@ -1,14 +1,12 @@
 //! `promptd check`.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
 use promptd::config::{Config, Model};
-use promptd::engine::backends_folder;
-use promptd::gguf::{Gguf, ModelFacts};
+use promptd::engine::{ModelFile, backends_folder};
 use promptd::job::Precision;
 use promptd::mqtt::certificates;
 use promptd::plan::KvType;
@@ -70,8 +68,8 @@ fn model_problems(model: &Model) -> Vec<String> {
     let mut known: Vec<(Precision, &Path)> = Vec::new();
     for file in &model.files {
         let path = file.path.as_path();
-        match facts(path) {
-            Err(problem) => problems.push(problem),
+        match ModelFile::facts(path) {
+            Err(problem) => problems.push(problem.to_string()),
             Ok(facts) => {
                 if model.context > facts.n_ctx_train {
                     let trained = facts.n_ctx_train;
@@ -90,13 +88,6 @@ fn model_problems(model: &Model) -> Vec<String> {
         }
     }
     problems
-}
-
-fn facts(path: &Path) -> Result<ModelFacts, String> {
-    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-    let (size, file) = opened.map_err(|e| format!("{}: {e}", path.display()))?;
-    let facts = Gguf::read(&file, size).and_then(|gguf| gguf.facts());
-    facts.map_err(|e| format!("{} is not a usable GGUF file: {e}", path.display()))
 }
 
 fn kv_problem(config: &Config, model: &Model) -> Option<String> {

@@ -20,6 +20,6 @@ mod session;
 pub use error::EngineError;
 pub use handle::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec};
 pub use import::{Import, ImportSpec, Imported};
-pub use measure::measure;
+pub use measure::{measure, probe};
 pub use model_file::ModelFile;
-pub use process::{backends_folder, default_threads};
+pub use process::{CPU_BACKENDS, GPU_BACKENDS, backends_folder, default_threads};

@@ -35,16 +35,18 @@ pub struct ModelFile {
 impl ModelFile {
     /// Opens, checks and hashes a file. Reads all of it: call it where blocking is allowed.
     pub fn open(path: &Path, expected: Option<&[u8; 32]>) -> Result<Self, EngineError> {
+        Self::open_watched(path, expected, |_| {})
+    }
+
+    /// The same for somebody who watches how many bytes have been hashed.
+    pub fn open_watched(
+        path: &Path,
+        expected: Option<&[u8; 32]>,
+        hashed: impl FnMut(u64),
+    ) -> Result<Self, EngineError> {
+        let (file, metadata, facts) = examine(path)?;
         let unreadable = |source| EngineError::Unreadable { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(unreadable(io::Error::other("not a regular file")));
-        }
-        let size = metadata.len();
-        let malformed = |source| EngineError::Malformed { path: path.to_owned(), source };
-        let facts = Gguf::read(&file, size).and_then(|gguf| gguf.facts()).map_err(malformed)?;
-        let found = hash(&file).map_err(unreadable)?;
+        let found = hash(&file, hashed).map_err(unreadable)?;
         match expected {
             Some(expected) if *expected != found => {
                 Err(EngineError::WrongHash { path: path.to_owned(), found: hex(&found), expected: hex(expected) })
@@ -53,11 +55,16 @@ impl ModelFile {
                 file,
                 path: path.to_owned(),
                 inode: (metadata.dev(), metadata.ino()),
-                size,
+                size: metadata.len(),
                 sha256: hex(&found),
                 facts,
             }),
         }
+    }
+
+    /// What the header of a file tells; the rest is not read.
+    pub fn facts(path: &Path) -> Result<ModelFacts, EngineError> {
+        examine(path).map(|(_, _, facts)| facts)
     }
 
     /// Whether the file at its path is still this one, unchanged.
@@ -73,7 +80,20 @@ impl ModelFile {
     }
 }
 
-fn hash(file: &File) -> io::Result<[u8; 32]> {
+/// Opens a file and reads its header.
+fn examine(path: &Path) -> Result<(File, Metadata, ModelFacts), EngineError> {
+    let unreadable = |source| EngineError::Unreadable { path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::other("not a regular file")));
+    }
+    let malformed = |source| EngineError::Malformed { path: path.to_owned(), source };
+    let facts = Gguf::read(&file, metadata.len()).and_then(|gguf| gguf.facts()).map_err(malformed)?;
+    Ok((file, metadata, facts))
+}
+
+fn hash(file: &File, mut watch: impl FnMut(u64)) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     let mut offset = 0;
@@ -83,6 +103,7 @@ fn hash(file: &File) -> io::Result<[u8; 32]> {
             Ok(read) => {
                 hasher.update(&buffer[..read]);
                 offset += read as u64;
+                watch(offset);
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),

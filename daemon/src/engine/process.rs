@@ -31,6 +31,12 @@ const KEPT_VARIABLES: [&str; 10] = [
     "MESA_SHADER_CACHE_DIR",
 ];
 
+/// Kinds of GPU back ends, by preference: the folders under the one for back ends.
+pub const GPU_BACKENDS: [&str; 2] = ["cuda", "vulkan"];
+
+/// The folder under it with the back ends for the CPU, of which ggml chooses one.
+pub const CPU_BACKENDS: &str = "cpu";
+
 /// The folder of compute back ends that belongs to this binary: beside it in a build, under `lib/promptd` once installed.
 pub fn backends_folder() -> Result<PathBuf, EngineError> {
     let binary = std::fs::read_link(OWN_BINARY).map_err(EngineError::Spawn)?;

@@ -12,7 +12,7 @@ use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -200,10 +200,21 @@ pub struct MeasurePoint {
 pub struct MeasureReport {
     /// Memory of the process with back ends and vocabulary, but without the model.
     pub process: Bytes,
+    /// What computes on the CPU.
+    pub cpu: CpuBackend,
     /// The devices that compute, without the CPU.
     pub devices: Vec<GpuDevice>,
     /// For each point, in order: the buffers, or why there are none.
     pub buffers: Vec<Result<Buffers, String>>,
+}
+
+/// The back end that ggml has chosen for this CPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuBackend {
+    /// The name of its file, such as `libggml-cpu-haswell.so`; none if the loader does not tell.
+    pub library: Option<String>,
+    /// What it uses, as llama.cpp lists it: `CPU : SSE3 = 1 | AVX = 1 | …`.
+    pub features: String,
 }
 
 /// A GPU as llama.cpp sees it.

@@ -9,17 +9,23 @@
 mod board;
 mod clock;
 mod file;
+mod gpu_nodes;
 mod machine;
 mod memory;
+mod mount;
+mod processor;
 mod reading;
 mod roots;
 
 pub use board::{Board, BoardKind};
-pub use clock::clock_synced;
+pub use clock::{Clock, clock};
+pub use gpu_nodes::gpu_nodes;
 pub use machine::Machine;
 pub use memory::{
     CgroupMemory, FileCache, HostMemory, MemoryEvents, MemoryReading, MemorySensors, ProcessMemory, Psi, process_memory,
 };
+pub use mount::Mount;
+pub use processor::cpu_features;
 pub use reading::{CpuReading, Fan, GpuReading, HealthReading, Rail, Room, Temperature, Throttling};
 pub use roots::Roots;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::control::{ControlCall, ControlServer};
-use crate::health::{Roots, clock_synced};
+use crate::health::{Roots, clock};
 use crate::mqtt::{LinkConfig, Topics};
 
 /// Who may use the control socket besides the daemon's own user.
@@ -26,7 +26,7 @@ pub(super) fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         host: mqtt.url.host.clone(),
         port: mqtt.url.port,
         tls: mqtt.tls,
-        clock_synced: || clock_synced(&Roots::default(), SystemTime::now()) == Some(true),
+        clock_synced: || clock(&Roots::default(), SystemTime::now()).synced == Some(true),
         client_id: mqtt.client_id,
         username: mqtt.username,
         password: Arc::new(move || match password.password() {

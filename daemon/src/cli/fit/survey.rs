@@ -1,10 +1,10 @@
 //! What is found out about a model: as the daemon does, or by the formula.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use promptd::config::{Config, Model};
-use promptd::gguf::{Gguf, ModelFacts};
+use promptd::engine::ModelFile;
+use promptd::gguf::ModelFacts;
 use promptd::health::{MemorySensors, Roots};
 use promptd::job::Precision;
 use promptd::plan::{
@@ -78,17 +78,9 @@ impl Survey {
 
 impl Found {
     fn read(path: &Path) -> Self {
-        let content = facts(path).map(|facts| (facts.precision, facts));
+        let content = ModelFile::facts(path).map(|facts| (facts.precision, facts)).map_err(|e| e.to_string());
         Self { path: path.to_owned(), content }
     }
-}
-
-fn facts(path: &Path) -> Result<ModelFacts, String> {
-    let shown = path.display();
-    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-    let (size, file) = opened.map_err(|e| format!("cannot read {shown}: {e}"))?;
-    let facts = Gguf::read(&file, size).and_then(|gguf| gguf.facts());
-    facts.map_err(|e| format!("{shown} is not a usable GGUF file: {e}"))
 }
 
 /// The shapes that the daemon would measure.

@@ -6,7 +6,7 @@ use super::link::Link;
 use super::llama::{Backend, Context, LlamaError, Model, Share, shares};
 use super::memory::own_memory;
 use super::{LoadError, context_params, model_path};
-use crate::engine::protocol::{BufferSizes, Buffers, MeasureParams, MeasurePoint, MeasureReport, Phase};
+use crate::engine::protocol::{BufferSizes, Buffers, CpuBackend, MeasureParams, MeasurePoint, MeasureReport, Phase};
 use crate::plan::{Bytes, GpuLayers};
 
 /// Measures every point.
@@ -14,6 +14,7 @@ pub fn measure(link: &Link, params: &MeasureParams) -> Result<MeasureReport, Loa
     link.shared.enter(Phase::Loading);
     let needs_gpu = params.points.iter().any(|point| point.layers != GpuLayers::None);
     let backend = Backend::load(&params.backends, needs_gpu)?;
+    let cpu = CpuBackend { library: backend.cpu_library(), features: backend.cpu_features() };
     let devices = backend.gpus();
     let mut model: Option<(GpuLayers, Rc<Model>)> = None;
     let mut process = Bytes(0);
@@ -31,7 +32,7 @@ pub fn measure(link: &Link, params: &MeasureParams) -> Result<MeasureReport, Loa
         model = Some((point.layers, loaded));
         link.shared.progress();
     }
-    Ok(MeasureReport { process, devices, buffers })
+    Ok(MeasureReport { process, cpu, devices, buffers })
 }
 
 fn sizes(link: &Link, model: &Rc<Model>, point: &MeasurePoint, reproducible: bool) -> Result<Buffers, LlamaError> {

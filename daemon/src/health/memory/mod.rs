@@ -56,8 +56,8 @@ impl MemorySensors {
         Self::of_process(roots, "self")
     }
 
-    /// The same for a process that is named as below `/proc`.
-    pub(super) fn of_process(roots: Roots, process: &str) -> Self {
+    /// The same for a process that is named as below `/proc`, by its number.
+    pub fn of_process(roots: Roots, process: &str) -> Self {
         let folder = roots.proc.join(process);
         let cgroup = text(&folder.join("cgroup")).unwrap_or_default();
         let mountinfo = text(&folder.join("mountinfo")).unwrap_or_default();

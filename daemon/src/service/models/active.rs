@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Gpu;
 use crate::config::{Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
-use crate::engine::{Engine, EngineId, EngineReport, EngineSpec, ModelFile, default_threads};
+use crate::engine::{CPU_BACKENDS, Engine, EngineId, EngineReport, EngineSpec, ModelFile, default_threads};
 use crate::gguf::{Cache, ModelFacts};
 use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy};
 
@@ -125,7 +125,7 @@ impl EngineSettings<'_> {
 /// The back ends that a child loads: a GPU's computes beside the CPU's, and a child for the CPU never wakes a GPU.
 pub(super) fn backend_folders(backends: &Path, gpu: Option<&Gpu>, layers: GpuLayers) -> Vec<String> {
     let gpu = gpu.filter(|_| layers != GpuLayers::None).map(|gpu| gpu.backend);
-    let kinds = std::iter::once("cpu").chain(gpu);
+    let kinds = std::iter::once(CPU_BACKENDS).chain(gpu);
     kinds.map(|kind| backends.join(kind).to_string_lossy().into_owned()).collect()
 }
 

@@ -8,15 +8,12 @@ use super::active::{backend_folders, kind_of};
 use crate::config::Model;
 use crate::engine::derive::{Derived, find};
 use crate::engine::protocol::{Buffers, GpuDevice, MeasureParams, MeasurePoint, MeasureReport};
-use crate::engine::{EngineError, ModelFile, measure};
+use crate::engine::{CPU_BACKENDS, EngineError, GPU_BACKENDS, ModelFile, measure};
 use crate::job::Precision;
 use crate::plan::{
     Bytes, Candidate, DeviceKind, DeviceNeed, Devices, GpuLayers, HostNeed, LoadOption, LoadShape, Need, Placement,
     Strategy, ladder, squeezes, wanted_precisions,
 };
-
-/// Kinds of GPU back ends, by preference: the folders under the one for back ends.
-const GPU_BACKENDS: [&str; 2] = ["cuda", "vulkan"];
 
 /// Shares of the layers that `partial` tries on the GPU, in quarters.
 const PARTIAL_QUARTERS: [u32; 3] = [3, 2, 1];
@@ -205,7 +202,7 @@ async fn find_gpu(preparation: &Preparation, file: &Arc<ModelFile>) -> Option<Gp
 
 /// A dry run without points tells the devices.
 async fn probe(preparation: &Preparation, file: &Arc<ModelFile>, folder: &Path) -> Result<MeasureReport, EngineError> {
-    let backends = [preparation.backends.join("cpu"), folder.to_owned()];
+    let backends = [preparation.backends.join(CPU_BACKENDS), folder.to_owned()];
     let backends = backends.map(|path| path.to_string_lossy().into_owned()).to_vec();
     run(preparation, file, backends, Vec::new()).await
 }

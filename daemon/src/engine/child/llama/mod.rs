@@ -12,7 +12,9 @@ mod model;
 mod quantize;
 mod sampler;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use llama_cpp_2::llama_backend::{LlamaBackend, load_backends_from_path};
@@ -104,6 +106,33 @@ impl Backend {
     pub fn devices(&self) -> Vec<String> {
         let Self(_initialised) = self;
         list_llama_ggml_backend_devices().into_iter().map(|device| device.name).collect()
+    }
+
+    /// The name of the file that ggml has chosen for the CPU among those of the folder.
+    pub fn cpu_library(&self) -> Option<String> {
+        let Self(_initialised) = self;
+        // SAFETY: both names are C strings, and ggml answers an unknown one with a null pointer.
+        let function = unsafe {
+            let backend = sys::ggml_backend_reg_by_name(c"CPU".as_ptr());
+            if backend.is_null() {
+                return None;
+            }
+            sys::ggml_backend_reg_get_proc_address(backend, c"ggml_backend_set_n_threads".as_ptr())
+        };
+        let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: dladdr takes any address and writes to `found` only; all zeros is a valid `Dl_info`. The name that it
+        // gives lives as long as the library, which is never unloaded.
+        let file = unsafe {
+            if function.is_null() || libc::dladdr(function, found.as_mut_ptr()) == 0 {
+                return None;
+            }
+            let name = found.assume_init().dli_fname;
+            if name.is_null() {
+                return None;
+            }
+            CStr::from_ptr(name)
+        };
+        Path::new(OsStr::from_bytes(file.to_bytes())).file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
     /// The CPU features that the loaded back end uses.

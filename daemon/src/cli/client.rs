@@ -71,7 +71,7 @@ impl Client {
     async fn connect_with(target: &Target, config: Config) -> anyhow::Result<Self> {
         let node = target.node.clone().unwrap_or_else(|| config.node.name.clone());
         let topics = Topics::new(&config.mqtt.root, &node)?;
-        let filter = format!("{}/{node}/response/{}/#", config.mqtt.root, target.client);
+        let filter = topics.responses(&target.client);
         let link_config = link_config(target, config, filter)?;
         let (host, port) = (link_config.host.clone(), link_config.port);
         let (link, mut events) = Link::spawn(link_config);
@@ -117,6 +117,9 @@ impl Client {
                 LinkEvent::Disconnected { reason } => bail!("the connection to the broker broke: {reason}"),
                 LinkEvent::SubscriptionRefused { filter, reason } => bail!("the broker refuses {filter}: {reason}"),
                 LinkEvent::DuplicateClient { .. } => bail!("another client uses our client id"),
+                LinkEvent::PublicationRefused { topic, reason } => {
+                    bail!("the broker takes nothing on {topic}: {reason}")
+                }
                 LinkEvent::Connected { .. } | LinkEvent::Settled { .. } => {}
             }
         }

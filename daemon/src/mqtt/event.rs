@@ -26,6 +26,14 @@ pub enum LinkEvent {
         /// The broker's reason.
         reason: String,
     },
+    /// The broker takes no message on a topic. Told once for each connection, topic and reason; ids of requests do not
+    /// count as different topics.
+    PublicationRefused {
+        /// The topic of the first such message.
+        topic: String,
+        /// The broker's reason.
+        reason: String,
+    },
     /// Another client uses our client id: two nodes would throw each other out for ever.
     DuplicateClient {
         /// How long the link leaves the broker alone.

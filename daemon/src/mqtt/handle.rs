@@ -53,6 +53,8 @@ pub(super) struct State {
     /// Tokens given back: no more than the broker sends ahead, because older ones are not taken.
     pub acks: Vec<AckToken>,
     pub closing: Option<Closing>,
+    /// A new connection is wanted.
+    pub renew: bool,
     /// The link has ended.
     pub ended: bool,
 }
@@ -160,6 +162,13 @@ impl LinkHandle {
     /// What the link has done so far.
     pub fn counters(&self) -> Counters {
         self.shared.tallies.read()
+    }
+
+    /// Makes a new connection when all that is under way has been acknowledged, to ask the broker once more for what it
+    /// has refused. Without a connection the next one does.
+    pub fn renew(&self) {
+        self.shared.state().renew = self.is_connected();
+        self.shared.wake.notify_one();
     }
 
     /// Publishes what waits, then the last retained documents, waits for every PUBACK, withdraws the will and

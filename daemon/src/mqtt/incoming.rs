@@ -195,7 +195,7 @@ impl Session<'_> {
             PubAckReason::Success => Delivery::Taken,
             PubAckReason::NoMatchingSubscribers => Delivery::NoSubscribers,
             reason => {
-                self.worker.warn_refused(&gone.topic, &words(&format!("{reason:?}")));
+                self.worker.publication_refused(&gone, words(&format!("{reason:?}")));
                 Delivery::Refused
             }
         };

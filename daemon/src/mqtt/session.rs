@@ -87,7 +87,7 @@ pub(super) struct Session<'w> {
     pub republish_at: Option<Instant>,
     /// When a shutdown has to be over.
     pub closing: Option<Instant>,
-    /// The broker sent more than fits: a new connection is needed.
+    /// The broker sent more than fits, or the driver wants it: a new connection is needed.
     pub renew: bool,
     /// rumqttc takes nothing any more: its event loop has ended, and its error follows, or it never does.
     pub deaf_until: Option<Instant>,
@@ -235,6 +235,7 @@ impl<'w> Session<'w> {
             (Some(_), None) => RetainedTurn::NotYet,
             (None, None) => RetainedTurn::First,
         };
+        self.renew |= std::mem::take(&mut state.renew);
         let renew = self.renew && self.closing.is_none() && self.worker.receipts.open() == 0;
         if renew {
             // Nothing new is sent, so that nothing has to be sent twice.
@@ -248,7 +249,8 @@ impl<'w> Session<'w> {
             match next {
                 Next::Send(outgoing) => self.send(outgoing),
                 Next::Drop(gone) => {
-                    self.worker.warn_refused(&gone.topic, "larger than the broker's maximum, or no valid topic");
+                    let reason = "larger than the broker's maximum, or no valid topic".to_owned();
+                    self.worker.publication_refused(&gone, reason);
                     self.worker.settle(gone, Delivery::Refused);
                 }
             }

@@ -74,6 +74,11 @@ impl Topics {
         format!("{}/response/{client}/{id}", self.base)
     }
 
+    /// Filter for the answers to all requests of a client.
+    pub fn responses(&self, client: &ClientName) -> String {
+        format!("{}/response/{client}/#", self.base)
+    }
+
     /// Where the answers to an operator go when it names no other topic.
     pub fn control_response(&self, id: &RequestId) -> String {
         self.response(&operator(), id)
@@ -102,6 +107,17 @@ impl Topics {
     /// What happened, as it happens.
     pub fn event(&self) -> String {
         format!("{}/event", self.base)
+    }
+
+    /// The part of what this node publishes that a topic belongs to: all answers to one client, or the topic itself. None
+    /// for a topic elsewhere, which a client has chosen for its answer.
+    pub fn outbound(&self, topic: &str) -> Option<String> {
+        let rest = topic.strip_prefix(&self.base)?.strip_prefix('/')?;
+        let mut levels = rest.split('/');
+        Some(match (levels.next(), levels.next()) {
+            (Some("response"), Some(client)) => format!("{}/response/{client}/#", self.base),
+            _ => topic.to_owned(),
+        })
     }
 
     /// Reads a topic; an error means a client name that cannot be answered.
@@ -146,6 +162,7 @@ mod tests {
         );
         let (client, id) = (ClientName::new("cam").unwrap(), RequestId::new("7").unwrap());
         assert_eq!(topics.response(&client, &id), "site/promptd/gw1/response/cam/7");
+        assert_eq!(topics.responses(&client), "site/promptd/gw1/response/cam/#");
         assert_eq!(topics.request("chat", &client), "site/promptd/gw1/request/chat/cam");
         assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
         assert_eq!(topics.control_response(&id), "site/promptd/gw1/response/control/7");
@@ -187,6 +204,21 @@ mod tests {
         for other in ["", "site/promptd/gw1", "site/promptd/gw10/request/generate/cam", "promptd/gw1/request/generate"]
         {
             assert_eq!(topics().classify(other), Ok(InboundTopic::Other), "{other}");
+        }
+    }
+
+    #[test]
+    fn knows_what_is_its_own_to_publish() {
+        for (topic, expected) in [
+            ("site/promptd/gw1/status", Some("site/promptd/gw1/status")),
+            ("site/promptd/gw1/model/main", Some("site/promptd/gw1/model/main")),
+            ("site/promptd/gw1/response/cam/7", Some("site/promptd/gw1/response/cam/#")),
+            ("site/promptd/gw1/response/cam/a/b", Some("site/promptd/gw1/response/cam/#")),
+            ("site/promptd/gw10/status", None),
+            ("site/promptd/gw1", None),
+            ("alarms/7", None),
+        ] {
+            assert_eq!(topics().outbound(topic).as_deref(), expected, "{topic}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The connection to the broker: made, kept, and made again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,10 +40,18 @@ pub(super) struct Worker {
     pub was_connected: bool,
     /// The broker takes retained messages.
     pub retain: bool,
-    refused_topics: HashSet<String>,
+    /// What the broker does not take, and whether the driver has heard of it since the last connect.
+    refused_topics: HashMap<String, Told>,
     reported: Option<Fault>,
     /// Connections in a row that ended over something unreadable while nothing of ours was in flight.
     unreadable: u32,
+}
+
+/// Whether the driver has heard of something in this connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    NotYet,
 }
 
 /// What comes after a pause.
@@ -63,7 +71,7 @@ impl Worker {
             refused_filters: HashSet::new(),
             was_connected: false,
             retain: true,
-            refused_topics: HashSet::new(),
+            refused_topics: HashMap::new(),
             reported: None,
             unreadable: 0,
         }
@@ -184,6 +192,7 @@ impl Worker {
         let (host, port) = (&self.config.host, self.config.port);
         info!(host, port, session_present, "connected to the broker");
         self.reported = None;
+        self.refused_topics.values_mut().for_each(|told| *told = Told::NotYet);
         if self.was_connected {
             self.shared.tallies.reconnects.one();
         }
@@ -233,15 +242,21 @@ impl Worker {
         }
     }
 
-    /// Says once for each topic, the client's id left out, that the broker refuses it.
-    pub fn warn_refused(&mut self, topic: &str, reason: &str) {
+    /// The broker does not take a message, and others like it: ids of requests do not count as different topics. The
+    /// driver hears of it at each connect, the log once.
+    pub fn publication_refused(&mut self, gone: &Gone, reason: String) {
         const TOPICS_MAX: usize = 256;
-        let parent = topic.rsplit_once('/').map_or(topic, |(parent, _)| parent);
+        let topic = gone.topic.as_str();
+        let parent = topic.rsplit_once('/').map(|(parent, _)| parent).filter(|_| !gone.retained);
         if self.refused_topics.len() >= TOPICS_MAX {
             self.refused_topics.clear();
         }
-        if self.refused_topics.insert(format!("{parent} {reason}")) {
+        let before = self.refused_topics.insert(format!("{} {reason}", parent.unwrap_or(topic)), Told::Yes);
+        if before.is_none() {
             error!(topic, reason, "a message is dropped, and others like it: the broker does not take it");
+        }
+        if before != Some(Told::Yes) {
+            self.tell(LinkEvent::PublicationRefused { topic: gone.topic.clone(), reason });
         }
     }
 

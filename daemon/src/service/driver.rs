@@ -34,6 +34,9 @@ const DRAIN_TURN: Duration = Duration::from_millis(100);
 /// How long after its pause a connection must hold before another node with our client id is taken for gone.
 const DUPLICATE_GONE: Duration = Duration::from_mins(1);
 
+/// Most faults that are kept of one connection: clients' names are in some of them.
+const BROKER_FAULTS_MAX: usize = 32;
+
 /// How long the clean good-bye to the broker may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -159,7 +162,7 @@ impl Driver {
     pub(super) fn on_link(&mut self, slot: Slot, event: LinkEvent) {
         match event {
             LinkEvent::Message(message) => self.on_message(slot, message),
-            // Subscriptions are tried anew, with the files for TLS as they are now.
+            // Subscriptions and documents are tried anew, with the files for TLS as they are now.
             LinkEvent::Connected { .. } => {
                 self.look_at_certificates();
                 self.broker_faults.retain(|fault| *fault == BrokerFault::DuplicateNode);
@@ -174,7 +177,23 @@ impl Driver {
                 self.broker_faults.insert(BrokerFault::SubscriptionRefused(filter));
                 self.publish_status();
             }
+            // Elsewhere a client has chosen the topic: that is no fault of this node.
+            LinkEvent::PublicationRefused { topic, reason } => {
+                if let Some(topic) = self.topics.outbound(&topic)
+                    && self.broker_faults.len() < BROKER_FAULTS_MAX
+                {
+                    self.broker_faults.insert(BrokerFault::PublicationRefused { topic, reason });
+                    self.publish_status();
+                }
+            }
             LinkEvent::Disconnected { .. } | LinkEvent::Settled { .. } => {}
+        }
+    }
+
+    /// Whoever mends the broker's access control wants to see it at work.
+    pub(super) fn ask_broker_again(&self) {
+        if !self.broker_faults.is_empty() {
+            self.link.renew();
         }
     }
 

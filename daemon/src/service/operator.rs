@@ -208,6 +208,7 @@ impl Driver {
     pub(super) fn on_hangup(&mut self) {
         tracing::info!("the files of all models are read again");
         systemd::reloading();
+        self.ask_broker_again();
         if let Started::Done(Err(error)) = self.reload_for(None) {
             tracing::warn!("{error}");
         }

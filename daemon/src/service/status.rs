@@ -138,13 +138,25 @@ pub enum BrokerFault {
     DuplicateNode,
     /// The broker's access control keeps requests from us.
     SubscriptionRefused(String),
+    /// The broker's access control keeps what we say from others.
+    PublicationRefused {
+        /// The topic, or the filter of all answers to one client.
+        topic: String,
+        /// The broker's reason.
+        reason: String,
+    },
 }
 
 impl BrokerFault {
     fn reason(&self) -> String {
         match self {
             Self::DuplicateNode => "duplicate_node: another client uses this client id".to_owned(),
-            Self::SubscriptionRefused(filter) => format!("the broker refuses the subscription {filter}"),
+            Self::SubscriptionRefused(filter) => {
+                format!("subscription_refused: the broker refuses the subscription {filter}")
+            }
+            Self::PublicationRefused { topic, reason } => {
+                format!("publication_refused: the broker takes nothing on {topic}: {reason}")
+            }
         }
     }
 }

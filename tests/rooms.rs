@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and its floor. A room imports only from floors below its own.
-const ROOMS: [(&str, u8); 12] = [
+const ROOMS: [(&str, u8); 13] = [
     ("job", 1),
     ("plan", 1),
     ("queue", 1),
@@ -18,6 +18,7 @@ const ROOMS: [(&str, u8); 12] = [
     ("health", 3),
     ("control", 3),
     ("telemetry", 4),
+    ("doctor", 4),
     ("service", 5),
     ("cli", 6),
 ];

@@ -10,6 +10,7 @@ mod cancel;
 mod command_line;
 mod derive;
 mod deriving;
+mod doctor;
 mod documents;
 mod engine_trouble;
 mod estimate;

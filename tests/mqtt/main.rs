@@ -12,5 +12,6 @@ mod inbound;
 mod lifecycle;
 mod node;
 mod outbound;
+mod probe;
 mod script;
 mod tls;

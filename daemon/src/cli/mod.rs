@@ -4,6 +4,7 @@ mod ask;
 mod bench;
 mod check;
 mod client;
+mod doctor;
 mod exit;
 mod fit;
 mod generate;
@@ -55,6 +56,8 @@ enum Command {
     Run(run::Run),
     /// Check the configuration, the model files and the files for TLS, and print every problem at once.
     Check(check::Check),
+    /// Find out what is wrong with this node and what to do about it.
+    Doctor(doctor::Doctor),
     /// Ask a running daemon one question over MQTT and print the answer as it is made.
     Ask(ask::Ask),
     /// Show the state of the node on this machine, and why it is not better.
@@ -109,8 +112,12 @@ impl ConfigFile {
     }
 
     fn examine(&self) -> Result<(Loaded, Option<ConfigError>), Failure> {
+        self.read().map_err(Failure::configuration)
+    }
+
+    fn read(&self) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
         match self.path() {
-            Some(path) => Config::examine(&path).map_err(Failure::configuration),
+            Some(path) => Config::examine(&path),
             None => Ok((Loaded { config: Config::defaults(), files: Vec::new() }, None)),
         }
     }
@@ -143,6 +150,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
+        Command::Doctor(doctor) => doctor.execute(),
         Command::Ask(ask) => ask.execute(),
         Command::Status(node) => node.execute(),
         Command::Info(node) => node.execute(),

@@ -19,9 +19,6 @@ impl Run {
         let config = self.file.load()?;
         logs::init(config.service.log_level);
         tracing::info!(node = %config.node.name, version = env!("CARGO_PKG_VERSION"), "starting");
-        if config.models.is_empty() {
-            tracing::warn!("no model is configured: every request will be answered with no_model");
-        }
         // One thread: the daemon waits, the children compute. They die with the thread that starts them, this one.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
         let outcome = runtime.block_on(service::run(config));

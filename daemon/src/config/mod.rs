@@ -37,6 +37,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 pub use credential::Secret;
 pub use disk::Disk;
 pub use engine::{Engine, Load};
@@ -113,6 +115,12 @@ impl Config {
     /// Never: the defaults are within their own bounds, which a test checks.
     pub fn defaults() -> Self {
         Self::from_sources(&[], &Machine::this()).expect("the defaults are valid")
+    }
+
+    /// 16 hexadecimal digits, the same for the same settings in one version of promptd, whatever files they stand in.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(format!("{self:?}"));
+        digest.iter().take(8).fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
     }
 
     /// The model that serves requests which name none.

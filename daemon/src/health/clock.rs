@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     /// 2026-01-02.
-    const NOW: Duration = Duration::from_secs(1_767_312_000);
+    const NOW: Duration = Duration::from_hours(490_920);
 
     #[test]
     fn years_turn_at_new_year() {

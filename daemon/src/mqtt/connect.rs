@@ -36,7 +36,8 @@ pub(super) fn address(config: &LinkConfig) -> String {
     format!("{}:{}", host(config), config.port)
 }
 
-fn host(config: &LinkConfig) -> String {
+/// The name or address, with the brackets of IPv6.
+pub(super) fn host(config: &LinkConfig) -> String {
     if config.host.contains(':') && !config.host.starts_with('[') {
         format!("[{}]", config.host)
     } else {

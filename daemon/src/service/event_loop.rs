@@ -7,14 +7,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::ServiceError;
 use super::deriving::{DerivedReport, clean_folder};
 use super::driver::{Doors, Driver};
 use super::models::Prepared;
 use super::operator::Operator;
 use super::wiring::{control_server, link_config, next_call};
+use super::{ServiceError, self_test};
 use crate::config::Config;
 use crate::control::ControlCall;
+use crate::doctor::Finding;
 use crate::engine::{EngineReport, backends_folder};
 use crate::job::ModelName;
 use crate::mqtt::{Link, LinkEvent, LinkHandle, Slot, Topics};
@@ -30,6 +31,7 @@ enum Wake {
     Engine(EngineReport),
     Prepared(ModelName, Prepared),
     Derived(DerivedReport),
+    SelfTested(Vec<Finding>),
     Control(ControlCall),
     Deadline,
     Signal,
@@ -51,6 +53,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     let (prepared, mut preparations) = mpsc::channel(config.models.len().max(1));
     // One derivation at a time; one that was stopped may have ended before.
     let (derived, mut derivations) = mpsc::channel(4);
+    let mut self_test = self_test::start(config.clone());
     let mut driver = Driver::new(config, topics, backends, Doors { link, reports, prepared, derived })?;
     clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
@@ -68,6 +71,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
             Some(report) = engine_reports.recv() => Wake::Engine(report),
             Some((model, prepared)) = preparations.recv() => Wake::Prepared(model, prepared),
             Some(report) = derivations.recv() => Wake::Derived(report),
+            Some(findings) = self_test.recv() => Wake::SelfTested(findings),
             Some(call) = next_call(&mut control) => Wake::Control(call),
             () = sleep_until(deadline.into()) => Wake::Deadline,
             () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
@@ -83,6 +87,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
             }
             Wake::Prepared(model, prepared) => driver.on_prepared(&model, prepared),
             Wake::Derived(report) => driver.on_derived(report),
+            Wake::SelfTested(findings) => driver.on_self_tested(&findings),
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
             Wake::Deadline => driver.on_deadline(),
             Wake::Signal => driver.on_signal(),

@@ -61,8 +61,8 @@ impl Driver {
         }
         let all = matches!(control, Control::Reload { model: None });
         let started = match control {
-            Control::Status => Started::Done(Ok(self.board.status_document())),
-            Control::Info => Started::Done(Ok(self.board.info_document(&self.config))),
+            Control::Status => Started::Done(Ok(self.status_for_operators())),
+            Control::Info => Started::Done(Ok(self.info_for_operators())),
             Control::Models => Started::Done(Ok(self.models_document())),
             Control::Drain => Started::Done(Ok(self.drain())),
             Control::Resume => Started::Done(self.resume()),
@@ -94,6 +94,21 @@ impl Driver {
                 Err(error) => self.replies.error(&id, &error, &reply),
             }),
         }
+    }
+
+    /// The document, and what only this machine's operators need.
+    fn status_for_operators(&self) -> Value {
+        let mut status = self.board.status_document();
+        status["connected"] = self.link.is_connected().into();
+        status["pid"] = std::process::id().into();
+        status
+    }
+
+    /// The document, and which configuration the daemon runs with.
+    fn info_for_operators(&self) -> Value {
+        let mut info = self.board.info_document(&self.config);
+        info["config"] = self.config.fingerprint().into();
+        info
     }
 
     fn models_document(&self) -> Value {

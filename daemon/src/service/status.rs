@@ -13,7 +13,9 @@ use crate::config::Config;
 use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::mqtt::{LinkHandle, Publication, Topics};
-use crate::telemetry::{Documents, InfoLimits, ModelDocument, ModelEvent, NodeState, TaskInfo, TlsDates};
+use crate::telemetry::{
+    Documents, InfoLimits, ModelDocument, ModelEvent, NodeInfo, NodeState, SelfTest, TaskInfo, TlsDates,
+};
 
 /// The tasks that this version serves.
 const TASKS: [TaskInfo; 2] = [TaskInfo { name: "chat" }, TaskInfo { name: "generate" }];
@@ -26,6 +28,7 @@ pub struct StatusBoard {
     documents: Documents,
     machine: Machine,
     tls: Option<TlsDates>,
+    self_test: Option<SelfTest>,
     last: (NodeState, Vec<String>),
     since: SystemTime,
     told_ready: bool,
@@ -36,14 +39,8 @@ impl StatusBoard {
     pub fn new(node: NodeName) -> Self {
         // Nothing was said yet: any state is a change.
         let last = (NodeState::Starting, vec![String::new()]);
-        Self {
-            documents: Documents::new(node),
-            machine: Machine::this(),
-            tls: None,
-            last,
-            since: UNIX_EPOCH,
-            told_ready: false,
-        }
+        let (documents, machine) = (Documents::new(node), Machine::this());
+        Self { documents, machine, tls: None, self_test: None, last, since: UNIX_EPOCH, told_ready: false }
     }
 
     /// Remembers when the certificates end. Whether that has changed.
@@ -51,7 +48,12 @@ impl StatusBoard {
         self.tls.replace(dates) != Some(dates)
     }
 
-    /// `info`.
+    /// What the node's look at itself has found; `info` tells it from now on.
+    pub fn set_self_test(&mut self, found: SelfTest) {
+        self.self_test = Some(found);
+    }
+
+    /// `info`, when it has changed.
     pub fn publish_info(&self, link: &LinkHandle, topics: &Topics, config: &Config) {
         link.set_retained(topics.info(), self.info(config));
     }
@@ -70,7 +72,15 @@ impl StatusBoard {
             deadline_cap_ms: millis(limits.deadline_cap),
         };
         let models: Vec<_> = config.models.iter().map(|model| model.name.clone()).collect();
-        self.documents.info(&TASKS, &models, &info_limits, &config.node.labels, &self.machine, self.tls)
+        self.documents.info(&NodeInfo {
+            tasks: &TASKS,
+            models: &models,
+            limits: &info_limits,
+            labels: &config.node.labels,
+            machine: &self.machine,
+            tls: self.tls,
+            self_test: self.self_test.as_ref(),
+        })
     }
 
     /// The `info` document.

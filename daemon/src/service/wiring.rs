@@ -17,7 +17,7 @@ const CONTROL_GROUP: &str = "promptd";
 pub(super) const OFFLINE: &[u8] = b"offline";
 
 /// How the broker is reached.
-pub(super) fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
+pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
     let mqtt = config.mqtt.clone();
     let password = mqtt.clone();
     // Besides those that wait, each running job holds the place of its answer.

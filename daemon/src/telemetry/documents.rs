@@ -1,13 +1,11 @@
 //! The retained documents. Each stays under 4 KiB: brokers and small clients keep them all in memory.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::NodeState;
-use crate::health::Machine;
+use super::{NodeState, timestamp};
 use crate::job::{ModelName, NodeName};
 use crate::plan::{Bytes, KvType};
 
@@ -23,7 +21,7 @@ const REASONS_MAX: usize = 6;
 /// Writes the documents of one run of the daemon.
 #[derive(Debug, Clone)]
 pub struct Documents {
-    node: NodeName,
+    pub(super) node: NodeName,
     /// The kernel's id of this boot.
     boot: String,
     /// When this run of the daemon started, milliseconds since 1970: a reader tells an old document by it.
@@ -46,66 +44,6 @@ struct Event<'a> {
     model: &'a ModelName,
     #[serde(flatten)]
     what: &'a ModelEvent,
-}
-
-#[derive(Serialize)]
-struct Info<'a> {
-    node: &'a str,
-    version: &'a str,
-    api: &'a str,
-    tasks: &'a [TaskInfo],
-    models: Vec<&'a str>,
-    limits: &'a InfoLimits,
-    labels: &'a BTreeMap<String, String>,
-    machine: &'a Machine,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<TlsDates>,
-}
-
-/// When certificates of the link to the broker end. What does not exist or can't be read is left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct TlsDates {
-    /// The first one of our own certificate and those that lead to its authority.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "date")]
-    pub client_cert_expires: Option<SystemTime>,
-    /// The first one of the authorities that the configuration names.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "date")]
-    pub ca_expires: Option<SystemTime>,
-}
-
-/// RFC 3339 in UTC. Certificates that never end say so with the year 9999.
-#[expect(clippy::ref_option, reason = "what serde asks for")]
-fn date<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    let time = time.map(|time| format!("{:.0}", Timestamp::try_from(time).unwrap_or(Timestamp::MAX)));
-    time.serialize(serializer)
-}
-
-/// A task as `info` lists it.
-#[derive(Debug, Clone, Serialize)]
-pub struct TaskInfo {
-    /// The segment of the request topic.
-    pub name: &'static str,
-}
-
-/// The limits that a client should know before it asks.
-#[derive(Debug, Clone, Serialize)]
-pub struct InfoLimits {
-    /// Bytes of a request.
-    pub request_bytes: usize,
-    /// Bytes of an answer.
-    pub result_bytes: usize,
-    /// Jobs that wait.
-    pub queue_jobs: usize,
-    /// Jobs of one client that wait.
-    pub queue_jobs_per_client: usize,
-    /// Tokens of an answer if the request says nothing.
-    pub max_tokens: u32,
-    /// Most tokens of an answer.
-    pub max_tokens_cap: u32,
-    /// Deadline if the request says nothing, milliseconds.
-    pub deadline_ms: u64,
-    /// Longest deadline, milliseconds.
-    pub deadline_cap_ms: u64,
 }
 
 /// Where a model is.
@@ -277,36 +215,12 @@ impl Documents {
 
     /// `status`.
     pub fn status(&self, state: NodeState, reasons: &[String], since: SystemTime) -> Vec<u8> {
-        let since = Timestamp::try_from(since).unwrap_or_default();
         json(&Status {
             state,
             reasons: reasons.iter().take(REASONS_MAX).map(|reason| short(reason, REASON_MAX)).collect(),
-            since: format!("{since:.0}"),
+            since: timestamp(since),
             boot: &self.boot,
             epoch: self.epoch,
-        })
-    }
-
-    /// `info`.
-    pub fn info(
-        &self,
-        tasks: &[TaskInfo],
-        models: &[ModelName],
-        limits: &InfoLimits,
-        labels: &BTreeMap<String, String>,
-        machine: &Machine,
-        tls: Option<TlsDates>,
-    ) -> Vec<u8> {
-        json(&Info {
-            node: self.node.as_str(),
-            version: env!("CARGO_PKG_VERSION"),
-            api: "1.0",
-            tasks,
-            models: models.iter().map(ModelName::as_str).collect(),
-            limits,
-            labels,
-            machine,
-            tls,
         })
     }
 
@@ -356,24 +270,6 @@ mod tests {
         assert_eq!(value["reasons"], serde_json::json!(["a"]));
         assert_eq!(value["since"], "2025-06-15T15:06:40Z");
         assert!(value["epoch"].as_u64().unwrap() > 1_700_000_000_000);
-    }
-
-    #[test]
-    fn certificates_have_dates_in_utc_and_those_that_never_end_the_last_one() {
-        let never = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-        let dates =
-            TlsDates { client_cert_expires: Some(UNIX_EPOCH + Duration::from_hours(24)), ca_expires: Some(never) };
-        let written = serde_json::to_value(dates).unwrap();
-        let expected = serde_json::json!({
-            "client_cert_expires": "1970-01-02T00:00:00Z",
-            "ca_expires": "9999-12-30T22:00:00Z",
-        });
-        assert_eq!(written, expected);
-        assert_eq!(
-            serde_json::to_value(TlsDates::default()).unwrap(),
-            serde_json::json!({}),
-            "what is unknown is left out"
-        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the fleet sees: the documents of the retained topics.
 
 mod documents;
+mod info;
 mod state;
 
 pub use documents::{
-    DOCUMENT_MAX, Documents, InfoLimits, ModelDocument, ModelEvent, ModelMemory, ModelStage, RejectedStrategy,
-    TaskInfo, TlsDates, json,
+    DOCUMENT_MAX, Documents, ModelDocument, ModelEvent, ModelMemory, ModelStage, RejectedStrategy, json,
 };
+pub use info::{InfoLimits, NodeInfo, SelfTest, TaskInfo, TlsDates, timestamp};
 pub use state::NodeState;

@@ -4,9 +4,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::until;
+use super::{signal_pid, until};
 
 /// A broker that can be stopped and started again on the same port.
 pub struct Broker {
@@ -77,6 +78,18 @@ impl Broker {
     pub fn client(&self, program: &str, arguments: &[&str]) -> std::process::Output {
         let port = self.port.to_string();
         Command::new(program).args(["-h", "127.0.0.1", "-p", &port]).args(arguments).output().unwrap()
+    }
+
+    /// Writes an access control list; gives the settings for it.
+    pub fn acl(&self, lines: &str) -> String {
+        let file = self.folder.path().join("acl");
+        std::fs::write(&file, lines).unwrap();
+        format!("acl_file {}\n", file.display())
+    }
+
+    /// Has it read password and ACL files again.
+    pub fn reload(&self) {
+        signal_pid(self.process.as_ref().expect("it is up").id(), Signal::HUP);
     }
 
     /// Makes a password file for one user.

@@ -129,6 +129,11 @@ impl Node {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
+    /// How often it has warned of something other than its machine.
+    pub fn warnings(&self) -> usize {
+        self.log().lines().filter(|line| line.contains("WARN") && !line.contains("self-test")).count()
+    }
+
     /// Waits until `status` says so.
     pub async fn wait_for_state(&self, broker: &Broker, state: &str) -> Value {
         let mut device = Device::connect(broker, "watcher").await;

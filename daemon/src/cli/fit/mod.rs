@@ -21,7 +21,8 @@ use promptd::plan::KvType;
 use promptd::service::{self, ServiceError};
 
 use self::report::Report;
-use self::survey::Survey;
+pub use self::survey::Survey;
+
 use super::exit::Code;
 use super::{ConfigFile, Failure, logs};
 
@@ -122,7 +123,7 @@ fn process_name() -> ModelName {
 }
 
 /// Asks what the daemon would do.
-fn measure(config: &Config, model: Model) -> Result<Survey, Failure> {
+pub fn measure(config: &Config, model: Model) -> Result<Survey, Failure> {
     // Why a back end or a file is not used.
     logs::init(LogLevel::Warn);
     let spinner = ProgressBar::new_spinner().with_message("reading the files and measuring");

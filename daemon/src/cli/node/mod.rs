@@ -1,8 +1,8 @@
 //! `promptd status`, `models`, `load` and the like: what an operator asks of the node on this machine, over its control
 //! socket.
 
-mod show;
-mod socket;
+pub mod show;
+pub mod socket;
 #[cfg(test)]
 mod tests;
 

@@ -15,6 +15,10 @@ pub fn status(document: &Value) -> String {
             rows.push([name.to_owned(), clean(text)]);
         }
     }
+    if let Some(connected) = document["connected"].as_bool() {
+        let text = if connected { "connected" } else { "not connected" };
+        rows.push(["broker".to_owned(), text.to_owned()]);
+    }
     let mut name = "reasons";
     for reason in array(&document["reasons"]).iter().filter_map(Value::as_str) {
         rows.push([std::mem::take(&mut name).to_owned(), clean(reason)]);

@@ -68,6 +68,9 @@ pub enum Fault {
     Crashed,
 }
 
+/// The reason of a broker that gives none.
+const MUTE: &str = "closed without an answer";
+
 /// Whether a fault is a reason to suspect what was in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
@@ -91,6 +94,15 @@ impl Fault {
     /// Whether a message that waits in the broker's session may be what breaks each connection.
     pub(super) fn is_our_reader(&self) -> bool {
         matches!(self, Fault::Protocol(_) | Fault::Crashed)
+    }
+
+    /// Whether the broker gave no answer to the connect that could be understood.
+    pub(super) fn is_mute(&self) -> bool {
+        match self {
+            Fault::Refused { reason, .. } => reason == MUTE,
+            Fault::Unreachable(_) | Fault::Protocol(_) => true,
+            _ => false,
+        }
     }
 
     /// `was_up`: the broker had accepted the connection.
@@ -146,7 +158,7 @@ impl Fault {
 
     fn unanswered() -> Self {
         Fault::Refused {
-            reason: "closed without an answer".to_owned(),
+            reason: MUTE.to_owned(),
             remedy: "the broker must speak MQTT 5 on this port, with TLS for mqtts:// and without for mqtt://; its log says more",
         }
     }

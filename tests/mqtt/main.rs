@@ -13,5 +13,6 @@ mod lifecycle;
 mod node;
 mod outbound;
 mod probe;
+mod renewal;
 mod script;
 mod tls;

@@ -48,6 +48,13 @@ pub struct LinkConfig {
     pub will: Option<(String, Bytes)>,
 }
 
+impl LinkConfig {
+    /// Whether both lead to the same broker.
+    pub(super) fn is_same_broker(&self, other: &Self) -> bool {
+        (&self.host, self.port) == (&other.host, other.port)
+    }
+}
+
 /// Without the password.
 impl fmt::Debug for LinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

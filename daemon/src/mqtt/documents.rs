@@ -13,9 +13,12 @@ struct Document {
     /// Grows with each change: they are sent in the order of their last changes.
     turn: u64,
     suspicion: Suspicion,
+    /// The broker has removed it: another may take its place.
+    gone: bool,
 }
 
-/// Every retained document. They are never removed, so that an index stays.
+/// Every retained document. They are never removed, so that an index stays; only one that the broker has removed leaves its
+/// place to the next new one.
 #[derive(Default)]
 pub(super) struct Documents {
     documents: Vec<Document>,
@@ -26,17 +29,22 @@ impl Documents {
     /// Sent if it changed.
     pub fn set(&mut self, topic: String, payload: Bytes) {
         self.turns += 1;
-        let document = Document { topic, payload, due: true, turn: self.turns, suspicion: Suspicion::default() };
-        match self.documents.iter_mut().find(|known| known.topic == document.topic) {
+        let suspicion = Suspicion::default();
+        let document = Document { topic, payload, due: true, turn: self.turns, suspicion, gone: false };
+        let mut all = self.documents.iter_mut();
+        match all.find(|known| known.topic == document.topic) {
             Some(known) if known.payload == document.payload => {}
             Some(known) => *known = document,
-            None => self.documents.push(document),
+            None => match self.documents.iter_mut().find(|known| known.gone) {
+                Some(gone) => *gone = document,
+                None => self.documents.push(document),
+            },
         }
     }
 
     /// After a connect: the broker may have lost them, and the will has overwritten one.
     pub fn republish(&mut self) {
-        for document in self.documents.iter_mut().filter(|document| !document.suspicion.is_guilty()) {
+        for document in self.documents.iter_mut().filter(|document| !document.gone && !document.suspicion.is_guilty()) {
             document.due = true;
         }
     }
@@ -65,7 +73,9 @@ impl Documents {
 
     /// The broker has taken or refused it.
     pub fn acknowledged(&mut self, index: usize) {
-        self.documents[index].suspicion = Suspicion::default();
+        let document = &mut self.documents[index];
+        document.suspicion = Suspicion::default();
+        document.gone = document.payload.is_empty() && !document.due;
     }
 
     /// The connection ended before. False: it is what ends connections, and is sent again only when it has changed.

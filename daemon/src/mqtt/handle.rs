@@ -1,7 +1,7 @@
 //! The driver's side of the link.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::counters::Tallies;
 use super::message::AckToken;
 use super::outbox::{Outbox, fits};
-use super::{Counters, Publication, ShutdownEnd};
+use super::{Counters, LinkConfig, Publication, ShutdownEnd};
 
 /// Most QoS 0 messages on their way out: a slow connection loses deltas, not memory.
 const TRANSIENTS_MAX: usize = 256;
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub connected: AtomicBool,
     /// 0: the broker names no maximum.
     pub packet_max: AtomicU32,
-    outbox_max: usize,
+    outbox_max: AtomicUsize,
     slots: Arc<Semaphore>,
     transients: Arc<Semaphore>,
     state: Mutex<State>,
@@ -55,6 +55,8 @@ pub(super) struct State {
     pub closing: Option<Closing>,
     /// A new connection is wanted.
     pub renew: bool,
+    /// With what the connection is to be made anew.
+    pub renewal: Option<LinkConfig>,
     /// The link has ended.
     pub ended: bool,
 }
@@ -69,7 +71,7 @@ impl Shared {
     pub fn new(outbox_max: usize) -> Self {
         let outbox_max = outbox_max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            outbox_max,
+            outbox_max: AtomicUsize::new(outbox_max),
             tallies: Tallies::default(),
             wake: Notify::new(),
             connected: AtomicBool::new(false),
@@ -145,7 +147,23 @@ impl LinkHandle {
 
     /// Messages at QoS 1 that the broker has not taken yet, and places that are reserved for one.
     pub fn outbox_len(&self) -> usize {
-        self.shared.outbox_max - self.shared.slots.available_permits()
+        self.shared.outbox_max.load(Ordering::Relaxed).saturating_sub(self.shared.slots.available_permits())
+    }
+
+    /// Gives the outbox so many places, if it has fewer. Places that are there stay.
+    pub fn grow_outbox(&self, places: usize) {
+        let places = places.min(Semaphore::MAX_PERMITS);
+        let before = self.shared.outbox_max.fetch_max(places, Ordering::Relaxed);
+        self.shared.slots.add_permits(places.saturating_sub(before));
+    }
+
+    /// Makes the connection anew, with other settings. Nothing that waits is lost: what this broker has on its way to us or
+    /// from us is brought to its end first, for a few seconds at the most, and the outbox goes on with the next one. The same
+    /// broker sees a clean good-bye, so that the will stays silent, and keeps the session; one that is left for good
+    /// publishes the will. The outbox keeps its size.
+    pub fn reconnect(&self, config: LinkConfig) {
+        self.shared.state().renewal = Some(config);
+        self.shared.wake.notify_one();
     }
 
     /// Whether the broker can be reached and all subscriptions have been answered.

@@ -185,6 +185,31 @@ fn a_broken_network_makes_nothing_suspect() {
 }
 
 #[test]
+fn a_document_that_is_removed_leaves_its_place_to_another() {
+    let mut bench = Bench::new();
+    let taken = |bench: &mut Bench, topics: &[&str]| {
+        assert_eq!(bench.sent(room()), topics);
+        for (topic, packet_id) in topics.iter().zip(1..) {
+            bench.written(packet_id);
+            assert_eq!(bench.acked(packet_id), *topic);
+        }
+    };
+    for payload in ["text", ""] {
+        bench.outbox.set_retained("old".to_owned(), payload.into());
+        taken(&mut bench, &["old"]);
+    }
+    bench.outbox.republish();
+    taken(&mut bench, &[]);
+    bench.outbox.set_retained("new".to_owned(), "text".into());
+    taken(&mut bench, &["new"]);
+    bench.outbox.republish();
+    taken(&mut bench, &["new"]);
+    bench.outbox.set_retained("old".to_owned(), "again".into());
+    bench.outbox.republish();
+    taken(&mut bench, &["new", "old"]);
+}
+
+#[test]
 fn a_retained_document_that_ends_connections_waits_for_its_next_change() {
     let mut bench = Bench::new();
     bench.outbox.set_retained("doc".to_owned(), "poison".into());

@@ -21,6 +21,9 @@ const SUBACK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the broker may take for a PUBACK.
 const PUBACK_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long the end of what is on its way is waited for when the connection is to be made with other settings.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long rumqttc may take to say why it takes nothing.
 const DEAF_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -87,8 +90,10 @@ pub(super) struct Session<'w> {
     pub republish_at: Option<Instant>,
     /// When a shutdown has to be over.
     pub closing: Option<Instant>,
-    /// The broker sent more than fits, or the driver wants it: a new connection is needed.
+    /// A new connection is needed: the broker sent more than fits, or the driver wants it, perhaps with other settings.
     pub renew: bool,
+    /// When a connection with other settings is made, whatever is on its way.
+    renew_until: Option<Instant>,
     /// rumqttc takes nothing any more: its event loop has ended, and its error follows, or it never does.
     pub deaf_until: Option<Instant>,
     /// Our DISCONNECT is written. Closing the connection now, with something unread, would reset it, and the broker
@@ -117,6 +122,7 @@ impl<'w> Session<'w> {
             republish_at: None,
             closing: None,
             renew: false,
+            renew_until: None,
             deaf_until: None,
             leaving_until: None,
             rearm: false,
@@ -169,7 +175,7 @@ impl<'w> Session<'w> {
     fn next_deadline(&self) -> Instant {
         let subscribe = (self.phase == Phase::Subscribing).then(|| self.subscribed_at + SUBACK_TIMEOUT);
         let silence = self.last_packet + 2 * self.keep_alive;
-        [self.republish_at, self.closing, self.deaf_until, self.leaving_until, subscribe]
+        [self.republish_at, self.closing, self.deaf_until, self.leaving_until, self.renew_until, subscribe]
             .into_iter()
             .flatten()
             .fold(silence, Instant::min)
@@ -183,6 +189,9 @@ impl<'w> Session<'w> {
         }
         if self.closing.is_some_and(|deadline| deadline <= now) {
             return Err(Stop::Left(ShutdownEnd::TimedOut));
+        }
+        if self.renew_until.is_some_and(|until| until <= now) {
+            return Err(Stop::Renew);
         }
         if self.deaf_until.is_some_and(|until| until <= now) {
             return Err(Fault::Lost("rumqttc takes no requests".to_owned()).into());
@@ -227,9 +236,19 @@ impl<'w> Session<'w> {
             self.closing = deadline;
             self.rearm = true;
         }
+        let next = state.renewal.as_ref().filter(|_| self.closing.is_none());
+        if next.is_some() && self.phase != Phase::Ready {
+            return Err(Stop::Renew);
+        }
+        if next.is_some() && self.renew_until.is_none() {
+            self.renew = true;
+            self.renew_until = Some(Instant::now() + RENEWAL_TIMEOUT);
+            self.rearm = true;
+        }
         if self.phase != Phase::Ready {
             return Ok(());
         }
+        let elsewhere = next.is_some_and(|next| !next.is_same_broker(&self.worker.config));
         let retained = match (self.republish_at, self.closing) {
             (_, Some(_)) => RetainedTurn::Last,
             (Some(_), None) => RetainedTurn::NotYet,
@@ -239,8 +258,11 @@ impl<'w> Session<'w> {
         let renew = self.renew && self.closing.is_none() && self.worker.receipts.open() == 0;
         if renew {
             // Nothing new is sent, so that nothing has to be sent twice.
-            if state.outbox.unacknowledged() == 0 {
-                self.leave();
+            match state.outbox.unacknowledged() {
+                // Without a DISCONNECT the will speaks: we don't come back.
+                0 if elsewhere => return Err(Stop::Renew),
+                0 => self.leave(),
+                _ => {}
             }
             return Ok(());
         }

@@ -17,7 +17,7 @@ use super::outbox::Gone;
 use super::pacing::{Ending, Pacing, Takeover};
 use super::receipts::Receipts;
 use super::session::{Ended, Session, Up};
-use super::{Delivery, Fault, LinkConfig, LinkEvent, ShutdownEnd, connect};
+use super::{Delivery, Fault, LinkConfig, LinkEvent, ShutdownEnd, TopicFilter, connect};
 
 /// How long the broker has to accept the connection with which we ask whether it is still there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -78,8 +78,12 @@ impl Worker {
     }
 
     pub async fn run(mut self) {
-        let mut pacing = Pacing::new(self.config.backoff_min, self.config.backoff_max);
+        self.refuse_invalid_filters();
+        let mut pacing = self.pacing();
         loop {
+            if self.take_renewal() {
+                pacing = self.pacing();
+            }
             let (fault, ending) = match self.connection().await {
                 Ended::Left(end) => return self.end(end),
                 Ended::Abandoned => return,
@@ -110,6 +114,40 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    fn pacing(&self) -> Pacing {
+        Pacing::new(self.config.backoff_min, self.config.backoff_max)
+    }
+
+    /// rumqttc would not even send them, and the others with them.
+    fn refuse_invalid_filters(&mut self) {
+        let subscriptions = &mut self.config.subscriptions;
+        let invalid: Vec<String> =
+            subscriptions.extract_if(.., |filter| TopicFilter::new(filter.as_str()).is_err()).collect();
+        for filter in invalid {
+            self.subscription_refused(filter, "no valid filter".to_owned());
+        }
+    }
+
+    /// Goes on with other settings, if the driver wants it. What was learnt of another broker is forgotten.
+    fn take_renewal(&mut self) -> bool {
+        let config = {
+            let mut state = self.shared.state();
+            let Some(config) = state.renewal.take() else { return false };
+            state.renew = false;
+            config
+        };
+        self.reported = None;
+        if !config.is_same_broker(&self.config) {
+            self.retain = true;
+            self.unreadable = 0;
+            self.refused_filters.clear();
+            self.refused_topics.clear();
+        }
+        self.config = config;
+        self.refuse_invalid_filters();
+        true
     }
 
     async fn connection(&mut self) -> Ended {
@@ -269,6 +307,9 @@ impl Worker {
             if shared.state().closing.is_some() {
                 self.end(ShutdownEnd::NotConnected);
                 return AfterPause::End;
+            }
+            if shared.state().renewal.is_some() {
+                return AfterPause::Connect;
             }
             tokio::select! {
                 () = time::sleep_until(until) => return AfterPause::Connect,

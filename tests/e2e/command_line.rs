@@ -44,7 +44,7 @@ fn check_reports_every_problem_at_once() {
     for part in ["mqtt.keep_alive", "5s", "urll", "did you mean", "limits.queue_jobs", "a b", "files"] {
         assert!(said.contains(part), "{part:?} is missing in:\n{said}");
     }
-    let output = run(&["run", "--config", file.to_str().unwrap()]);
+    let output = promptd().args(["run", "--config"]).arg(&file).env("STATE_DIRECTORY", folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(78), "the daemon refuses it too");
 
     // What is wrong in the file and what is wrong with the files that it names, in one go.

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tempfile::TempDir;
 
 use crate::harness::{Broker, Node, Setup, until};
 
@@ -51,11 +52,8 @@ impl Manager {
 
 #[tokio::test]
 async fn ready_comes_after_the_load_and_the_watchdog_is_fed_while_it_lasts() {
-    let folder = tempfile::tempdir().unwrap();
+    let (mut manager, folder) = manager();
     let path = folder.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(POLL)).unwrap();
-    let mut manager = Manager { socket, heard: Vec::new() };
     let broker = Broker::start().await;
     let environment =
         vec![("NOTIFY_SOCKET", path.display().to_string()), ("WATCHDOG_USEC", WATCHDOG.as_micros().to_string())];
@@ -71,7 +69,15 @@ async fn ready_comes_after_the_load_and_the_watchdog_is_fed_while_it_lasts() {
     node.signal(Signal::HUP);
     manager.hears("RELOADING=1", 1).await;
     manager.hears("READY=1", 2).await;
-    until("the model is loaded again", || (node.log().matches("the model is ready").count() == 2).then_some(())).await;
+    let ready = manager.heard.iter().rposition(|heard| heard == "READY=1").unwrap();
+    let reloading = manager.heard.iter().position(|heard| heard == "RELOADING=1").unwrap();
+    assert!(reloading < ready, "{:?}", manager.heard);
+    assert_eq!(node.log().matches("the model is ready").count(), 1, "nothing has changed");
+
+    node.spoil("nonsense = 1");
+    node.signal(Signal::HUP);
+    manager.hears("READY=1", 3).await;
+    manager.hears("STATUS=misconfigured: broken_configuration: 1 problem at promptd.toml:", 1).await;
 
     // A daemon that hangs feeds nobody.
     node.signal(Signal::STOP);
@@ -83,5 +89,12 @@ async fn ready_comes_after_the_load_and_the_watchdog_is_fed_while_it_lasts() {
     node.signal(Signal::TERM);
     manager.hears("STOPPING=1", 1).await;
     assert_eq!(node.ended().await, Some(0));
-    assert_eq!(manager.count("READY=1"), 2);
+    assert_eq!(manager.count("READY=1"), 3);
+}
+
+fn manager() -> (Manager, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(POLL)).unwrap();
+    (Manager { socket, heard: Vec::new() }, folder)
 }

@@ -24,8 +24,8 @@ impl Check {
     /// Prints every problem, or what was found in order.
     pub fn execute(self) -> Result<(), Failure> {
         let (loaded, invalid) = self.file.examine()?;
-        let config = loaded.config;
-        let here = problems(&config);
+        let config = &loaded.config;
+        let here = problems(config);
         let here =
             (!here.is_empty()).then(|| format!("{} found on this machine:\n  {}", here.len(), here.join("\n  ")));
         let problems: Vec<String> = invalid.map(|invalid| invalid.to_string()).into_iter().chain(here).collect();
@@ -33,7 +33,7 @@ impl Check {
             return Err(Failure::configuration(anyhow!("{}", problems.join("\n"))));
         }
         let mut out = std::io::stdout().lock();
-        for file in &loaded.files {
+        for file in loaded.files() {
             writeln!(out, "read {}", file.display()).map_err(Failure::software)?;
         }
         writeln!(

@@ -5,16 +5,29 @@ use std::env;
 use std::io::{IsTerminal, stderr};
 
 use promptd::config::LogLevel;
+use promptd::service::SetLogLevel;
 use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// Overrides `service.log_level`, in the syntax of tracing's filters (`debug`, `promptd::mqtt=trace`).
 const VARIABLE: &str = "PROMPTD_LOG";
 
-/// Starts logging.
-pub fn init(level: LogLevel) {
+/// Starts logging; gives what changes the level later.
+pub fn init(level: LogLevel) -> SetLogLevel {
+    let (filter, handle) = reload::Layer::new(filter_of(level));
+    let subscriber = tracing_subscriber::registry().with(output()).with(filter);
+    // Set once, at the start of the process.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Box::new(move |level| {
+        if let Err(e) = handle.reload(filter_of(level)) {
+            tracing::error!("the log level stays as it is: {e}");
+        }
+    })
+}
+
+fn filter_of(level: LogLevel) -> EnvFilter {
     let level = match level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
@@ -27,10 +40,7 @@ pub fn init(level: LogLevel) {
     });
     // rumqttc prints topics and whole packets at debug; its errors come back to us as values.
     let quiet = "rumqttc=off".parse().expect("a valid directive");
-    let filter = filter.unwrap_or_else(|| EnvFilter::new(level)).add_directive(quiet);
-    let subscriber = tracing_subscriber::registry().with(output()).with(filter);
-    // Set once, at the start of the process.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    filter.unwrap_or_else(|| EnvFilter::new(level)).add_directive(quiet)
 }
 
 fn output() -> Box<dyn Layer<Registry> + Send + Sync> {

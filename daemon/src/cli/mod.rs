@@ -17,15 +17,13 @@ mod signals;
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
-use promptd::config::{Config, ConfigError, Loaded};
+use promptd::config::{Config, ConfigError, Loaded, Origin};
 
 pub use exit::Failure;
 
 use node::NodeCommand;
-
-/// Where the packaged configuration lies.
-const DEFAULT_CONFIG: &str = "/etc/promptd/promptd.toml";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -52,7 +50,8 @@ enum Command {
     /// Run the daemon: load the models and serve requests until SIGTERM.
     ///
     /// The log goes to journald under systemd, else to standard error; the variable `PROMPTD_LOG` (such as `debug`)
-    /// overrides `service.log_level`. Exit code 78 means a configuration that must be mended first.
+    /// overrides `service.log_level`. With a broken configuration it starts with the last good one; exit code 78 means that there
+    /// is none, and that the configuration must be mended first.
     Run(run::Run),
     /// Check the configuration, the model files and the files for TLS, and print every problem at once.
     Check(check::Check),
@@ -72,7 +71,7 @@ enum Command {
     Unload(Node<node::Unload>),
     /// Run a model with another strategy, or make it the default; the old one serves until the new one can.
     Switch(Node<node::Switch>),
-    /// Read the files of a model again and run what they hold now.
+    /// Read the configuration again and put it in force; with a name, read the files of one model again.
     Reload(Node<node::Reload>),
     /// Bring a model to this machine, or take one away.
     Model(model::Model),
@@ -118,13 +117,17 @@ impl ConfigFile {
     fn read(&self) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
         match self.path() {
             Some(path) => Config::examine(&path),
-            None => Ok((Loaded { config: Config::defaults(), files: Vec::new() }, None)),
+            None => Ok((Loaded::defaults(), None)),
         }
     }
 
     /// The file that is read, if there is one.
     fn path(&self) -> Option<PathBuf> {
-        self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|packaged| packaged.exists()))
+        Origin::file(self.config.as_deref())
+    }
+
+    fn origin(&self) -> Result<Origin, Failure> {
+        Origin::new(self.config.as_deref()).map_err(Failure::software)
     }
 }
 
@@ -138,10 +141,19 @@ struct Node<C: clap::Args> {
 }
 
 impl<C: clap::Args + NodeCommand> Node<C> {
-    /// The configuration tells where its socket is. One that is broken is the daemon's trouble, not the operator's.
+    /// The configuration tells where its socket is. One that is broken is the daemon's trouble, not the operator's: if it
+    /// can't be read at all, the socket is looked for where it is by default.
     fn execute(&self) -> Result<(), Failure> {
-        let socket = self.file.examine()?.0.config.service.control_socket;
-        self.command.execute(&socket)
+        match self.file.examine() {
+            Ok((loaded, _)) => self.command.execute(&loaded.config.service.control_socket),
+            Err(broken) => {
+                let asked = self.command.execute(&Config::defaults().service.control_socket);
+                asked.map_err(|failure| match failure.code {
+                    exit::Code::Unavailable => Failure::configuration(anyhow!("{}\n{}", broken.text(), failure.text())),
+                    _ => failure,
+                })
+            }
+        }
     }
 }
 

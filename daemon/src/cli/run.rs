@@ -1,7 +1,9 @@
 //! `promptd run`, and `promptd engine` that it starts.
 
+use anyhow::anyhow;
+use promptd::config::{ConfigError, Loaded, Origin};
 use promptd::engine::EngineError;
-use promptd::service::{self, ServiceError};
+use promptd::service::{self, ServiceError, Startup};
 
 use super::exit::Code;
 use super::{ConfigFile, Failure, logs};
@@ -16,12 +18,14 @@ pub struct Run {
 impl Run {
     /// Runs until a signal.
     pub fn execute(self) -> Result<(), Failure> {
-        let config = self.file.load()?;
-        logs::init(config.service.log_level);
+        let origin = self.file.origin()?;
+        let (loaded, broken) = good(&origin)?;
+        let config = &loaded.config;
+        let set_log_level = logs::init(config.service.log_level);
         tracing::info!(node = %config.node.name, version = env!("CARGO_PKG_VERSION"), "starting");
         // One thread: the daemon waits, the children compute. They die with the thread that starts them, this one.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
-        let outcome = runtime.block_on(service::run(config));
+        let outcome = runtime.block_on(service::run(Startup { loaded, origin, broken, set_log_level }));
         // A large model that is being hashed, or a name that is looked up, should not hold up the end.
         runtime.shutdown_background();
         outcome.map_err(|error| {
@@ -34,6 +38,18 @@ impl Run {
         })?;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// The configuration that is there, or the last good one and what is wrong with the other.
+fn good(origin: &Origin) -> Result<(Loaded, Option<ConfigError>), Failure> {
+    let broken = match origin.load() {
+        Ok(loaded) => return Ok((loaded, None)),
+        Err(broken) => broken,
+    };
+    match origin.last_good() {
+        Ok(loaded) => Ok((loaded, Some(broken))),
+        Err(none) => Err(Failure::configuration(anyhow!("{broken}\n{none}"))),
     }
 }
 

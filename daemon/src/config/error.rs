@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -31,6 +31,60 @@ pub enum ConfigError {
         /// What is wrong with it. Never quotes the secret.
         reason: String,
     },
+    /// The copy of a good configuration cannot be saved.
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The copy of the last configuration that was good is none, or cannot stand in for one that is broken.
+    #[error("no last good configuration can stand in for it: {}: {reason}", path.display())]
+    NoLastGood {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why it is not used.
+        reason: String,
+    },
+}
+
+/// Most problems that are told one by one; a checker tells all of them.
+const TOLD_MAX: usize = 50;
+
+impl ConfigError {
+    /// The problems one by one, for a log or an answer: the first 50, then how many more there are.
+    pub fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Syntax(errors) => told(errors),
+            Self::Invalid(problems) => told(problems),
+            other => vec![other.to_string()],
+        }
+    }
+
+    /// In a few words: how many problems there are and where the first is. Quotes no value, and names files as
+    /// `promptd.toml` and `conf.d/10-site.toml`, whatever folder they lie in.
+    pub fn summary(&self) -> String {
+        let place = |problem: &Problem| problem.place.as_ref().map_or_else(|| problem.key.clone(), Place::short);
+        match self {
+            Self::Unreadable { path, source } => format!("cannot read {}: {source}", short(path)),
+            Self::Syntax(errors) => sum(errors, "syntax error", |error| error.place.short()),
+            Self::Invalid(problems) => sum(problems, "problem", place),
+            other => other.to_string(),
+        }
+    }
+}
+
+fn sum<T>(items: &[T], what: &str, place: impl Fn(&T) -> String) -> String {
+    let relation = if items.len() == 1 { "" } else { ", the first" };
+    let first = items.first().map(place).unwrap_or_default();
+    format!("{}{relation} at {first}", count(items.len(), what))
+}
+
+fn told<T: fmt::Display>(problems: &[T]) -> Vec<String> {
+    let more = problems.len().saturating_sub(TOLD_MAX);
+    let rest = (more > 0).then(|| format!("and {more} more; `promptd check` tells all of them"));
+    problems.iter().take(TOLD_MAX).map(ToString::to_string).chain(rest).collect()
 }
 
 /// A place in a file. Line and column count characters from 1.
@@ -42,6 +96,21 @@ pub struct Place {
     pub line: usize,
     /// The column.
     pub column: usize,
+}
+
+impl Place {
+    fn short(&self) -> String {
+        format!("{}:{}:{}", short(&self.file), self.line, self.column)
+    }
+}
+
+/// A file's name, behind that of its folder if it is a drop-in.
+fn short(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "conf.d")) {
+        Some(folder) => format!("{}/{}", name(folder), name(path)),
+        None => name(path),
+    }
 }
 
 impl fmt::Display for Place {

@@ -7,11 +7,16 @@
 //! example `config/promptd.toml` with it.
 //!
 //! Only what takes effect is checked: a bad value that a later file replaces is no problem.
+//!
+//! A daemon knows the [`Origin`] of its configuration: it reads it again from there, and keeps there a copy of the last
+//! one that was good. [`Change`] says what a new one asks of a daemon that runs.
 
+mod change;
 mod credential;
 mod disk;
 mod engine;
 mod error;
+mod last_good;
 mod limits;
 mod machine;
 mod memory;
@@ -21,6 +26,7 @@ mod model_file;
 mod mqtt;
 mod nearest;
 mod node;
+mod origin;
 mod report;
 mod section;
 mod service;
@@ -39,6 +45,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub use change::{Change, Step};
 pub use credential::Secret;
 pub use disk::Disk;
 pub use engine::{Engine, Load};
@@ -49,6 +56,7 @@ pub use model::{Expect, Model};
 pub use model_file::{ModelFile, sha256};
 pub use mqtt::Mqtt;
 pub use node::Node;
+pub use origin::Origin;
 pub use service::{LogLevel, Service};
 pub use tls::{ClientCertificate, Tls};
 pub use url::{BrokerUrl, Scheme};
@@ -88,7 +96,19 @@ pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// The files that were read, in the order of their effect: later ones win.
-    pub files: Vec<PathBuf>,
+    sources: Vec<Source>,
+}
+
+impl Loaded {
+    /// The configuration of a machine without any file.
+    pub fn defaults() -> Self {
+        Self { config: Config::defaults(), sources: Vec::new() }
+    }
+
+    /// The files that were read, in the order of their effect: later ones win.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.sources.iter().map(|source| source.path.clone()).collect()
+    }
 }
 
 impl Config {
@@ -105,7 +125,7 @@ impl Config {
     pub fn examine(path: &Path) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
         let sources = source::read(path)?;
         let (config, invalid) = Self::read_sources(&sources, &Machine::this())?;
-        Ok((Loaded { config, files: sources.into_iter().map(|source| source.path).collect() }, invalid))
+        Ok((Loaded { config, sources }, invalid))
     }
 
     /// The configuration of a machine without any file.

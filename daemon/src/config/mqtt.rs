@@ -4,6 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::job::NodeName;
 
 use super::credential::{self, Secret};
@@ -95,6 +97,18 @@ impl Mqtt {
     pub fn password(&self) -> Result<Option<Secret>, ConfigError> {
         let folder = env::var_os("CREDENTIALS_DIRECTORY");
         self.password_from(folder.as_deref().map(Path::new))
+    }
+
+    /// A hash of what stands in the files that are read at each connect: another one tells that they have changed.
+    pub fn credentials_hash(&self) -> Result<[u8; 32], ConfigError> {
+        let mut hash = Sha256::new();
+        if let Some(password) = self.password()? {
+            hash.update(Sha256::digest(password.expose()));
+        }
+        if let Some(tls) = &self.tls {
+            tls.hash_files(&mut hash)?;
+        }
+        Ok(hash.finalize().into())
     }
 
     pub(super) fn password_from(&self, folder: Option<&Path>) -> Result<Option<Secret>, ConfigError> {

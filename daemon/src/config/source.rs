@@ -1,14 +1,20 @@
 //! The files of a configuration, as text.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{ConfigError, Place};
 
+/// Most bytes of all files together: far more than anybody writes, and little to hold and to keep.
+pub(super) const TEXT_MAX: usize = 1024 * 1024;
+
 /// One file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Source {
     /// Its path.
     pub(super) path: PathBuf,
@@ -38,18 +44,29 @@ pub(super) fn read(main: &Path) -> Result<Vec<Source>, ConfigError> {
     let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let mut paths = vec![main.to_owned()];
     paths.extend(drop_ins(&folder).map_err(|source| ConfigError::Unreadable { path: folder, source })?);
-    paths
-        .into_iter()
-        .map(|path| match read_text(&path) {
-            Ok(text) => Ok(Source { path, text }),
-            Err(source) => Err(ConfigError::Unreadable { path, source }),
-        })
-        .collect()
+    let mut room = TEXT_MAX;
+    let mut sources = Vec::new();
+    for path in paths {
+        match read_text(&path, room) {
+            Ok(text) => {
+                room -= text.len();
+                sources.push(Source { path, text });
+            }
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        }
+    }
+    Ok(sources)
 }
 
-/// As `read_to_string`, but says where the text stops being UTF-8.
-fn read_text(path: &Path) -> io::Result<String> {
-    String::from_utf8(fs::read(path)?).map_err(|error| {
+/// As `read_to_string`, but at most `room` bytes, and it says where the text stops being UTF-8.
+fn read_text(path: &Path, room: usize) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(room as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > room {
+        let text = format!("the files of the configuration have more than {TEXT_MAX} bytes together, the limit");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = String::from_utf8_lossy(valid).matches('\n').count() + 1;
         io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8"))
@@ -91,6 +108,20 @@ mod tests {
         assert_eq!(place("ä"), (2, 1));
         assert_eq!(place("\"ö"), (2, 5));
         assert_eq!(source.place(usize::MAX).line, 3);
+    }
+
+    #[test]
+    fn reads_only_so_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("promptd.toml");
+        fs::write(&path, "#".repeat(TEXT_MAX)).unwrap();
+        assert_eq!(read(&path).unwrap()[0].text.len(), TEXT_MAX);
+        fs::create_dir(folder.path().join("conf.d")).unwrap();
+        fs::write(folder.path().join("conf.d/1.toml"), "#").unwrap();
+        let error = read(&path).err().unwrap().to_string();
+        assert!(error.contains("conf.d/1.toml: ") && error.ends_with("more than 1048576 bytes together, the limit"));
+        let error = read(Path::new("/dev/zero")).err().unwrap().to_string();
+        assert!(error.contains("the limit"), "{error}");
     }
 
     #[test]

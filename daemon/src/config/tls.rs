@@ -1,13 +1,20 @@
 //! The files of a TLS connection.
 
 use std::env;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use super::credential::{self, Secret};
 use super::error::ConfigError;
 use super::section::Section;
 use super::url::{BrokerUrl, Scheme};
 use super::value;
+
+/// Bytes of a file that count for whether it has changed: more than any system's list of authorities has.
+const HASHED_MAX: u64 = 4 * 1024 * 1024;
 
 /// The files of a TLS connection. They are read anew for each, so that what was replaced is seen without a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +57,23 @@ impl Tls {
         let pair = cert_file.zip(key_credential);
         let client = pair.map(|(cert_file, key_credential)| ClientCertificate { cert_file, key_credential });
         url.map(|_| Self { ca_file, client })
+    }
+}
+
+impl Tls {
+    /// Adds what stands in the files now to a hash.
+    pub(super) fn hash_files(&self, hash: &mut Sha256) -> Result<(), ConfigError> {
+        let certificate = self.client.as_ref().map(|client| &client.cert_file);
+        for path in self.ca_file.iter().chain(certificate) {
+            let mut content = Vec::new();
+            let read = File::open(path).and_then(|file| file.take(HASHED_MAX).read_to_end(&mut content));
+            read.map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            hash.update(Sha256::digest(content));
+        }
+        if let Some(client) = &self.client {
+            hash.update(Sha256::digest(client.key()?.expose()));
+        }
+        Ok(())
     }
 }
 

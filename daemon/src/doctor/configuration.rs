@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::{Check, Finding, RESTART};
+use super::{Check, Finding, RELOAD};
 use crate::config::ConfigError;
 
 /// Every problem is a finding. `files` are those that were read.
@@ -12,11 +12,11 @@ pub fn configuration(files: &[PathBuf], invalid: Option<&ConfigError>) -> Vec<Fi
     match invalid {
         None => vec![Finding::pass(Check::Configuration, read(files))],
         Some(ConfigError::Syntax(errors)) => {
-            errors.iter().map(|error| fail(error.to_string(), format!("mend the line, then: {RESTART}"))).collect()
+            errors.iter().map(|error| fail(error.to_string(), format!("mend the line, then: {RELOAD}"))).collect()
         }
         Some(ConfigError::Invalid(problems)) => problems
             .iter()
-            .map(|problem| fail(problem.to_string(), format!("man promptd.toml explains every key; then: {RESTART}")))
+            .map(|problem| fail(problem.to_string(), format!("man promptd.toml explains every key; then: {RELOAD}")))
             .collect(),
         Some(error @ ConfigError::Unreadable { path, source }) => {
             let remedy = match source.kind() {
@@ -25,9 +25,7 @@ pub fn configuration(files: &[PathBuf], invalid: Option<&ConfigError>) -> Vec<Fi
             };
             vec![fail(error.to_string(), remedy)]
         }
-        Some(error @ ConfigError::Credential { .. }) => {
-            vec![fail(error.to_string(), format!("mend it, then: {RESTART}"))]
-        }
+        Some(error) => vec![fail(error.to_string(), format!("mend it, then: {RELOAD}"))],
     }
 }
 
@@ -52,7 +50,7 @@ mod tests {
         let path = folder.path().join("promptd.toml");
         std::fs::write(&path, text).unwrap();
         match Config::examine(&path) {
-            Ok((loaded, invalid)) => configuration(&loaded.files, invalid.as_ref()),
+            Ok((loaded, invalid)) => configuration(&loaded.files(), invalid.as_ref()),
             Err(error) => configuration(&[], Some(&error)),
         }
     }

@@ -92,7 +92,7 @@ fn configuration(info: &Value, fingerprint: &str) -> Finding {
     Finding::warn(
         Check::Configuration,
         "the daemon runs with another one than was read here",
-        format!("{RESTART}, or name the daemon's own file with --config"),
+        format!("{RELOAD}, or name the daemon's own file with --config"),
     )
 }
 
@@ -107,7 +107,10 @@ fn state(status: &Value) -> Vec<Finding> {
         "draining" => {
             vec![Finding::warn(Check::Daemon, format!("{what}: {}", reasons.join("; ")), "promptd resume")]
         }
-        _ => Vec::new(),
+        _ => {
+            let restart = reasons.iter().filter(|reason| reason.starts_with("needs_restart: "));
+            restart.map(|reason| Finding::warn(Check::Daemon, *reason, mend(reason))).collect()
+        }
     };
     if findings.is_empty() {
         findings.push(Finding::pass(Check::Daemon, what));
@@ -119,7 +122,7 @@ fn state(status: &Value) -> Vec<Finding> {
     findings
 }
 
-/// What to do about a reason; those about the broker begin with a code.
+/// What to do about a reason; those about the configuration and the broker begin with a code.
 fn mend(reason: &str) -> String {
     let (code, text) = reason.split_once(": ").unwrap_or_default();
     match code {
@@ -131,6 +134,8 @@ fn mend(reason: &str) -> String {
         "publication_refused" => {
             format!("let the daemon's user write there in the broker's access control ({ACL}), then: {RELOAD}")
         }
+        "broken_configuration" => format!("`promptd check` tells everything that is wrong; mend it, then: {RELOAD}"),
+        "needs_restart" => RESTART.to_owned(),
         _ => "`promptd models` tells more, and so does `journalctl -u promptd -e`".to_owned(),
     }
 }
@@ -178,16 +183,29 @@ mod tests {
             "duplicate_node: another client uses this client id",
             "subscription_refused: the broker refuses the subscription promptd/gw/control/+",
             "publication_refused: the broker takes nothing on promptd/gw/event: not authorized",
+            "broken_configuration: 1 problem at promptd.toml:3:8; the running one stays in force",
+            "needs_restart: node.name",
         ]});
         let found = look(status, json!([]));
-        for (reason, remedy) in
-            [("another client", "node.name"), ("control/+", "read promptd/gw/control/+"), ("gw/event", "write there")]
-        {
+        for (reason, remedy) in [
+            ("another client", "node.name"),
+            ("control/+", "read promptd/gw/control/+"),
+            ("gw/event", "write there"),
+            ("promptd.toml:3:8", "promptd check"),
+            ("needs_restart", "systemctl restart"),
+        ] {
             let matching = |(level, text): &&(Level, String)| {
                 *level == Level::Fail && text.contains(reason) && text.contains(remedy)
             };
             assert_eq!(found.iter().filter(matching).count(), 1, "{reason}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_daemon_that_waits_for_a_restart_is_told_so_although_it_is_ready() {
+        let found =
+            look(json!({"state": "ready", "reasons": ["needs_restart: mqtt.root"], "connected": true}), json!([]));
+        assert!(found[1].0 == Level::Warn && found[1].1.contains("mqtt.root"), "{found:?}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use models::{Hashing, models};
 pub use self_test::self_test;
 
 /// How an operator has the daemon read its configuration again, and ask the broker again.
-const RELOAD: &str = "sudo systemctl reload promptd";
+const RELOAD: &str = "sudo systemctl reload-or-restart promptd";
 
 /// How an operator has a daemon begin anew.
 const RESTART: &str = "sudo systemctl restart promptd";

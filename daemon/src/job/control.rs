@@ -31,7 +31,8 @@ pub enum Control {
         /// None keeps the strategy and makes this model the default.
         strategy: Option<String>,
     },
-    /// Read the files of a model again and run what they hold now; without a name all models.
+    /// Read the files of a model again and run what they hold now; without a name, read the configuration again and put it in
+    /// force.
     Reload {
         /// Which.
         model: Option<ModelName>,

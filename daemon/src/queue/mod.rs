@@ -74,6 +74,11 @@ impl Queue {
         }
     }
 
+    /// Goes by other limits from now on; who waits already stays.
+    pub fn set_limits(&mut self, limits: QueueLimits) {
+        self.limits = limits;
+    }
+
     /// Lets a job join; gives the number of jobs before it.
     pub fn admit(&mut self, waiting: Waiting) -> Result<usize, Refused> {
         if self.order.len() >= self.limits.jobs {

@@ -88,9 +88,9 @@ fn tell(before: Term, file: &CertificateFile, now: SystemTime) -> Term {
 impl Driver {
     /// Looks at the files for TLS, and publishes when they end if that has changed.
     pub(super) fn look_at_certificates(&mut self) {
-        let Some(tls) = &self.config.mqtt.tls else { return };
         self.certificates.next = Instant::now() + LOOK_EVERY;
-        let dates = self.certificates.look(tls, SystemTime::now());
+        let tls = self.config.mqtt.tls.as_ref();
+        let dates = tls.map(|tls| self.certificates.look(tls, SystemTime::now()));
         if self.board.set_tls_dates(dates) {
             self.board.publish_info(&self.link, &self.topics, &self.config);
         }

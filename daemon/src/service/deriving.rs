@@ -57,8 +57,9 @@ impl Driver {
 
     /// Starts the next derivation if there is one to do and nothing more important is under way.
     pub(super) fn derive_next(&mut self) {
-        let busy =
-            |entry: &ModelEntry| entry.preparing || entry.next.is_some() || matches!(entry.stage, Stage::Loading(_));
+        let busy = |entry: &ModelEntry| {
+            entry.preparing.is_some() || entry.next.is_some() || matches!(entry.stage, Stage::Loading(_))
+        };
         let now = Instant::now();
         if self.deriving.is_some()
             || now < self.derive_after
@@ -129,6 +130,13 @@ impl Driver {
                 self.event(index, &ModelEvent::of("failed").to(to.to_string()).because(error.to_string()));
                 self.derive_next();
             }
+        }
+    }
+
+    /// Gives the derivation for a model up for good.
+    pub(super) fn stop_deriving_for(&mut self, model: &ModelName) {
+        if self.deriving.as_ref().is_some_and(|deriving| deriving.model == *model) {
+            self.stop_deriving("its model is no longer configured");
         }
     }
 

@@ -9,23 +9,22 @@ use tokio::sync::mpsc;
 
 use super::certificates::CertificateWatch;
 use super::deriving::{DerivedReport, Deriving};
-use super::governor::{Governor, GovernorSettings};
+use super::governor::Governor;
 use super::jobs::{Jobs, Stage};
 use super::memory::MemoryWatch;
-use super::models::{Failures, ModelEntry, Prepared};
-use super::operator::Waiter;
-use super::status::{BrokerFault, StatusBoard};
+use super::models::{Failures, ModelEntry, Prepared, Ticket};
+use super::startup::{SetLogLevel, Startup};
+use super::status::{NodeFault, StatusBoard};
 use super::systemd::Watchdog;
-use super::wiring::OFFLINE;
+use super::waiting::Waiter;
+use super::wiring::{OFFLINE, governor_settings, queue_limits, request_reader};
 use super::{ServiceError, systemd};
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::engine::EngineReport;
 use crate::health::{Board, MemorySensors, Roots};
-use crate::job::{ErrorCode, JobError, JobId, ModelName};
-use crate::mqtt::{
-    LinkEvent, LinkHandle, Replies, ReplyPolicy, RequestLimits, RequestReader, Slot, TopicFilter, Topics,
-};
-use crate::queue::{Queue, QueueLimits};
+use crate::job::{ErrorCode, JobError, JobId};
+use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, Slot, Topics};
+use crate::queue::Queue;
 use crate::telemetry::NodeState;
 
 /// How often a node that drains looks whether it is done.
@@ -35,14 +34,22 @@ const DRAIN_TURN: Duration = Duration::from_millis(100);
 const DUPLICATE_GONE: Duration = Duration::from_mins(1);
 
 /// Most faults that are kept of one connection: clients' names are in some of them.
-const BROKER_FAULTS_MAX: usize = 32;
+const FAULTS_MAX: usize = 32;
 
 /// How long the clean good-bye to the broker may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// The driver and all state of the daemon.
 pub(super) struct Driver {
+    /// What is in force.
     pub(super) config: Config,
+    /// Where it is read again.
+    pub(super) origin: Origin,
+    /// Keys that have another value in the files, which needs a restart.
+    pub(super) needs_restart: Vec<String>,
+    /// Of the credentials that the link was told of last.
+    pub(super) credentials: [u8; 32],
+    pub(super) set_log_level: SetLogLevel,
     pub(super) topics: Topics,
     pub(super) reader: RequestReader,
     pub(super) replies: Replies,
@@ -52,8 +59,8 @@ pub(super) struct Driver {
     pub(super) models: Vec<ModelEntry>,
     pub(super) board: StatusBoard,
     pub(super) phase: Phase,
-    /// What is wrong with our place at the broker.
-    broker_faults: BTreeSet<BrokerFault>,
+    /// What is wrong with the configuration, or our place at the broker.
+    pub(super) faults: BTreeSet<NodeFault>,
     /// When another node with our client id is taken for gone, unless it shows again.
     duplicate_until: Option<Instant>,
     pub(super) certificates: CertificateWatch,
@@ -75,20 +82,22 @@ pub(super) struct Driver {
     pub(super) derive_after: Instant,
     /// Operators who wait for a model.
     pub(super) waiters: Vec<Waiter>,
+    /// Looks at models' files in this run.
+    pub(super) preparations: Ticket,
     /// Engines started in this run.
     pub(super) engines_started: u64,
     /// Whether the board's GPU shares the host's memory.
     pub(super) unified_memory: bool,
     pub(super) backends: PathBuf,
     pub(super) reports: mpsc::Sender<EngineReport>,
-    pub(super) prepared: mpsc::Sender<(ModelName, Prepared)>,
+    pub(super) prepared: mpsc::Sender<(Ticket, Prepared)>,
 }
 
 /// The ways in which others reach the driver.
 pub(super) struct Doors {
     pub(super) link: LinkHandle,
     pub(super) reports: mpsc::Sender<EngineReport>,
-    pub(super) prepared: mpsc::Sender<(ModelName, Prepared)>,
+    pub(super) prepared: mpsc::Sender<(Ticket, Prepared)>,
     pub(super) derived: mpsc::Sender<DerivedReport>,
 }
 
@@ -100,62 +109,59 @@ pub(super) enum Phase {
     /// An operator wants it to take none; what was accepted is finished.
     Paused,
     /// It finishes what runs until then.
-    Draining { until: Instant },
+    Draining {
+        /// The end of its patience.
+        until: Instant,
+    },
 }
 
 impl Driver {
-    pub(super) fn new(config: Config, topics: Topics, backends: PathBuf, doors: Doors) -> Result<Self, ServiceError> {
-        let filters = config.mqtt.reply_allow.iter().map(|filter| TopicFilter::new(filter.as_str()));
-        let reply_allow = filters.collect::<Result<_, _>>()?;
-        let limits = &config.limits;
-        let reader = RequestReader {
-            topics: topics.clone(),
-            reply_policy: ReplyPolicy::new(topics.root(), reply_allow),
-            limits: RequestLimits {
-                request_bytes: limits.request,
-                max_tokens_default: limits.max_tokens,
-                max_tokens_cap: limits.max_tokens_cap,
-                deadline_default: limits.deadline,
-                deadline_cap: limits.deadline_cap,
-            },
-        };
-        let queue = Queue::new(QueueLimits { jobs: limits.queue_jobs, jobs_per_client: limits.queue_jobs_per_client });
+    pub(super) fn new(startup: Startup, topics: Topics, backends: PathBuf, doors: Doors) -> Result<Self, ServiceError> {
+        let Startup { loaded, origin, broken, set_log_level } = startup;
         let now = Instant::now();
         let roots = Roots::default();
-        let settings = GovernorSettings {
-            pressure_psi: config.memory.pressure_psi.as_f32(),
-            recover_after: config.memory.recover_after,
-        };
-        Ok(Self {
-            reader,
+        let config = loaded.config.clone();
+        let mut driver = Self {
+            reader: request_reader(&config, &topics)?,
             replies: Replies::new(config.node.name.clone()),
             link: doors.link,
-            queue,
+            queue: Queue::new(queue_limits(&config)),
             jobs: Jobs::default(),
             models: config.models.iter().cloned().map(|model| ModelEntry::new(model, now)).collect(),
             board: StatusBoard::new(config.node.name.clone()),
             phase: Phase::Open,
-            broker_faults: BTreeSet::new(),
+            faults: BTreeSet::new(),
             duplicate_until: None,
             certificates: CertificateWatch::new(now),
             job_time: None,
             unified_memory: Board::detect(&roots).unified_memory,
             memory: MemoryWatch::new(MemorySensors::discover(roots), config.memory.clone()),
-            governor: Governor::new(now, settings),
+            governor: Governor::new(now, governor_settings(&config)),
             watchdog: Watchdog::of_service(now),
             next_turn: now,
             failures: Failures::load(&config.service.state_dir),
             waiters: Vec::new(),
+            preparations: 0,
             engines_started: 0,
+            // One that can't be read is the link's to report.
+            credentials: config.mqtt.credentials_hash().unwrap_or_default(),
             topics,
             config,
+            origin,
+            needs_restart: Vec::new(),
+            set_log_level,
             backends,
             reports: doors.reports,
             prepared: doors.prepared,
             deriving: None,
             derived: doors.derived,
             derive_after: now,
-        })
+        };
+        match broken {
+            Some(broken) => driver.is_broken(&broken, "the last good one is in force"),
+            None => driver.keep(&loaded),
+        }
+        Ok(driver)
     }
 
     /// The link itself logs what happens to it, once each.
@@ -165,24 +171,24 @@ impl Driver {
             // Subscriptions and documents are tried anew, with the files for TLS as they are now.
             LinkEvent::Connected { .. } => {
                 self.look_at_certificates();
-                self.broker_faults.retain(|fault| *fault == BrokerFault::DuplicateNode);
+                self.faults.retain(|fault| matches!(fault, NodeFault::Configuration(_) | NodeFault::DuplicateNode));
                 self.publish_status();
             }
             LinkEvent::DuplicateClient { pause } => {
-                self.broker_faults.insert(BrokerFault::DuplicateNode);
+                self.faults.insert(NodeFault::DuplicateNode);
                 self.duplicate_until = Some(Instant::now() + pause + DUPLICATE_GONE);
                 self.publish_status();
             }
             LinkEvent::SubscriptionRefused { filter, .. } => {
-                self.broker_faults.insert(BrokerFault::SubscriptionRefused(filter));
+                self.faults.insert(NodeFault::SubscriptionRefused(filter));
                 self.publish_status();
             }
             // Elsewhere a client has chosen the topic: that is no fault of this node.
             LinkEvent::PublicationRefused { topic, reason } => {
                 if let Some(topic) = self.topics.outbound(&topic)
-                    && self.broker_faults.len() < BROKER_FAULTS_MAX
+                    && self.faults.len() < FAULTS_MAX
                 {
-                    self.broker_faults.insert(BrokerFault::PublicationRefused { topic, reason });
+                    self.faults.insert(NodeFault::PublicationRefused { topic, reason });
                     self.publish_status();
                 }
             }
@@ -192,7 +198,7 @@ impl Driver {
 
     /// Whoever mends the broker's access control wants to see it at work.
     pub(super) fn ask_broker_again(&self) {
-        if !self.broker_faults.is_empty() {
+        if self.faults.iter().any(|fault| !matches!(fault, NodeFault::Configuration(_))) {
             self.link.renew();
         }
     }
@@ -215,7 +221,7 @@ impl Driver {
         let now = Instant::now();
         if self.duplicate_until.is_some_and(|until| until <= now) {
             self.duplicate_until = None;
-            self.broker_faults.remove(&BrokerFault::DuplicateNode);
+            self.faults.remove(&NodeFault::DuplicateNode);
             self.publish_status();
         }
         if self.next_look_at_certificates().is_some_and(|at| at <= now) {
@@ -290,8 +296,11 @@ impl Driver {
 
     /// Publishes the node's state.
     pub(super) fn publish_status(&mut self) {
-        let (state, reasons) =
-            super::status::state_of(self.phase, self.governor.level(), &self.broker_faults, &self.models);
+        let (state, mut reasons) =
+            super::status::state_of(self.phase, self.governor.level(), &self.faults, &self.models);
+        if !self.needs_restart.is_empty() {
+            reasons.push(format!("needs_restart: {}", self.needs_restart.join(", ")));
+        }
         self.board.tell_ready(&self.models);
         self.board.publish_state(&self.link, &self.topics, state, reasons);
     }

@@ -45,6 +45,7 @@ impl Driver {
         let entry = &mut self.models[index];
         if entry.retiring.iter().any(|old| old.id() == id) {
             entry.retiring.retain(|old| old.id() != id);
+            self.let_go(index);
             return;
         }
         if let EngineEnd::Failed { error, .. } = &end {
@@ -74,7 +75,10 @@ impl Driver {
             }
             (Then::Replan { reason }, _) => {
                 tracing::info!(model = %self.models[index].name(), "{reason}");
-                self.load_best(index);
+                // With other settings it is loaded when its files have been looked at for them.
+                if self.models[index].wanted.is_none() {
+                    self.load_best(index);
+                }
             }
             (Then::Unload(why, reason), _) => self.unloaded(index, why, reason),
             (Then::Decide, EngineEnd::Failed { error, .. }) if was_loading => {
@@ -87,6 +91,7 @@ impl Driver {
             (Then::Decide, EngineEnd::Stopped) => self.load_best(index),
         }
         self.publish_model(index);
+        self.let_go(index);
     }
 
     /// Whether the kernel ended an engine because memory ran out.
@@ -201,7 +206,7 @@ impl Driver {
                     self.prepare(index);
                 }
                 DownWhy::Idle => self.load_on_demand(index),
-                DownWhy::Crashed | DownWhy::NoRoom | DownWhy::Operator => self.load_best(index),
+                DownWhy::Crashed | DownWhy::NoRoom | DownWhy::Operator | DownWhy::Removed => self.load_best(index),
             }
             self.publish_model(index);
         }

@@ -9,19 +9,21 @@ use tokio::time::sleep_until;
 
 use super::deriving::{DerivedReport, clean_folder};
 use super::driver::{Doors, Driver};
-use super::models::Prepared;
+use super::models::{Prepared, Ticket};
 use super::operator::Operator;
+use super::startup::Startup;
 use super::wiring::{control_server, link_config, next_call};
 use super::{ServiceError, self_test};
-use crate::config::Config;
 use crate::control::ControlCall;
 use crate::doctor::Finding;
 use crate::engine::{EngineReport, backends_folder};
-use crate::job::ModelName;
 use crate::mqtt::{Link, LinkEvent, LinkHandle, Slot, Topics};
 
 /// Reports that may wait for the driver, of all engines together.
 const REPORTS: usize = 256;
+
+/// Looks at models' files that may wait for it.
+const PREPARATIONS: usize = 16;
 
 /// What the availability topic says while we are there.
 const ONLINE: &[u8] = b"online";
@@ -29,7 +31,7 @@ const ONLINE: &[u8] = b"online";
 enum Wake {
     Link(Slot, LinkEvent),
     Engine(EngineReport),
-    Prepared(ModelName, Prepared),
+    Prepared(Ticket, Prepared),
     Derived(DerivedReport),
     SelfTested(Vec<Finding>),
     Control(ControlCall),
@@ -41,20 +43,21 @@ enum Wake {
 
 /// Runs the daemon until a signal ends it. Must be called on the main thread, within a runtime of that thread: the engine
 /// children die with it.
-pub async fn run(config: Config) -> Result<(), ServiceError> {
+pub async fn run(startup: Startup) -> Result<(), ServiceError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let config = &startup.loaded.config;
     let topics = Topics::new(&config.mqtt.root, &config.node.name)?;
     let backends = backends_folder()?;
-    let mut control = control_server(&config).await;
-    let (link, mut link_events) = Link::spawn(link_config(&config, &topics));
+    let mut control = control_server(config).await;
+    let (link, mut link_events) = Link::spawn(link_config(config, &topics));
     let (reports, mut engine_reports) = mpsc::channel(REPORTS);
-    let (prepared, mut preparations) = mpsc::channel(config.models.len().max(1));
+    let (prepared, mut preparations) = mpsc::channel(PREPARATIONS);
     // One derivation at a time; one that was stopped may have ended before.
     let (derived, mut derivations) = mpsc::channel(4);
     let mut self_test = self_test::start(config.clone());
-    let mut driver = Driver::new(config, topics, backends, Doors { link, reports, prepared, derived })?;
+    let mut driver = Driver::new(startup, topics, backends, Doors { link, reports, prepared, derived })?;
     clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.look_at_certificates();
@@ -69,7 +72,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
         let wake = tokio::select! {
             wake = next_link_event(&driver.link, &mut link_events) => wake,
             Some(report) = engine_reports.recv() => Wake::Engine(report),
-            Some((model, prepared)) = preparations.recv() => Wake::Prepared(model, prepared),
+            Some((ticket, prepared)) = preparations.recv() => Wake::Prepared(ticket, prepared),
             Some(report) = derivations.recv() => Wake::Derived(report),
             Some(findings) = self_test.recv() => Wake::SelfTested(findings),
             Some(call) = next_call(&mut control) => Wake::Control(call),
@@ -85,7 +88,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
                     break;
                 }
             }
-            Wake::Prepared(model, prepared) => driver.on_prepared(&model, prepared),
+            Wake::Prepared(ticket, prepared) => driver.on_prepared(ticket, prepared),
             Wake::Derived(report) => driver.on_derived(report),
             Wake::SelfTested(findings) => driver.on_self_tested(&findings),
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),

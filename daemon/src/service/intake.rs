@@ -96,7 +96,7 @@ impl Driver {
         let Some(name) = request.model.as_ref().or(self.default_model()) else {
             return Err(JobError::new(ErrorCode::NoModel, "no model is configured on this node"));
         };
-        let entry = self.models.iter().find(|entry| entry.name() == name).ok_or_else(|| self.unknown_model(name))?;
+        let entry = self.configured(name).map(|index| &self.models[index]).ok_or_else(|| self.unknown_model(name))?;
         if let Some(after) = self.governor.refusal(Instant::now()) {
             let text = "the machine is short of memory: new work is refused until it has come back";
             return Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(after));
@@ -128,7 +128,8 @@ impl Driver {
 
     /// The error for a name that no model has.
     pub(super) fn unknown_model(&self, name: &ModelName) -> JobError {
-        let known: Vec<&str> = self.models.iter().map(|entry| entry.name().as_str()).collect();
+        let configured = self.models.iter().filter(|entry| !entry.is_leaving());
+        let known: Vec<&str> = configured.map(|entry| entry.name().as_str()).collect();
         JobError::new(ErrorCode::UnknownModel, format!("no model {name}; known are: {}", known.join(", ")))
     }
 
@@ -216,6 +217,12 @@ impl Driver {
             self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start"));
             return;
         }
+        let Stage::Serving(active) = &mut self.models[index].stage else { return };
+        if job.request.task.bytes() > active.request_max {
+            let text = "the model is being loaded anew for requests as large as limits.request allows by now";
+            self.fail(id, JobError::new(ErrorCode::ModelUnavailable, text));
+            return;
+        }
         let work = EngineJob {
             id,
             task: job.request.task.clone(),
@@ -223,7 +230,6 @@ impl Driver {
             output: job.request.output.clone(),
             stream: job.request.stream && !job.deltas.ended,
         };
-        let Stage::Serving(active) = &mut self.models[index].stage else { return };
         job.stage = jobs::Stage::Running { engine: active.id(), since: Instant::now(), stopping: None };
         if active.engine().submit(work) {
             active.running += 1;

@@ -13,7 +13,9 @@ use super::ServiceError;
 use super::driver::Driver;
 use super::endings::KILLED_RECOVERIES;
 use super::memory::Held;
-use super::models::{Active, Down, DownWhy, EngineSettings, ModelEntry, Preparation, Prepared, Stage, Then, prepare};
+use super::models::{
+    Active, Down, DownWhy, EngineSettings, ModelEntry, Preparation, Prepared, Review, Stage, Then, Ticket, prepare,
+};
 use crate::engine::protocol::ModelReport;
 use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
 use crate::job::{ErrorCode, JobError, ModelName};
@@ -27,13 +29,14 @@ impl Driver {
     /// Reads the files of a model, in the background.
     pub(super) fn prepare(&mut self, index: usize) {
         self.board.still_loading();
+        self.preparations += 1;
+        let ticket = self.preparations;
         let entry = &mut self.models[index];
-        entry.preparing = true;
-        let model = entry.config.clone();
+        entry.preparing = Some(ticket);
         let preparation = Preparation {
-            known: if entry.reloads > 0 { Vec::new() } else { entry.variants.clone() },
+            model: entry.wanted.as_ref().unwrap_or(&entry.config).clone(),
+            known: if entry.review == Some(Review::Reread) { Vec::new() } else { entry.variants.clone() },
             derived: self.derived_folder(),
-            model: model.clone(),
             backends: self.backends.clone(),
             unified_memory: self.unified_memory,
             reproducible: self.config.engine.reproducible,
@@ -44,14 +47,16 @@ impl Driver {
         tokio::spawn(async move {
             let prepared = prepare(preparation).await;
             // The driver is gone only when the daemon ends.
-            let _ = done.send((model.name, prepared)).await;
+            let _ = done.send((ticket, prepared)).await;
         });
     }
 
     /// Takes what was found out about a model's files and loads it, or goes on with what runs.
-    pub(super) fn on_prepared(&mut self, model: &ModelName, prepared: Prepared) {
-        let Some(index) = self.model_index(model) else { return };
+    pub(super) fn on_prepared(&mut self, ticket: Ticket, prepared: Prepared) {
+        let awaited = self.models.iter().position(|entry| entry.preparing == Some(ticket));
+        let Some(index) = awaited else { return };
         let entry = &mut self.models[index];
+        let model = entry.name().clone();
         for variant in &prepared.variants {
             if let Err(reason) = &variant.file {
                 tracing::error!(%model, "{reason}");
@@ -61,18 +66,22 @@ impl Driver {
         let hashes = usable.map(|usable| &usable.file.sha256);
         entry.failures.retain(|failure| failure.until.is_some());
         let until = Instant::now() + self.config.memory.recover_after.saturating_mul(KILLED_RECOVERIES);
-        entry.failures.extend(hashes.flat_map(|sha256| self.failures.of(model, sha256, until)));
-        entry.preparing = false;
+        entry.failures.extend(hashes.flat_map(|sha256| self.failures.of(&model, sha256, until)));
+        entry.preparing = None;
         entry.variants = prepared.variants;
         entry.candidates = prepared.candidates;
         entry.gpu = prepared.gpu;
+        entry.adopt();
+        let review = entry.review.take();
         match &entry.stage {
             Stage::Down(Down { why: DownWhy::Operator, .. }) => {}
             Stage::Preparing { .. } | Stage::Down(_) => self.load_best(index),
-            Stage::Loading(_) | Stage::Serving(_) | Stage::Ending { .. } => self.renumber(index),
-        }
-        if self.models[index].reloads > 0 {
-            self.reloaded(index);
+            Stage::Loading(_) | Stage::Serving(_) | Stage::Ending { .. } => {
+                self.renumber(index);
+                if let Some(review) = review {
+                    self.reviewed(index, review);
+                }
+            }
         }
         self.answer_waiters(index);
         self.publish_model(index);

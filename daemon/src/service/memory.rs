@@ -74,6 +74,11 @@ impl MemoryWatch {
         Self { sensors, config, reading, kills }
     }
 
+    /// Goes by other rules from now on.
+    pub fn set_config(&mut self, config: Memory) {
+        self.config = config;
+    }
+
     /// Reads the sensors.
     pub fn read(&mut self) -> &MemoryReading {
         self.reading = self.sensors.read();

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::driver::{Driver, Phase};
-use super::models::{Down, DownWhy, Stage, Then, unavailable};
-use super::systemd;
+use super::models::{Down, DownWhy, Review, Stage, Then};
+use super::waiting::{Awaited, Waiter};
 use crate::control::ControlReply;
 use crate::job::{Control, ErrorCode, JobError, ModelName, ReplyTo, RequestId};
 use crate::mqtt::{InboundMessage, Slot};
@@ -27,15 +27,6 @@ pub(super) enum Operator {
         /// Where and how.
         reply: Box<ReplyTo>,
     },
-}
-
-/// An operator who waits for the end of something.
-pub(super) struct Waiter {
-    operator: Operator,
-    verb: &'static str,
-    model: ModelName,
-    /// Whether it asked about all models, of which this is the last.
-    all: bool,
 }
 
 pub(super) type Answer = Result<Value, JobError>;
@@ -59,7 +50,6 @@ impl Driver {
             Control::Status | Control::Info | Control::Models => tracing::debug!(verb, "an operator asks"),
             _ => tracing::info!(verb, "an operator asks"),
         }
-        let all = matches!(control, Control::Reload { model: None });
         let started = match control {
             Control::Status => Started::Done(Ok(self.status_for_operators())),
             Control::Info => Started::Done(Ok(self.info_for_operators())),
@@ -70,23 +60,28 @@ impl Driver {
             Control::Load { model, strategy } => self.load_for(&model, strategy.as_deref()),
             Control::Unload { model } => self.unload_for(&model),
             Control::Switch { model, strategy } => self.switch_for(&model, strategy.as_deref()),
-            Control::Reload { model } => self.reload_for(model.as_ref()),
+            Control::Reload { model: Some(model) } => self.reload_model(&model),
+            Control::Reload { model: None } => self.reload_all(),
         };
         match started {
             Started::Done(answer) => self.answer(operator, verb, answer),
-            Started::Waits(_) if self.waiters.len() >= WAITERS_MAX => {
+            Started::Waits(_) | Started::Reloads(_) if self.waiters.len() >= WAITERS_MAX => {
                 let text = format!("{WAITERS_MAX} operators wait for models already; it is done, ask for its outcome");
                 self.answer(operator, verb, Err(JobError::new(ErrorCode::QueueFull, text)));
             }
             Started::Waits(index) => {
-                let model = self.models[index].name().clone();
-                self.waiters.push(Waiter { operator, verb, model, all });
+                let awaited = Awaited::Model(self.models[index].name().clone());
+                self.waiters.push(Waiter { operator, verb, awaited });
                 self.answer_waiters(index);
+            }
+            Started::Reloads(changes) => {
+                self.waiters.push(Waiter { operator, verb, awaited: Awaited::Models { changes } });
+                self.answer_reloads();
             }
         }
     }
 
-    fn answer(&self, operator: Operator, verb: &str, answer: Answer) {
+    pub(super) fn answer(&self, operator: Operator, verb: &str, answer: Answer) {
         match operator {
             Operator::Socket(reply) => reply.finish(answer),
             Operator::Mqtt { slot, id, reply } => slot.publish(match answer {
@@ -111,7 +106,7 @@ impl Driver {
         info
     }
 
-    fn models_document(&self) -> Value {
+    pub(super) fn models_document(&self) -> Value {
         let documents = self.models.iter().map(|entry| serde_json::to_value(entry.document()).unwrap_or_default());
         Value::Array(documents.collect())
     }
@@ -219,80 +214,32 @@ impl Driver {
         }
     }
 
-    /// SIGHUP, as from `systemctl reload`: the same as an operator's reload of all models. The configuration is read at start.
+    /// SIGHUP, as from `systemctl reload`: what happens is in the log and the status.
     pub(super) fn on_hangup(&mut self) {
-        tracing::info!("the files of all models are read again");
-        systemd::reloading();
-        self.ask_broker_again();
-        if let Started::Done(Err(error)) = self.reload_for(None) {
-            tracing::warn!("{error}");
+        if let Err(error) = self.reload() {
+            tracing::debug!("{error}");
         }
     }
 
-    fn reload_for(&mut self, model: Option<&ModelName>) -> Started {
-        let index = match model.map(|model| self.known(model)).transpose() {
-            Ok(index) => index,
-            Err(error) => return Started::Done(Err(error)),
-        };
-        let all: Vec<usize> = index.map_or_else(|| (0..self.models.len()).collect(), |index| vec![index]);
-        for &index in &all {
-            self.models[index].reloads += 1;
-            self.prepare(index);
+    fn reload_all(&mut self) -> Started {
+        match self.reload() {
+            Ok(changes) => Started::Reloads(changes),
+            Err(error) => Started::Done(Err(error)),
         }
-        match all.last() {
-            Some(&index) => Started::Waits(index),
-            None => Started::Done(Ok(json!([]))),
+    }
+
+    fn reload_model(&mut self, model: &ModelName) -> Started {
+        match self.known(model) {
+            Ok(index) => {
+                self.review(index, Review::Reread);
+                Started::Waits(index)
+            }
+            Err(error) => Started::Done(Err(error)),
         }
     }
 
     fn known(&self, model: &ModelName) -> Result<usize, JobError> {
-        self.model_index(model).ok_or_else(|| self.unknown_model(model))
-    }
-
-    /// Tells those who wait for a model how far it is.
-    pub(super) fn report_progress(&self, index: usize, share: f32) {
-        let name = self.models[index].name();
-        for waiter in self.waiters.iter().filter(|waiter| waiter.model == *name) {
-            match &waiter.operator {
-                Operator::Socket(reply) => reply.progress("loading", Some(share)),
-                Operator::Mqtt { id, reply, .. } => {
-                    let publication = self.replies.control_progress(id, waiter.verb, "loading", Some(share), reply);
-                    if !self.link.publish_transient(publication) {
-                        tracing::debug!("a progress message was left out: the broker is slow");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Answers those who wait for a model if nothing is under way with it any more.
-    pub(super) fn answer_waiters(&mut self, index: usize) {
-        let entry = &self.models[index];
-        if entry.reloads > 0 || entry.preparing || entry.next.is_some() {
-            return;
-        }
-        let name = entry.name().clone();
-        let document = || serde_json::to_value(entry.document()).unwrap_or_default();
-        let answer = match &entry.stage {
-            Stage::Serving(_) | Stage::Down(Down { why: DownWhy::Operator, .. }) => Ok(document()),
-            Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }) => {
-                Err(JobError::new(ErrorCode::MemoryHeadroom, format!("the model {name} does not fit: {reason}")))
-            }
-            Stage::Down(Down { why: DownWhy::Failed, reason, .. }) => Err(unavailable(&name, reason, None)),
-            _ => return,
-        };
-        self.end_waiters(index, &answer);
-    }
-
-    pub(super) fn end_waiters(&mut self, index: usize, answer: &Answer) {
-        let name = self.models[index].name();
-        let (done, waiting): (Vec<Waiter>, Vec<Waiter>) =
-            std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.model == *name);
-        self.waiters = waiting;
-        for waiter in done {
-            let answer = if waiter.all { Ok(self.models_document()) } else { answer.clone() };
-            self.answer(waiter.operator, waiter.verb, answer);
-        }
+        self.configured(model).ok_or_else(|| self.unknown_model(model))
     }
 }
 
@@ -300,4 +247,6 @@ enum Started {
     Done(Answer),
     /// Until nothing is under way with this model.
     Waits(usize),
+    /// Until nothing is under way with any model, after these changes.
+    Reloads(Map<String, Value>),
 }

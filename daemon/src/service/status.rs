@@ -14,7 +14,7 @@ use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::mqtt::{LinkHandle, Publication, Topics};
 use crate::telemetry::{
-    Documents, InfoLimits, ModelDocument, ModelEvent, NodeInfo, NodeState, SelfTest, TaskInfo, TlsDates,
+    Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, TaskInfo, TlsDates,
 };
 
 /// The tasks that this version serves.
@@ -43,9 +43,9 @@ impl StatusBoard {
         Self { documents, machine, tls: None, self_test: None, last, since: UNIX_EPOCH, told_ready: false }
     }
 
-    /// Remembers when the certificates end. Whether that has changed.
-    pub fn set_tls_dates(&mut self, dates: TlsDates) -> bool {
-        self.tls.replace(dates) != Some(dates)
+    /// Remembers when the certificates end; none without TLS. Whether that has changed.
+    pub fn set_tls_dates(&mut self, dates: Option<TlsDates>) -> bool {
+        std::mem::replace(&mut self.tls, dates) != dates
     }
 
     /// What the node's look at itself has found; `info` tells it from now on.
@@ -101,6 +101,13 @@ impl StatusBoard {
         slot.publish(Publication { topic: topics.event(), payload, content_type: None, correlation: None });
     }
 
+    /// The same about the node as a whole.
+    pub fn publish_node_event(&self, link: &LinkHandle, topics: &Topics, event: &NodeEvent) {
+        let Some(slot) = link.try_reserve().filter(|_| link.is_connected()) else { return };
+        let payload = self.documents.node_event(event).into();
+        slot.publish(Publication { topic: topics.event(), payload, content_type: None, correlation: None });
+    }
+
     /// `model/<name>`.
     pub fn publish_model(&self, link: &LinkHandle, topics: &Topics, document: &ModelDocument) {
         link.set_retained(topics.model(&document.name), self.documents.model(document));
@@ -117,6 +124,21 @@ impl StatusBoard {
     pub fn tell_ready(&mut self, models: &[ModelEntry]) {
         if !self.told_ready && models.iter().all(ModelEntry::is_settled) {
             self.told_ready = true;
+            systemd::ready();
+        }
+    }
+
+    /// Tells systemd that the configuration is read again. One that has not heard yet that the daemon is ready would take the
+    /// end of it for that.
+    pub fn reload_begins(&self) {
+        if self.told_ready {
+            systemd::reloading();
+        }
+    }
+
+    /// Tells systemd that this is over; models may still load.
+    pub fn reload_ends(&self) {
+        if self.told_ready {
             systemd::ready();
         }
     }
@@ -141,9 +163,11 @@ impl StatusBoard {
     }
 }
 
-/// What is wrong with the node's place at the broker.
+/// What an operator has to mend: in the configuration, or in the node's place at the broker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BrokerFault {
+pub enum NodeFault {
+    /// The configuration that is there now is broken, and another one is in force.
+    Configuration(String),
     /// Another client uses our client id: two nodes of one name throw each other out.
     DuplicateNode,
     /// The broker's access control keeps requests from us.
@@ -157,9 +181,10 @@ pub enum BrokerFault {
     },
 }
 
-impl BrokerFault {
+impl NodeFault {
     fn reason(&self) -> String {
         match self {
+            Self::Configuration(reason) => format!("broken_configuration: {reason}"),
             Self::DuplicateNode => "duplicate_node: another client uses this client id".to_owned(),
             Self::SubscriptionRefused(filter) => {
                 format!("subscription_refused: the broker refuses the subscription {filter}")
@@ -175,7 +200,7 @@ impl BrokerFault {
 pub fn state_of(
     phase: Phase,
     level: Level,
-    faults: &BTreeSet<BrokerFault>,
+    faults: &BTreeSet<NodeFault>,
     models: &[ModelEntry],
 ) -> (NodeState, Vec<String>) {
     match phase {
@@ -184,8 +209,9 @@ pub fn state_of(
         Phase::Open => {}
     }
     if !faults.is_empty() {
-        return (NodeState::Misconfigured, faults.iter().map(BrokerFault::reason).collect());
+        return (NodeState::Misconfigured, faults.iter().map(NodeFault::reason).collect());
     }
+    let models: Vec<&ModelEntry> = models.iter().filter(|entry| !entry.is_leaving()).collect();
     if models.is_empty() {
         return (NodeState::NoModel, vec![NO_MODEL.to_owned()]);
     }
@@ -201,7 +227,7 @@ pub fn state_of(
     if !reasons.is_empty() {
         return (NodeState::Degraded, reasons);
     }
-    let is_well = |entry: &ModelEntry| match &entry.stage {
+    let is_well = |entry: &&ModelEntry| match &entry.stage {
         Stage::Serving(_) => true,
         Stage::Down(down) => down.why == DownWhy::Idle,
         Stage::Ending { then, .. } => matches!(then, Then::Unload(DownWhy::Idle, _)),

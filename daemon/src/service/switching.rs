@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::driver::Driver;
 use super::lifecycle::Tries;
-use super::models::{Active, Stage, Then, unavailable};
+use super::models::{Active, Review, Stage, Then, unavailable};
 use crate::engine::EngineEnd;
 use crate::job::{ErrorCode, JobError};
 use crate::plan::{Choice, Rejection, Strategy, Why, choose};
@@ -55,14 +55,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Files were read again: what they hold now is loaded beside what runs, or in its place.
-    pub(super) fn reloaded(&mut self, index: usize) {
-        let entry = &mut self.models[index];
-        entry.reloads -= 1;
-        let id = match &entry.stage {
+    /// Its files were looked at again while an engine was there: what they hold now is loaded beside what runs, or in its
+    /// place, if there is a reason for it.
+    pub(super) fn reviewed(&mut self, index: usize, review: Review) {
+        let again = || Then::Replan { reason: "it is loaded again".to_owned() };
+        let id = match &self.models[index].stage {
+            Stage::Serving(active) if review == Review::Checked && active.file.is_current() => return,
             Stage::Serving(active) => active.id(),
-            Stage::Loading(active) if !active.file.is_current() => {
-                self.end_engine(index, Then::Replan { reason: "an operator reloads it".to_owned() });
+            Stage::Loading(active) if review == Review::Renewed || !active.file.is_current() => {
+                self.end_engine(index, again());
                 return;
             }
             _ => return,
@@ -87,7 +88,7 @@ impl Driver {
             let Choice { chosen, rejected } = wanted;
             self.models[index].next = chosen.and_then(|chosen| self.start_engine(index, chosen, rejected));
         } else {
-            self.end_engine(index, Then::Replan { reason: "an operator reloads it".to_owned() });
+            self.end_engine(index, again());
         }
         self.answer_waiters(index);
     }

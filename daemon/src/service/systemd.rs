@@ -44,18 +44,17 @@ pub fn still_loading() {
     tell(&[NotifyState::ExtendTimeoutUsec(more)]);
 }
 
-/// Every configured model has been loaded or refused.
+/// Every configured model has been loaded or refused; or a configuration that was read again is in force.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The models' files are read again, as asked by `systemctl reload`; the service stays ready meanwhile.
+/// The configuration is read again, as asked by `systemctl reload` or an operator.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(e) => tracing::debug!("cannot read the clock for systemd: {e}"),
     }
-    tell(&[NotifyState::Ready]);
 }
 
 /// The daemon ends on purpose.

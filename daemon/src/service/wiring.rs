@@ -5,10 +5,12 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::governor::GovernorSettings;
 use crate::config::Config;
 use crate::control::{ControlCall, ControlServer};
 use crate::health::{Roots, clock};
-use crate::mqtt::{LinkConfig, Topics};
+use crate::mqtt::{LinkConfig, ReplyPolicy, RequestLimits, RequestReader, TopicError, TopicFilter, Topics};
+use crate::queue::QueueLimits;
 
 /// Who may use the control socket besides the daemon's own user.
 const CONTROL_GROUP: &str = "promptd";
@@ -20,8 +22,6 @@ pub(super) const OFFLINE: &[u8] = b"offline";
 pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
     let mqtt = config.mqtt.clone();
     let password = mqtt.clone();
-    // Besides those that wait, each running job holds the place of its answer.
-    let running: usize = config.models.iter().map(|model| model.sequences as usize).sum();
     LinkConfig {
         host: mqtt.url.host.clone(),
         port: mqtt.url.port,
@@ -37,12 +37,46 @@ pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         session_expiry: mqtt.session_expiry,
         receive_maximum: mqtt.receive_maximum,
         packet_max: mqtt.packet_max,
-        outbox_max: mqtt.outbox_max + running,
+        outbox_max: outbox_places(config),
         backoff_min: mqtt.backoff_min,
         backoff_max: mqtt.backoff_max,
         subscriptions: topics.subscriptions(),
         will: Some((topics.availability(), Bytes::from_static(OFFLINE))),
     }
+}
+
+/// Places of the outbox: besides the messages that wait, each running job holds that of its answer.
+pub(super) fn outbox_places(config: &Config) -> usize {
+    let running: usize = config.models.iter().map(|model| model.sequences as usize).sum();
+    config.mqtt.outbox_max + running
+}
+
+/// By which rules requests are read.
+pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<RequestReader, TopicError> {
+    let filters = config.mqtt.reply_allow.iter().map(|filter| TopicFilter::new(filter.as_str()));
+    let reply_allow = filters.collect::<Result<_, _>>()?;
+    let limits = &config.limits;
+    Ok(RequestReader {
+        topics: topics.clone(),
+        reply_policy: ReplyPolicy::new(topics.root(), reply_allow),
+        limits: RequestLimits {
+            request_bytes: limits.request,
+            max_tokens_default: limits.max_tokens,
+            max_tokens_cap: limits.max_tokens_cap,
+            deadline_default: limits.deadline,
+            deadline_cap: limits.deadline_cap,
+        },
+    })
+}
+
+/// How many requests may wait.
+pub(super) fn queue_limits(config: &Config) -> QueueLimits {
+    QueueLimits { jobs: config.limits.queue_jobs, jobs_per_client: config.limits.queue_jobs_per_client }
+}
+
+/// When the governor acts.
+pub(super) fn governor_settings(config: &Config) -> GovernorSettings {
+    GovernorSettings { pressure_psi: config.memory.pressure_psi.as_f32(), recover_after: config.memory.recover_after }
 }
 
 /// The server of the control socket. A machine on which it can't be made still serves its devices.

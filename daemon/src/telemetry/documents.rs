@@ -38,12 +38,13 @@ struct Status<'a> {
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct Event<'a, What> {
     node: &'a str,
     at: String,
-    model: &'a ModelName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a ModelName>,
     #[serde(flatten)]
-    what: &'a ModelEvent,
+    what: &'a What,
 }
 
 /// Where a model is.
@@ -173,6 +174,16 @@ pub struct ModelEvent {
     took_ms: Option<u64>,
 }
 
+/// Something that happened to the node as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeEvent {
+    /// What: `reloaded`, `misconfigured`.
+    pub event: &'static str,
+    /// Why, or what is new.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
 impl ModelEvent {
     /// What happened, such as `loaded`, `stepped_down`, `stepped_up`, `switched`, `unloaded`, `failed`, `derived`.
     pub fn of(event: &'static str) -> Self {
@@ -237,9 +248,19 @@ impl Documents {
         json(&model)
     }
 
-    /// `event`.
+    /// `event`, about a model.
     pub fn event(&self, model: &ModelName, event: &ModelEvent) -> Vec<u8> {
-        json(&Event { node: self.node.as_str(), at: format!("{:.3}", Timestamp::now()), model, what: event })
+        self.written(Some(model), event)
+    }
+
+    /// `event`, about the node.
+    pub fn node_event(&self, event: &NodeEvent) -> Vec<u8> {
+        let reason = short(&event.reason, REASON_MAX).to_owned();
+        self.written(None, &NodeEvent { reason, ..*event })
+    }
+
+    fn written(&self, model: Option<&ModelName>, what: &impl Serialize) -> Vec<u8> {
+        json(&Event { node: self.node.as_str(), at: format!("{:.3}", Timestamp::now()), model, what })
     }
 }
 

@@ -5,7 +5,7 @@ mod info;
 mod state;
 
 pub use documents::{
-    DOCUMENT_MAX, Documents, ModelDocument, ModelEvent, ModelMemory, ModelStage, RejectedStrategy, json,
+    DOCUMENT_MAX, Documents, ModelDocument, ModelEvent, ModelMemory, ModelStage, NodeEvent, RejectedStrategy, json,
 };
 pub use info::{InfoLimits, NodeInfo, SelfTest, TaskInfo, TlsDates, timestamp};
 pub use state::NodeState;

@@ -35,6 +35,14 @@ impl Fleet {
         self.document(&format!("promptd/gw/model/{name}"), check).await
     }
 
+    /// Waits until the document of a model is gone.
+    pub async fn removed(&mut self, name: &str) {
+        let topic = format!("promptd/gw/model/{name}");
+        while self.documents.contains_key(&topic) {
+            self.take().await.expect("the document is removed");
+        }
+    }
+
     /// Waits for the first event of this name that nobody has asked for.
     pub async fn event(&mut self, name: &str) -> Value {
         loop {
@@ -67,7 +75,9 @@ impl Fleet {
         let reply = self.device.try_next().await?;
         if reply.topic == "promptd/gw/event" {
             self.events.push(reply.json);
-        } else if !reply.payload.is_empty() {
+        } else if reply.payload.is_empty() {
+            self.documents.remove(&reply.topic);
+        } else {
             assert!(reply.payload.len() < 4096, "{} is too large: {}", reply.topic, reply.json);
             self.documents.insert(reply.topic, reply.json);
         }

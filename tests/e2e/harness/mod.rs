@@ -17,7 +17,7 @@ mod web;
 
 pub use broker::Broker;
 pub use cgroup::{Cgroup, Hog, MIB, evict, uncached};
-pub use device::{Device, Send};
+pub use device::{Device, Reply, Send};
 pub use disk::Disk;
 pub use fleet::Fleet;
 pub use load::{Answer, Load};

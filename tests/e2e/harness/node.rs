@@ -94,6 +94,17 @@ impl Node {
         Self { process, folder, started }
     }
 
+    /// Gives it another configuration, which it has not read yet.
+    pub fn configure(&self, broker: &Broker, setup: &Setup) {
+        std::fs::write(self.config(), configuration(broker, setup)).unwrap();
+    }
+
+    /// Spoils its configuration by these lines.
+    pub fn spoil(&self, lines: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), format!("{text}\n{lines}\n")).unwrap();
+    }
+
     /// Kills it as a power cut would, and starts it again with what it has kept; the next documents are the new ones'.
     pub fn restart(&mut self, setup: &Setup) {
         self.process.kill().unwrap();
@@ -213,6 +224,8 @@ fn run(folder: &Path, setup: &Setup) -> Child {
             shell
         }
     };
+    // Where it keeps the last good configuration; the folder that a service has is not for tests.
+    command.env("STATE_DIRECTORY", setup.state_dir.as_deref().unwrap_or(folder));
     command.args(["run", "--config"]).arg(folder.join("promptd.toml")).envs(setup.environment.clone());
     command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }

@@ -41,7 +41,7 @@ impl Look<'_> {
         let now = SystemTime::now();
         findings.extend(doctor::certificates(&config.mqtt, now));
         findings.extend(doctor::clock(clock(&roots, now)));
-        findings.extend(doctor::files(config, &self.loaded.files, &account, &roots));
+        findings.extend(doctor::files(config, &self.loaded.files(), &account, &roots));
         findings.extend(self.models(&account));
         findings.extend(computing(config)?);
         findings.extend(self.memory(&daemon, roots)?);

@@ -40,7 +40,7 @@ impl Doctor {
     pub fn execute(self) -> Result<(), Failure> {
         let (node, mut findings) = match self.file.read() {
             Ok((loaded, invalid)) => {
-                let mut findings = doctor::configuration(&loaded.files, invalid.as_ref());
+                let mut findings = doctor::configuration(&loaded.files(), invalid.as_ref());
                 let node = loaded.config.node.name.to_string();
                 findings.extend(Look { loaded: &loaded, deep: self.deep }.everything()?);
                 (node, findings)

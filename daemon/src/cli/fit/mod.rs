@@ -125,7 +125,7 @@ fn process_name() -> ModelName {
 /// Asks what the daemon would do.
 pub fn measure(config: &Config, model: Model) -> Result<Survey, Failure> {
     // Why a back end or a file is not used.
-    logs::init(LogLevel::Warn);
+    let _stays = logs::init(LogLevel::Warn);
     let spinner = ProgressBar::new_spinner().with_message("reading the files and measuring");
     spinner.enable_steady_tick(Duration::from_millis(200));
     // One thread: the children die with the one that starts them.

@@ -182,10 +182,13 @@ pub struct Switch {
     strategy: Option<Strategy>,
 }
 
-/// Read the files of a model again and run what they hold now.
+/// Read the configuration again and put it in force, without unloading a model that has not changed.
+///
+/// What is wrong with it is printed and leaves everything as it is. With the name of a model, the files of that model are
+/// read again instead, and what they hold now is loaded.
 #[derive(Debug, clap::Args)]
 pub struct Reload {
-    /// Which; all by default.
+    /// Read only the files of this model.
     name: Option<ModelName>,
     #[command(flatten)]
     local: Local,
@@ -261,6 +264,6 @@ impl NodeCommand for Switch {
 impl NodeCommand for Reload {
     fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
         let question = Question { model: self.name.as_ref(), ..Question::of("reload") };
-        self.local.ask_and_show(default_socket, &question, show::models)
+        self.local.ask_and_show(default_socket, &question, show::reload)
     }
 }

@@ -38,6 +38,19 @@ pub fn models(output: &Value) -> String {
     documents.iter().fold(table("", &rows), |text, document| text + &model_reasons(document))
 }
 
+/// What a reload has brought: a line for each kind of change, then the models. That of one model is its document.
+pub fn reload(output: &Value) -> String {
+    let Some(documents) = output.get("models") else { return models(output) };
+    let kinds = [("changed", "changed"), ("added", "added"), ("removed", "removed"), ("restart", "needs a restart")];
+    let rows: Vec<[String; 2]> = kinds
+        .into_iter()
+        .map(|(kind, name)| [name.to_owned(), array(&output[kind]).iter().map(cell).collect::<Vec<_>>().join(", ")])
+        .filter(|[_, items]| !items.is_empty())
+        .collect();
+    let changes = if rows.is_empty() { "nothing is new in the configuration\n".to_owned() } else { table("", &rows) };
+    format!("{changes}\n{}", models(documents))
+}
+
 fn model_row(model: &Value) -> [String; 7] {
     let memory = &model["memory"];
     let (estimate, real) = (memory["estimate"].as_u64(), memory["real"].as_u64());
@@ -186,6 +199,24 @@ gone: no file of\u{fffd}[2J this name
         assert!(one.contains("loading 43 %") && one.lines().count() == 2, "{one}");
         assert_eq!(models(&json!([])).lines().count(), 1);
         assert_eq!(models(&json!({"forgotten": 2})), "forgotten  2\n");
+    }
+
+    #[test]
+    fn a_reload_tells_what_is_new_and_then_the_models() {
+        let output = json!({"changed": ["limits.result", "mqtt.url"], "added": ["big"], "removed": [],
+            "restart": ["node.name"], "models": [{"name": "big", "state": "ready"}]});
+        let shown = reload(&output);
+        let expected = "\
+changed          limits.result, mqtt.url
+added            big
+needs a restart  node.name
+
+model  state  strategy";
+        assert!(shown.starts_with(expected) && shown.contains("\nbig    ready"), "{shown}");
+        let nothing = json!({"changed": [], "added": [], "removed": [], "restart": [], "models": []});
+        assert!(reload(&nothing).starts_with("nothing is new in the configuration\n\nmodel  state"));
+        // Of one model only.
+        assert!(reload(&json!({"name": "big", "state": "ready"})).contains("\nbig    ready"));
     }
 
     #[test]

@@ -16,7 +16,8 @@ fn reads_the_main_file_then_the_drop_ins_in_name_order() {
     write("conf.d/40-d.toml.bak", "not toml");
     let loaded = Config::load(&folder.path().join("promptd.toml")).unwrap();
     assert_eq!((loaded.config.limits.max_tokens, loaded.config.limits.queue_jobs), (3, 99));
-    let names: Vec<&Path> = loaded.files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
+    let files = loaded.files();
+    let names: Vec<&Path> = files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
     assert_eq!(names, ["promptd.toml", "conf.d/10-a.toml", "conf.d/20-b.toml", "conf.d/30-c.toml"].map(Path::new));
 }
 
@@ -61,4 +62,37 @@ fn the_password_is_read_each_time_and_not_shown() {
         assert!(!format!("{secret:?} {config:?}").contains(word));
     }
     assert_eq!(good("").mqtt.password().unwrap(), None);
+}
+
+#[test]
+fn the_hash_of_the_credentials_follows_the_content_of_each_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let files = ["password", "ca", "cert", "key"];
+    for name in files {
+        fs::write(path(name), "one").unwrap();
+    }
+    let mqtt = good(&format!(
+        "[mqtt]\nurl = 'mqtts://b'\nusername = 'u'\npassword_credential = '{}'\nca_file = '{}'\ncert_file = '{}'\n\
+         key_credential = '{}'",
+        path("password"),
+        path("ca"),
+        path("cert"),
+        path("key")
+    ))
+    .mqtt;
+    let mut known = vec![mqtt.credentials_hash().unwrap()];
+    assert_eq!(mqtt.credentials_hash().unwrap(), known[0]);
+    for name in files {
+        fs::write(path(name), "two").unwrap();
+        let hash = mqtt.credentials_hash().unwrap();
+        assert!(!known.contains(&hash), "{name}");
+        known.push(hash);
+    }
+    fs::remove_file(path("ca")).unwrap();
+    assert!(mqtt.credentials_hash().unwrap_err().to_string().starts_with("cannot read "));
+    assert_eq!(
+        good("").mqtt.credentials_hash().unwrap(),
+        good("limits.result = 9999").mqtt.credentials_hash().unwrap()
+    );
 }

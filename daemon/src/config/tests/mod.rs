@@ -1,9 +1,11 @@
 //! Tests of the room as a whole.
 
 mod bounds;
+mod change;
 mod defaults;
 mod example;
 mod fuzz;
+mod last_good;
 mod load;
 mod merge;
 mod models;

@@ -80,6 +80,28 @@ fn syntax_errors_of_all_files_with_their_lines() {
 }
 
 #[test]
+fn in_a_few_words_without_values_and_folders() {
+    let summary = |files: &[&str]| read(files).unwrap_err().summary();
+    assert_eq!(summary(&["limits.result = 'a secret'"]), "1 problem at 0.toml:1:17");
+    assert_eq!(summary(&["limits.result = 0\nload.x = 1", "x = 1"]), "3 problems, the first at 0.toml:1:17");
+    assert_eq!(summary(&["", "a = \n"]), "1 syntax error at 1.toml:1:5");
+    let drop_in = Source { path: "/etc/promptd/conf.d/10-site.toml".into(), text: "x = 1".to_owned() };
+    let error = Config::from_sources(&[drop_in], &machine()).unwrap_err();
+    assert_eq!(error.summary(), "1 problem at conf.d/10-site.toml:1:1");
+    let error = Config::load(std::path::Path::new("/nowhere/promptd.toml")).unwrap_err();
+    assert_eq!(error.summary(), "cannot read promptd.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn one_by_one_and_not_without_end() {
+    let text: Vec<String> = (0..60).map(|number| format!("x{number} = 1")).collect();
+    let told = read(&[&text.join("\n")]).unwrap_err().problems();
+    assert_eq!((told.len(), told[50].as_str()), (51, "and 10 more; `promptd check` tells all of them"));
+    assert!(told[0].starts_with("/etc/promptd/0.toml:1:1: x0: unknown key"), "{}", told[0]);
+    assert_eq!(read(&["a = \n"]).unwrap_err().problems().len(), 1);
+}
+
+#[test]
 fn unknown_keys_say_what_was_meant_or_what_there_is() {
     let cases = [
         ("[limit]", r#"limit: unknown key; did you mean "limits"?"#),

@@ -110,6 +110,12 @@ impl Governor {
         }
     }
 
+    /// Goes by other settings from now on; what it has seen still counts.
+    pub fn set(&mut self, settings: GovernorSettings) {
+        self.pressure_psi = settings.pressure_psi;
+        self.recovery.set(settings.recover_after);
+    }
+
     /// How bad it is.
     pub fn level(&self) -> Level {
         self.level

@@ -27,6 +27,11 @@ impl Recovery {
         Self { recover_after, fits_since: None, stepped_up: None, changed: None, factor: 1 }
     }
 
+    /// Waits so long from now on.
+    pub(super) fn set(&mut self, recover_after: Duration) {
+        self.recover_after = recover_after;
+    }
+
     /// Whether to step up now; `fits` says whether something better fits and nothing speaks against it. If yes, it is
     /// taken as done.
     pub(super) fn permits(&mut self, now: Instant, fits: bool) -> bool {

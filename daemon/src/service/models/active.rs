@@ -25,6 +25,8 @@ pub struct Active {
     pub file: Arc<ModelFile>,
     /// The process, once there is one.
     pub pid: Option<u32>,
+    /// Bytes of the largest request that it was made for.
+    pub request_max: usize,
     /// Jobs in it.
     pub running: usize,
     /// The share of the file that is read, 0 to 1.
@@ -60,7 +62,19 @@ impl Active {
     ) -> Self {
         let spec = settings.spec(&chosen, Arc::clone(&file));
         let engine = Engine::start(spec, settings.id, driver);
-        Self { engine, chosen, rejected, only: None, file, pid: None, running: 0, share: 0.0, report: None }
+        let request_max = settings.config.limits.request;
+        Self {
+            engine,
+            chosen,
+            rejected,
+            only: None,
+            file,
+            pid: None,
+            request_max,
+            running: 0,
+            share: 0.0,
+            report: None,
+        }
     }
 
     /// The engine's number.

@@ -28,10 +28,12 @@ pub struct ModelEntry {
     pub failures: Vec<Failure>,
     /// What was against each strategy when none was left.
     pub refused: Vec<Rejection>,
-    /// Whether its files are being looked at.
-    pub preparing: bool,
-    /// How often an operator has wanted its files read again, and they have not been yet.
-    pub reloads: u32,
+    /// The look at its files that is under way; an older one that is not over yet counts no more.
+    pub preparing: Option<Ticket>,
+    /// Why that look is taken, if not to load it for the first time.
+    pub review: Option<Review>,
+    /// The configuration that replaces its own when that look is over. Until then the old one holds for whatever is loaded.
+    pub wanted: Option<Model>,
     /// Precisions that could not be derived, in this run.
     pub underivable: Vec<Precision>,
     /// The only strategy that an operator wants.
@@ -50,6 +52,20 @@ pub struct ModelEntry {
     pub last_used: Instant,
     /// Whether it has served in this run.
     pub has_served: bool,
+}
+
+/// The number of a look at a model's files in this run of the daemon.
+pub type Ticket = u64;
+
+/// Why the files of a model are looked at although they are known. The later ones include the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Review {
+    /// They may have been replaced: then what they hold now is loaded.
+    Checked,
+    /// Its configuration has changed: it needs another engine.
+    Renewed,
+    /// An operator wants them read, and what they hold loaded, whatever is known of them.
+    Reread,
 }
 
 /// Where a model is.
@@ -119,6 +135,8 @@ pub enum DownWhy {
     Idle,
     /// An operator wants it so.
     Operator,
+    /// It is no longer configured.
+    Removed,
 }
 
 impl ModelEntry {
@@ -134,8 +152,9 @@ impl ModelEntry {
             retiring: Vec::new(),
             failures: Vec::new(),
             refused: Vec::new(),
-            preparing: false,
-            reloads: 0,
+            preparing: None,
+            review: None,
+            wanted: None,
             underivable: Vec::new(),
             only: None,
             best: None,
@@ -189,6 +208,32 @@ impl ModelEntry {
                 None
             }
         }
+    }
+
+    /// Whether it is on its way out: it is no longer configured, and only its last jobs keep it.
+    pub fn is_leaving(&self) -> bool {
+        matches!(
+            &self.stage,
+            Stage::Ending { then: Then::Unload(DownWhy::Removed, _), .. }
+                | Stage::Down(Down { why: DownWhy::Removed, .. })
+        )
+    }
+
+    /// Whether every file is there and is the one that was looked at last.
+    pub fn is_current(&self) -> bool {
+        let current = |variant: &Variant| variant.file.as_ref().is_ok_and(|usable| usable.file.is_current());
+        !self.variants.is_empty() && self.variants.iter().all(current)
+    }
+
+    /// Goes on with the configuration that is wanted, if there is one, now that its files have been looked at. Which model is
+    /// the default one is not for the model's configuration alone to say.
+    pub fn adopt(&mut self) {
+        let Some(wanted) = self.wanted.take() else { return };
+        self.config = Model { default: self.config.default, ..wanted };
+        // What is loading to take over was made for the old one, and ranks were those of another ladder.
+        self.next = None;
+        self.best = None;
+        self.only = self.only.filter(|only| self.candidates.iter().any(|candidate| candidate.strategy == *only));
     }
 
     /// Whether another job can start.

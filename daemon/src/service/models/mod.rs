@@ -7,7 +7,7 @@ mod failures;
 mod prepare;
 
 pub use active::{Active, EngineSettings};
-pub use entry::{Down, DownWhy, ModelEntry, Stage, Then, unavailable};
+pub use entry::{Down, DownWhy, ModelEntry, Review, Stage, Then, Ticket, unavailable};
 pub use failures::{Failure, Failures};
 pub use prepare::{Gpu, Preparation, Prepared, Usable, Variant, prepare};
 pub(super) use prepare::{missing, one_of_each};

@@ -4,9 +4,10 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Broker, Node, Setup, until};
+use crate::harness::{Broker, Device, Node, Send, Setup, until};
 
 /// The watchdog's period.
 const WATCHDOG: Duration = Duration::from_secs(1);
@@ -90,6 +91,30 @@ async fn ready_comes_after_the_load_and_the_watchdog_is_fed_while_it_lasts() {
     manager.hears("STOPPING=1", 1).await;
     assert_eq!(node.ended().await, Some(0));
     assert_eq!(manager.count("READY=1"), 3);
+}
+
+#[tokio::test]
+async fn a_stop_that_takes_long_asks_for_more_time_until_it_is_over() {
+    let (mut manager, folder) = manager();
+    let broker = Broker::start().await;
+    let environment = vec![("NOTIFY_SOCKET", folder.path().join("notify").display().to_string())];
+    let tables = "[service]\ndrain_timeout = \"10m\"".to_owned();
+    let setup = Setup { environment, tables, sequences: 1, context: 2048, ..Setup::default() };
+    let mut node = Node::start(&broker, &setup);
+    // It is listened to all the time, as systemd does: nobody else makes room in the socket.
+    manager.hears("READY=1", 1).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let endless = json!({ "id": "long", "prompt": "Count.", "max_tokens": 2000, "ignore_eos": true, "stream": true });
+    device.ask("generate", &endless).await;
+    while device.next().await.json["event"] != "delta" {}
+    let before = manager.count("EXTEND_TIMEOUT_USEC=15000000");
+
+    node.signal(Signal::TERM);
+    manager.hears("STOPPING=1", 1).await;
+    manager.hears("EXTEND_TIMEOUT_USEC=15000000", before + 2).await;
+    device.send(Send::new("promptd/gw/cancel/dev", "{\"id\":\"long\"}")).await;
+    assert_eq!(device.outcome("long").await["code"], "cancelled");
+    assert_eq!(node.ended().await, Some(0));
 }
 
 fn manager() -> (Manager, TempDir) {

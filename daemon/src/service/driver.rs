@@ -15,7 +15,7 @@ use super::memory::MemoryWatch;
 use super::models::{Failures, ModelEntry, Prepared, Ticket};
 use super::startup::{SetLogLevel, Startup};
 use super::status::{NodeFault, StatusBoard};
-use super::systemd::Watchdog;
+use super::systemd::{StopTime, Watchdog};
 use super::waiting::Waiter;
 use super::wiring::{OFFLINE, governor_settings, queue_limits, request_reader};
 use super::{ServiceError, systemd};
@@ -69,6 +69,8 @@ pub(super) struct Driver {
     /// The machine's memory.
     pub(super) memory: MemoryWatch,
     pub(super) governor: Governor,
+    /// How long systemd waits for a stop.
+    pub(super) stop_time: StopTime,
     /// systemd's, if it has set one.
     pub(super) watchdog: Option<Watchdog>,
     /// When memory is looked at next.
@@ -150,6 +152,7 @@ impl Driver {
             origin,
             needs_restart: Vec::new(),
             set_log_level,
+            stop_time: StopTime::new(now),
             backends,
             reports: doors.reports,
             prepared: doors.prepared,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::deriving::{DerivedReport, clean_folder};
-use super::driver::{Doors, Driver};
+use super::driver::{Doors, Driver, Phase};
 use super::models::{Prepared, Ticket};
 use super::operator::Operator;
 use super::startup::Startup;
@@ -99,6 +99,9 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
         }
         if let Some(watchdog) = &mut driver.watchdog {
             watchdog.turned(Instant::now());
+        }
+        if let Phase::Draining { .. } = driver.phase {
+            driver.stop_time.turned(Instant::now());
         }
         if driver.is_drained() {
             break;

@@ -150,7 +150,8 @@ async fn the_self_test_is_told_to_the_fleet() {
     let found = &info["self_test"];
     assert_eq!(found["fail"], serde_json::json!(["models"]), "{info}");
     assert!(found["pass"].as_u64() > Some(2) && found["warn"].is_array(), "{info}");
-    assert_eq!(found["warn"].as_array().unwrap().contains(&"clock".into()), found["at"].is_null(), "{info}");
+    // Nobody may tell whether the clock is right; then there is neither a warning nor a time.
+    assert!(!found["warn"].as_array().unwrap().contains(&"clock".into()) || found["at"].is_null(), "{info}");
     assert_eq!(node.operator_json(&["info"])["self_test"], *found);
     let log = node.log();
     assert!(log.contains("self-test: main: there is no file /nowhere/model.gguf") && log.contains("remedy="), "{log}");

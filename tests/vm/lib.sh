@@ -68,7 +68,7 @@ engine_of() { pgrep -P "$(pid_of)" -f 'promptd engine' | head -n 1; }
 
 state() { promptd status --json | sed -nE 's/.*"state": *"([a-z_]+)".*/\1/p'; }
 
-serves() { promptd models --json | grep -q '"state": *"serving"'; }
+serves() { promptd models --json | grep -q '"state": *"ready"'; }
 
 is_state() { [ "$(state)" = "$1" ]; }
 

@@ -1,11 +1,13 @@
 //! What the machine's memory allows the models.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::config::Memory;
 use crate::health::{MemoryReading, MemorySensors, Roots, process_memory};
 use crate::plan::{Budget, Bytes, DeviceKind, DeviceMemory, Headroom, MemoryLimit, Slack};
 
+use super::kills::Kills;
 use super::models::{Active, Gpu};
 
 /// The sensors and what they said last.
@@ -13,8 +15,7 @@ pub struct MemoryWatch {
     sensors: MemorySensors,
     config: Memory,
     reading: MemoryReading,
-    /// Kills that have been seen already.
-    kills: u64,
+    kills: Kills,
 }
 
 /// What engines hold or will hold, apart from one that may be replaced.
@@ -61,16 +62,11 @@ fn pending(engine: &Active) -> u64 {
     engine.chosen.option.need.host().0.saturating_sub(memory.map_or(0, |memory| memory.anon))
 }
 
-/// Kills for memory, of this cgroup and of the machine: some kernels count one only here, some only there.
-fn kills(reading: &MemoryReading) -> u64 {
-    reading.events.oom_kill.unwrap_or_default().saturating_add(reading.host_kills.unwrap_or_default())
-}
-
 impl MemoryWatch {
     /// Reads the sensors for the first time.
     pub fn new(sensors: MemorySensors, config: Memory) -> Self {
         let reading = sensors.read();
-        let kills = kills(&reading);
+        let kills = Kills::since(&reading);
         Self { sensors, config, reading, kills }
     }
 
@@ -82,13 +78,14 @@ impl MemoryWatch {
     /// Reads the sensors.
     pub fn read(&mut self) -> &MemoryReading {
         self.reading = self.sensors.read();
+        self.kills.observe(Instant::now(), &self.reading);
         &self.reading
     }
 
-    /// Whether the kernel has killed somebody for memory since this was asked last.
+    /// Whether an engine that has just ended was killed for memory.
     pub fn take_kill(&mut self) -> bool {
-        let kills = kills(self.read());
-        kills > std::mem::replace(&mut self.kills, kills)
+        self.read();
+        self.kills.take(Instant::now())
     }
 
     /// Everything that limits memory, with what it leaves.

@@ -12,6 +12,7 @@ mod governing;
 mod governor;
 mod intake;
 mod jobs;
+mod kills;
 mod lifecycle;
 mod memory;
 mod models;

@@ -14,6 +14,7 @@ mod doctor;
 mod documents;
 mod engine_trouble;
 mod estimate;
+mod fleet_rights;
 mod gpu;
 mod hostile;
 mod last_good;

@@ -34,14 +34,18 @@ impl Broker {
 
     pub fn start_on(port: u16, settings: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = settings.replace("{folder}", folder.path().to_str().unwrap());
-        let config = format!(
-            "listener {port} 127.0.0.1\nuser root\nlog_dest stderr\nlog_type error\nlog_type warning\nlog_type information\n\
-             set_tcp_nodelay true\n{settings}\n"
-        );
         for (name, content) in files {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
+        let settings = format!("listener {port} 127.0.0.1\nset_tcp_nodelay true\n{settings}");
+        Self::start_in(folder, port, &settings)
+    }
+
+    /// With every line of configuration but those on logs, in a folder with the files that they name.
+    pub fn start_in(folder: TempDir, port: u16, settings: &str) -> Self {
+        let settings = settings.replace("{folder}", folder.path().to_str().unwrap());
+        let config =
+            format!("user root\nlog_dest stderr\nlog_type error\nlog_type warning\nlog_type information\n{settings}\n");
         std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
         let child = launch(&folder.path().join("mosquitto.conf"));
         Self { child, port, folder }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, PublishProperties, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, Publish, PublishProperties, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -21,7 +21,17 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(port: u16, id: &str) -> Self {
-        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        Self::connect_with(MqttOptions::new(id, "127.0.0.1", port)).await
+    }
+
+    /// As a user, with its name as the client's id.
+    pub async fn log_in(port: u16, user: &str, password: &str) -> Self {
+        let mut options = MqttOptions::new(user, "127.0.0.1", port);
+        options.set_credentials(user, password);
+        Self::connect_with(options).await
+    }
+
+    pub async fn connect_with(mut options: MqttOptions) -> Self {
         let mut network = rumqttc::NetworkOptions::new();
         network.set_tcp_nodelay(true);
         options.set_network_options(network).set_max_packet_size(Some(4 << 20));
@@ -46,8 +56,16 @@ impl Client {
 
     /// At QoS 1; returns when the broker has it.
     pub async fn publish(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.try_publish(topic, payload).await;
+    }
+
+    /// At QoS 1; gives the broker's word.
+    pub async fn try_publish(&mut self, topic: &str, payload: impl Into<Vec<u8>>) -> PubAckReason {
         self.requests.publish(topic, QoS::AtLeastOnce, false, payload.into()).await.unwrap();
-        assert!(matches!(self.ack().await, Packet::PubAck(_)));
+        match self.ack().await {
+            Packet::PubAck(ack) => ack.reason,
+            other => panic!("no PUBACK: {other:?}"),
+        }
     }
 
     pub async fn publish_retained(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
@@ -75,6 +93,11 @@ impl Client {
 
     pub async fn next(&mut self) -> Publish {
         timeout(PATIENCE, self.messages.recv()).await.expect("a message in time").expect("a connection")
+    }
+
+    /// A message that has come already.
+    pub fn now(&mut self) -> Option<Publish> {
+        self.messages.try_recv().ok()
     }
 
     /// Topic and payload of the next message.

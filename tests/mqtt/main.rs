@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod acl;
 mod authority;
+mod bridge;
 mod broker;
 mod certificates;
 mod client;
 mod faults;
+mod fleet;
+mod fleet_tls;
 mod gate;
 mod inbound;
 mod lifecycle;

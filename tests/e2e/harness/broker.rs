@@ -48,6 +48,35 @@ impl Broker {
         self.folder.path()
     }
 
+    /// A broker set up as an operator of a fleet does it, with users of these roles: `ROLE USER [ARGUMENT...]`.
+    pub async fn of_fleet(users: &[&str]) -> Self {
+        let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/mosquitto");
+        let mut broker = Self::absent("");
+        let file = |name: &str| broker.folder().join(name);
+        for user in users {
+            let mut command = Command::new(packaging.join("users.sh"));
+            command.arg("--acl").arg(file("promptd.acl")).arg("--passwords").arg(file("promptd.passwords"));
+            let output = command.arg("--secrets").arg(file("secrets")).args(user.split(' ')).output().unwrap();
+            assert!(output.status.success(), "{user}: {output:?}");
+        }
+        let settings = std::fs::read_to_string(packaging.join("promptd.conf")).unwrap();
+        let folder = format!("{}/", broker.folder().display());
+        let settings = settings.replace("listener 1883 127.0.0.1\n", "").replace("/etc/mosquitto/", &folder);
+        broker.settings(&settings);
+        broker.up().await;
+        broker
+    }
+
+    /// The file with a user's password, of a broker with users.
+    pub fn password_of(&self, user: &str) -> PathBuf {
+        self.folder.path().join("secrets").join(user)
+    }
+
+    /// A user's password, if there is such a user.
+    pub fn password(&self, user: &str) -> Option<String> {
+        std::fs::read_to_string(self.password_of(user)).ok().map(|password| password.trim_end().to_owned())
+    }
+
     /// Starts it.
     pub async fn up(&mut self) {
         let config = self.folder.path().join("mosquitto.conf");

@@ -58,11 +58,14 @@ impl<'a> Send<'a> {
 }
 
 impl Device {
-    /// Connects and subscribes to the replies of this client.
+    /// Connects and subscribes to the replies of this client. Logs in if the broker has a password for a user of its name.
     pub async fn connect(broker: &Broker, name: &str) -> Self {
         let mut options = MqttOptions::new(format!("device-{name}-{}", fastrand::u32(..)), "127.0.0.1", broker.port);
         options.set_keep_alive(Duration::from_secs(5)).set_clean_start(false);
         options.set_session_expiry_interval(Some(600)).set_max_packet_size(Some(4 * 1024 * 1024));
+        if let Some(password) = broker.password(name) {
+            options.set_credentials(name, password);
+        }
         let (client, mut events) = AsyncClient::new(options, 1000);
         let (to_messages, messages) = mpsc::channel(100_000);
         let (to_subscribed, subscribed) = mpsc::channel(100);

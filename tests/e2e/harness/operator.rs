@@ -15,7 +15,16 @@ pub struct Operator {
 impl Operator {
     /// Connects.
     pub async fn connect(broker: &Broker) -> Self {
-        Self { device: Device::connect(broker, "control").await, asked: 0, progress: Vec::new() }
+        Self::connect_as(broker, "control").await
+    }
+
+    /// Connects as a user of the broker.
+    pub async fn connect_as(broker: &Broker, user: &str) -> Self {
+        let mut device = Device::connect(broker, user).await;
+        if user != "control" {
+            device.subscribe("promptd/gw/response/control/#").await;
+        }
+        Self { device, asked: 0, progress: Vec::new() }
     }
 
     /// Asks for something; gives the id of the answer.

@@ -14,10 +14,10 @@ export PROMPTD_TEST_MODEL := $(MODEL)
 export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build vulkan model model-embed demo test lint unit deny deb vmtest bench bench-peers clean-links
+.PHONY: help deps build vulkan model model-embed demo test lint unit deny packaging-test deb vmtest bench bench-peers clean-links
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 deps: ## Install the Debian packages that building and testing need
 	@tests/tools/deps.sh
@@ -37,12 +37,12 @@ model-embed: deps ## Make the embedding models for tests and check their SHA-256
 demo: build model ## Start a broker and promptd on loopback, ask one question, show the answer
 	@tests/tools/demo.sh "$(PROMPTD)" "$(MODEL)"
 
-test: deps clean-links model model-embed vulkan lint unit deny ## Everything that proves the project
+test: deps clean-links model model-embed vulkan lint unit deny packaging-test ## Everything that proves the project
 
 lint: deps clean-links
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
-	bash -n tests/tools/*.sh tests/peers/*.sh tests/vm/*.sh packaging/*.sh packaging/backends/*.sh
+	bash -n tests/*/*.sh packaging/*.sh packaging/*/*.sh
 
 # Engine tests use both cores of a small machine by themselves.
 unit: deps clean-links model model-embed vulkan
@@ -51,6 +51,12 @@ unit: deps clean-links model model-embed vulkan
 deny: deps ## Check licences and advisories of the dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)
 	@tests/tools/deny.sh
+
+packaging-test: build model ## Check what packaging/ has for operators of a fleet
+	@tests/packaging/deps.sh
+	shellcheck .ci/run packaging/*.sh packaging/*/*.sh tests/tools/*.sh tests/packaging/*.sh tests/peers/*.sh
+	tests/packaging/apt.sh $(wildcard $(TARGET)/deb/*.deb)
+	tests/packaging/fleet.sh "$(PROMPTD)" "$(MODEL)" "$(TARGET)/ansible"
 
 deb: deps clean-links ## Build the Debian packages into target/deb
 	@packaging/deb.sh "$(TARGET)"

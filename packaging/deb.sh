@@ -8,17 +8,8 @@ export CARGO_TARGET_DIR DEB_FOLDER=$CARGO_TARGET_DIR/deb
 # `make test` has run the tests.
 export DEB_BUILD_OPTIONS="nocheck ${DEB_BUILD_OPTIONS:-}"
 
-packages=(debhelper chrpath lintian)
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-done
-if [ "${#missing[@]}" -gt 0 ]; then
-  if [ "$(id -u)" -ne 0 ]; then sudo=(sudo); else sudo=(); fi
-  echo "deb: installing ${missing[*]}"
-  "${sudo[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source packaging/debian-packages.sh
+install_missing deb debhelper chrpath lintian
 
 rm -f "$DEB_FOLDER"/*
 changes=$DEB_FOLDER/promptd.changes

@@ -78,7 +78,7 @@ src=$dir/src/$sdist/llama.cpp
 # The comparison is only fair on the same engine: compare the sources with those that the crate bundles, all but the
 # back ends that a CPU build leaves out. Where they differ, the crate's engine replaces the sdist's under the tools.
 same=unknown
-bundled=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/llama-cpp-sys-2-"$crate"/llama.cpp 2>/dev/null | head -n 1 || true)
+bundled=$(compgen -G "${CARGO_HOME:-$HOME/.cargo}/registry/src/*/llama-cpp-sys-2-$crate/llama.cpp" | head -n 1 || true)
 if [ -n "$crate" ] && [ -n "$bundled" ]; then
     differ=
     for part in ggml/CMakeLists.txt ggml/include ggml/src src include common; do

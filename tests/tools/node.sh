@@ -1,5 +1,7 @@
+# shellcheck shell=bash
 # Sourced by the demo and the benchmark: a broker and a node on loopback, for as long as the script runs.
 # Needs $promptd and $model; gives $work, $port and $config.
+: "${promptd:?}" "${model:?}"
 
 work=$(mktemp -d)
 pids=()

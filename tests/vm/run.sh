@@ -6,25 +6,30 @@ cd "$(dirname "$0")/../.."
 target=$(realpath "$1") model=$2
 shift 2
 tests=("$@")
-[ "$#" -gt 0 ] || tests=(gateway cpu-sse42 cpu-sandybridge limits)
+[ "$#" -gt 0 ] || tests=(gateway fleet cpu-sse42 cpu-sandybridge limits)
 [ "$(id -u)" -eq 0 ] || { echo "vm: needs root, to boot a machine" >&2; exit 1; }
 
-packages=(mmdebstrap e2fsprogs cpio busybox-static kmod xz-utils qemu-system-x86 systemd-container)
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-done
-if [ "${#missing[@]}" -gt 0 ]; then
-  echo "vm: installing ${missing[*]}"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source packaging/debian-packages.sh
+install_missing vm mmdebstrap e2fsprogs cpio busybox-static kmod xz-utils qemu-system-x86 systemd-container reprepro gnupg
 
 inputs=$(mktemp -d "$target/vm-inputs.XXXXXX")
 trap 'rm -rf "$inputs"' EXIT
 deb=$(ls "$target"/deb/promptd_*.deb)
 image=$(tests/vm/image.sh "$target/vm")
 cp "$model" "$inputs/model.gguf"
+
+# The fleet's own repository, signed with a key for this test, as it will lie in the guest.
+publish() {
+  local key
+  export GNUPGHOME=$inputs/gnupg
+  mkdir -m 0700 "$GNUPGHOME"
+  gpg --batch --quiet --passphrase '' --quick-generate-key 'fleet <fleet@example.org>' ed25519 sign 1d 2>/dev/null
+  key=$(gpg --batch --quiet --with-colons --list-secret-keys | awk -F: '$1 == "fpr" { print $10; exit }')
+  packaging/apt/publish.sh --key "$key" --url file:///srv/apt "$inputs/repository" "$deb"
+  gpgconf --kill all
+  tar -C "$inputs/repository" -cf "$inputs/repository.tar" .
+  tar -cf "$inputs/packaging.tar" packaging/fleet.sh packaging/mosquitto
+}
 
 # boot NAME WAY SECONDS SCRIPT FILE…
 boot() {
@@ -38,6 +43,9 @@ boot() {
 for test in "${tests[@]}"; do
   case $test in
     gateway) boot "$test" nspawn 900 gateway.sh "$inputs/model.gguf" ;;
+    fleet)
+      publish
+      boot "$test" nspawn 900 fleet.sh "$inputs"/{repository.tar,packaging.tar,model.gguf} /bin/busybox ;;
     cpu-sse42) echo sse42 >"$inputs/backend"; boot "$test" qemu:Nehalem 900 cpu.sh "$inputs/model.gguf" "$inputs/backend" ;;
     cpu-sandybridge)
       echo sandybridge >"$inputs/backend"

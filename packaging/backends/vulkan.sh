@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 set -euo pipefail
+name=vulkan
+source "$(dirname "$0")/common.sh"
 
 usage() {
   cat <<'TEXT'
@@ -15,7 +17,6 @@ CMAKE_BUILD_PARALLEL_LEVEL: number of jobs (default: one for each core)
 DEBIAN_MIRROR: address of a Debian mirror (default: the one that apt uses)
 TEXT
 }
-fail() { echo "vulkan: $*" >&2; exit 1; }
 
 # The sources want Vulkan headers newer than Debian 12's, and a compiler that knows what they use of GLSL. Both come from
 # this suite and are unpacked beside the build; nothing of it is installed. libc6 and the two after it run that compiler.
@@ -24,8 +25,6 @@ from_suite=(libvulkan-dev spirv-headers glslc libshaderc1 libc6 libgcc-s1 libstd
 # libvulkan1 of this system is what the module is linked against, so that it runs on this system, too.
 packages=(build-essential cmake ccache python3 debian-archive-keyring libvulkan1)
 
-crate=llama-cpp-sys-2
-target=${CARGO_TARGET_DIR:-target}
 for argument; do
   case $argument in
     --help) usage; exit ;;
@@ -35,35 +34,9 @@ for argument; do
   esac
 done
 
-install_missing() {
-  local missing=() sudo=() package
-  for package in "${packages[@]}"; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-  done
-  [ "${#missing[@]}" -eq 0 ] && return
-  command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
-  if [ "$(id -u)" -ne 0 ]; then sudo=(sudo); fi
-  echo "vulkan: installing ${missing[*]}"
-  "${sudo[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
-}
-
-# Prints version and folder of the crate whose libggml-base the module will join.
-find_crate() {
-  local host manifest metadata
-  host=$(rustc -vV | sed -n 's/^host: //p')
-  manifest=$(dirname "$0")/../../Cargo.toml
-  metadata=$(cargo metadata --format-version 1 --locked --filter-platform "$host" --manifest-path "$manifest") || return
-  python3 -c '
-import json, os, sys
-for package in json.load(sys.stdin)["packages"]:
-    if package["name"] == sys.argv[1]:
-        print(package["version"], os.path.dirname(package["manifest_path"]))
-' "$crate" <<<"$metadata"
-}
-
 # The label tells Debian's own archive from its security archive and from other vendors'.
 debian_mirror() {
+  # shellcheck disable=SC2016  # For apt-get and awk.
   apt-get indextargets --format '$(LABEL) $(SITE)' 'Created-By: Packages' | awk '$1 == "Debian" && !found++ { print $2 }'
 }
 
@@ -95,53 +68,12 @@ wrap_glslc() {
   "$root/glslc" --version >/dev/null || fail "the shader compiler of Debian $suite does not run here"
 }
 
-# $1: the crate's folder, $2: root of the suite, $3: build folder. As the crate's build script configures its back ends:
-# Release, shared, GGML_BACKEND_DL, not for this CPU only. libggml-base is built along to be linked against, and not kept.
-compile() {
-  local source=$1 root=$2 build=$3 libvulkan
-  libvulkan=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/libvulkan.so.1
-  cmake -S "$source/llama.cpp" -B "$build" -Wno-dev -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
-    -DGGML_BACKEND_DL=ON -DGGML_VULKAN=ON -DGGML_CPU=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF \
-    -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF \
-    -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_CURL=OFF -DCMAKE_SKIP_RPATH=ON \
-    -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_FLAGS="-isystem $root/usr/include" \
-    -DCMAKE_PREFIX_PATH="$root/usr" -DVulkan_INCLUDE_DIR="$root/usr/include" -DVulkan_LIBRARY="$libvulkan" \
-    -DVulkan_GLSLC_EXECUTABLE="$root/glslc" >"$build.log" 2>&1 &&
-    cmake --build "$build" --target ggml-vulkan --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" >>"$build.log" 2>&1
-}
-
-# $1: the module. What it takes from libggml-base must be there, at the latest when promptd is built.
-check() {
-  local missing
-  readelf -d "$1" | grep 'NEEDED.*\[libggml-base\.so\.0\]' >/dev/null || fail "$1 is not linked to libggml-base.so.0"
-  [ -e "$target/release/libggml-base.so.0" ] || return 0
-  missing=$(LD_LIBRARY_PATH=$target/release ldd -r "$1" | grep -E 'undefined symbol|not found' || true)
-  [ -z "$missing" ] || fail "$1 does not fit $target/release/libggml-base.so.0: $missing"
-}
-
-install_missing
-found=$(find_crate) || fail "cargo metadata failed"
-read -r version source <<<"$found"
-[ -n "$version" ] || fail "the project does not depend on $crate"
-mkdir -p "$target"
-target=$(realpath "$target")
-work=$target/vulkan
-module=$target/release/backends/vulkan/libggml-vulkan.so
-stamp="$crate $version, headers and shader compiler of Debian $suite"
-[ -e "$module" ] && [ "$(cat "$work/stamp" 2>/dev/null)" = "$stamp" ] && exit 0
-
+install_missing "$name" "${packages[@]}"
+set_up "headers and shader compiler of Debian $suite"
 root=$work/$suite
-build=$work/build-$version
-mkdir -p "$work" "$(dirname "$module")"
 [ -d "$root" ] || unpack_suite "$root"
 wrap_glslc "$root"
 echo "vulkan: building the back end of $crate $version; its shaders take minutes"
-compile "$source" "$root" "$build" || { tail -n 30 "$build.log" >&2; fail "the build failed; its log: $build.log"; }
-check "$build/bin/libggml-vulkan.so"
-# A new file under the old name: a process that has the old one mapped keeps it.
-cp "$build/bin/libggml-vulkan.so" "$module.new"
-mv "$module.new" "$module"
-echo "$stamp" >"$work/stamp"
-# Hundreds of megabytes that nobody reads again; ccache keeps what a rebuild can use.
-rm -rf "$work"/build-*
-echo "vulkan: $module"
+build_module -DGGML_VULKAN=ON -DCMAKE_CXX_FLAGS="-isystem $root/usr/include" -DCMAKE_PREFIX_PATH="$root/usr" \
+  -DVulkan_INCLUDE_DIR="$root/usr/include" -DVulkan_LIBRARY="/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/libvulkan.so.1" \
+  -DVulkan_GLSLC_EXECUTABLE="$root/glslc"

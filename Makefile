@@ -10,11 +10,17 @@ MODEL := $(TARGET)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 EMBEDDER := $(TARGET)/models/all-MiniLM-L6-v2.F16.gguf
 DENY_VERSION := 0.20.2
 
+# As debian/rules does.
+ifeq ($(shell uname -m),aarch64)
+export CMAKE_C_COMPILER_LAUNCHER := $(CURDIR)/packaging/arm-march.sh
+export CMAKE_CXX_COMPILER_LAUNCHER := $(CMAKE_C_COMPILER_LAUNCHER)
+endif
+
 export PROMPTD_TEST_MODEL := $(MODEL)
 export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build vulkan model model-embed demo test lint unit deny packaging-test deb vmtest bench bench-peers clean-links
+.PHONY: help deps build vulkan model model-embed demo test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -63,6 +69,9 @@ deb: deps clean-links ## Build the Debian packages into target/deb
 
 vmtest: deb model ## Install the package on booted Debian machines (nspawn and QEMU) and prove it there; needs root
 	@tests/vm/run.sh "$(TARGET)" "$(MODEL)"
+
+arm64: deps ## Build the Debian package for arm64 on amd64, into target/arm64/deb
+	@packaging/arm64.sh "$(TARGET)"
 
 bench: build model ## Measure the engine, and what MQTT adds, on this machine
 	@tests/tools/bench.sh "$(PROMPTD)" "$(MODEL)"

@@ -13,6 +13,9 @@ Debian's own Rust for arm64 is unpacked beside the build; nothing of it is insta
 missing. GPU back ends are not built: they are built on a machine of their kind (packaging/backends).
 
 DEB_BUILD_OPTIONS: parallel=N, the number of jobs (default: one for each core)
+
+State: Debian's Rust was unpacked and made a program that ran under QEMU; llama.cpp was configured for arm64, and files of its
+back ends were compiled. The whole package was not built yet.
 TEXT
 }
 fail() { echo "arm64: $*" >&2; exit 1; }

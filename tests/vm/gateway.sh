@@ -159,10 +159,10 @@ surrounded() {
 upgraded() {
   step 'an upgrade while a job runs'
   echo '# A line of the operator.' >>"$conffile"
-  local daemon
-  daemon=$(pid_of)
+  local daemon idle
+  daemon=$(pid_of) idle=$(ticks)
   TOKENS=300 ask 120 >running.json & asked=$!
-  until_true 20 job_runs || fail 'no job runs'
+  until_true 20 computes_since "$idle" || fail 'no job runs'
   mkdir next
   dpkg-deb --raw-extract promptd_*.deb next
   sed -i 's/^Version: .*/&+next/' next/DEBIAN/control
@@ -177,18 +177,26 @@ upgraded() {
   dpkg-query --show promptd
 }
 
-job_runs() { [ "$(ps -o cputimes= -p "$(engine_of)")" -gt 0 ] && promptd models --json | grep -q '"jobs": *[1-9]'; }
+# What the engine has computed so far, in hundredths of a second of one core.
+ticks() { sed 's/.*) //' "/proc/$(engine_of)/stat" | cut -d' ' -f12; }
+
+computes_since() { [ "$(ticks)" -gt $(($1 + 10)) ]; }
 
 second_boot() {
   step 'after a reboot it is there by itself'
   until_true 60 systemctl is-active promptd || fail 'not active'
   until_true 60 is_state ready || fail 'not ready'
-  local since
-  since=$(systemctl show --property ActiveEnterTimestampMonotonic --value promptd)
-  echo "ready $((since / 1000)) ms after the kernel, $(systemctl show --property InactiveExitTimestampMonotonic --value promptd | awk -v s="$since" '{printf "%d", (s - $1) / 1000}') ms after its start"
+  echo "ready $(milliseconds_since UserspaceTimestampMonotonic '') ms after systemd began," \
+    "$(milliseconds_since InactiveExitTimestampMonotonic promptd) ms after its own start"
   connect_device
   answers 30 || fail 'no answer'
   promptd doctor || fail 'doctor'
+}
+
+# milliseconds_since TIMESTAMP UNIT: from that time of a unit, or of systemd itself, to READY=1.
+milliseconds_since() {
+  # shellcheck disable=SC2086  # No unit is no argument.
+  echo $((($(systemctl show --property ActiveEnterTimestampMonotonic --value promptd) - $(systemctl show --property "$1" --value $2)) / 1000))
 }
 
 removed() {

@@ -73,8 +73,9 @@ vmtest: deb model ## Install the package on booted Debian machines (nspawn and Q
 arm64: deps ## Build the Debian package for arm64 on amd64, into target/arm64/deb
 	@packaging/arm64.sh "$(TARGET)"
 
-bench: build model ## Measure the engine, and what MQTT adds, on this machine
+bench: build model ## Measure the engine, what MQTT adds, and what the sensors cost, on this machine
 	@tests/tools/bench.sh "$(PROMPTD)" "$(MODEL)"
+	$(CARGO) bench --locked --bench sensors
 
 bench-peers: build model ## Measure promptd side by side with llama.cpp's own tools and a Python bridge
 	tests/peers/setup.sh "$(TARGET)/peers"

@@ -30,7 +30,7 @@ const VOCABULARY: &str = "job";
 const LINES_MAX: usize = 400;
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 14] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),
@@ -39,6 +39,7 @@ const CRATES: [(&str, &[&str]); 14] = [
     ("x509_parser", &["mqtt"]),
     ("tokio", &["mqtt", "engine", "control", "service", "cli"]),
     ("sysinfo", &["health"]),
+    ("nvml_wrapper", &["health"]),
     ("toml", &["config"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

@@ -48,6 +48,14 @@ pub(super) fn number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
+/// The only number of a text, which may be below zero.
+pub(super) fn signed(text: &str) -> Option<i64> {
+    let text = text.trim_ascii();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
 /// The number of `key` in lines of the form `key 123`, as in `memory.stat`.
 pub(super) fn flat_keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| number(line.strip_prefix(key)?.strip_prefix(' ')?))
@@ -76,6 +84,10 @@ mod tests {
         assert_eq!(number("18446744073709551615"), Some(u64::MAX));
         for wrong in ["", "\n", "+1", "-1", "18446744073709551616", "max", "1 2", "1\0", "0x10", "1.5", "\u{0661}"] {
             assert_eq!(number(wrong), None, "{wrong:?}");
+        }
+        assert_eq!((signed("-40000\n"), signed("0"), signed("52")), (Some(-40_000), Some(0), Some(52)));
+        for wrong in ["", "-", "--1", "+1", "- 1", "9223372036854775808", "1-", "\u{0661}"] {
+            assert_eq!(signed(wrong), None, "{wrong:?}");
         }
     }
 

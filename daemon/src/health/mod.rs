@@ -1,7 +1,7 @@
 //! Sensors: what the machine has left, and which machine it is.
 //!
-//! Everything comes from small text files of the kernel below [`Roots`], so that tests read recorded trees. No vendor
-//! library is needed, and nothing here decides: it reads, and the rooms above judge.
+//! Nearly everything comes from small text files of the kernel below [`Roots`], so that tests read recorded trees. No vendor
+//! library is needed; NVIDIA's is asked where it is. Nothing here decides: it reads, and the rooms above judge.
 //!
 //! Architecture invariant: what can't be read is unknown, `None`, and never 0. A file that is missing, empty, cut off or
 //! full of garbage is no fault of ours and no reason to stop.
@@ -16,6 +16,7 @@ mod mount;
 mod processor;
 mod reading;
 mod roots;
+mod sensors;
 
 pub use board::{Board, BoardKind};
 pub use clock::{Clock, clock};
@@ -28,6 +29,7 @@ pub use mount::Mount;
 pub use processor::cpu_features;
 pub use reading::{CpuReading, Fan, GpuReading, HealthReading, Rail, Room, Temperature, Throttling};
 pub use roots::Roots;
+pub use sensors::HealthSensors;
 
 #[cfg(test)]
 mod tests;

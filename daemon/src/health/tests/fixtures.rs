@@ -1,17 +1,10 @@
-//! Every tree below `tests/fixtures/health`, whose README says where each comes from.
-
-use std::path::Path;
+//! Memory and boards in the trees below `tests/fixtures/health`, whose README says where each comes from.
 
 use super::super::*;
+use super::tree::roots;
 use crate::plan::{Bytes, MemoryLimit};
 
 const MIB: u64 = 1024 * 1024;
-
-fn roots(tree: &str) -> Roots {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/health").join(tree);
-    assert!(root.is_dir(), "{} is missing", root.display());
-    Roots::under(&root)
-}
 
 fn read(tree: &str) -> MemoryReading {
     let reading = MemorySensors::discover(roots(tree)).read();

@@ -1,4 +1,7 @@
 //! The sensors on whole trees, recorded and built, and on this machine.
 
+mod boards;
+mod faults;
 mod fixtures;
 mod real;
+mod tree;

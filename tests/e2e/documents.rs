@@ -20,6 +20,9 @@ async fn the_fleet_sees_the_node_and_its_model() {
     assert_eq!(info["tasks"], json!([{ "name": "chat" }, { "name": "generate" }]));
     assert_eq!(info["limits"]["max_tokens_cap"], 4096);
     assert!(info["machine"]["cores"].as_u64().unwrap() > 0 && info["machine"]["kernel"].is_string(), "{info}");
+    let profile = &info["profile"];
+    assert!(profile["name"].is_string() && profile["why"].as_array().unwrap().len() >= 4, "{info}");
+    assert!(profile["threads"].as_u64().unwrap() > 0 && profile["reserve"].as_str().unwrap().ends_with('%'), "{info}");
 
     let status = document(&mut watcher, "promptd/gw/status").await;
     assert_eq!((&status["state"], &status["reasons"]), (&json!("ready"), &json!([])));

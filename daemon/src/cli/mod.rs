@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use promptd::config::{Config, ConfigError, Loaded, Origin};
+use promptd::health;
 
 pub use exit::Failure;
 
@@ -115,9 +116,10 @@ impl ConfigFile {
     }
 
     fn read(&self) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
+        let profile = health::profile();
         match self.path() {
-            Some(path) => Config::examine(&path),
-            None => Ok((Loaded::defaults(), None)),
+            Some(path) => Config::examine(&path, &profile),
+            None => Ok((Loaded::defaults(&profile), None)),
         }
     }
 
@@ -127,7 +129,7 @@ impl ConfigFile {
     }
 
     fn origin(&self) -> Result<Origin, Failure> {
-        Origin::new(self.config.as_deref()).map_err(Failure::software)
+        Origin::new(self.config.as_deref(), health::profile()).map_err(Failure::software)
     }
 }
 
@@ -147,7 +149,7 @@ impl<C: clap::Args + NodeCommand> Node<C> {
         match self.file.examine() {
             Ok((loaded, _)) => self.command.execute(&loaded.config.service.control_socket),
             Err(broken) => {
-                let asked = self.command.execute(&Config::defaults().service.control_socket);
+                let asked = self.command.execute(&Config::defaults(&health::profile()).service.control_socket);
                 asked.map_err(|failure| match failure.code {
                     exit::Code::Unavailable => Failure::configuration(anyhow!("{}\n{}", broken.text(), failure.text())),
                     _ => failure,

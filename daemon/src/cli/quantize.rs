@@ -8,7 +8,8 @@ use std::time::Instant;
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use promptd::engine::derive::{self, ConvertSpec, DeriveSpec, Derived, DiskLimits, Recipe};
-use promptd::engine::{EngineError, ModelFile, default_threads};
+use promptd::engine::{EngineError, ModelFile};
+use promptd::health::profile;
 use promptd::job::{ModelName, Precision};
 use promptd::plan::Bytes;
 use serde_json::json;
@@ -36,7 +37,7 @@ pub struct Quantize {
     /// `f16`, `int8` (`Q8_0`) or `int4` (`Q4_K_M`, or `Q4_0` where the model's rows don't allow it).
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     to: Precision,
-    /// Threads that compute; one for each core by default.
+    /// Threads that compute; by default one for each big core, less one on machines with many.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
     /// Replace the output if it exists.
@@ -149,7 +150,7 @@ impl Quantize {
     }
 
     fn threads(&self) -> u32 {
-        self.threads.unwrap_or_else(default_threads)
+        self.threads.unwrap_or_else(|| profile().threads)
     }
 
     fn print(&self, outcome: &Outcome, start: Instant) -> std::io::Result<()> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::Machine;
 use super::source::{Source, TEXT_MAX};
 use super::{Config, ConfigError, Loaded};
+use crate::plan::Profile;
 
 /// Most bytes of the copy. JSON writes what stands in a TOML file with at most twice as many, and a path is short.
 const COPY_MAX: usize = 4 * TEXT_MAX;
@@ -51,7 +52,7 @@ impl LastGood {
     }
 
     /// Reads the copy of the configuration whose main file is `main`.
-    pub(super) fn load(&self, main: &Path) -> Result<Loaded, ConfigError> {
+    pub(super) fn load(&self, main: &Path, profile: &Profile) -> Result<Loaded, ConfigError> {
         let none = |reason: String| self.none(reason);
         let bytes = self.read().map_err(|error| none(error.to_string()))?;
         let Files { files: sources } =
@@ -61,7 +62,7 @@ impl LastGood {
             let first = first.unwrap_or(Path::new("nothing")).display();
             return Err(none(format!("it is of {first}, not of {}", main.display())));
         }
-        match Config::from_sources(&sources, &Machine::this()) {
+        match Config::from_sources(&sources, &Machine::this(profile)) {
             Ok(config) => Ok(Loaded { config, sources }),
             Err(error) => Err(none(format!("this version cannot use it: {error}"))),
         }

@@ -1,4 +1,4 @@
-//! What the defaults take from the machine: its name, and the folders that systemd made for the service.
+//! What the defaults take from the machine: its name, the folders that systemd made for the service, and what suits it.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::job::NodeName;
+use crate::plan::Profile;
 
 /// promptd's own id in systemd's scheme of application-specific machine ids. Never changes: nodes would change names.
 const APPLICATION: [u8; 16] =
@@ -34,16 +35,19 @@ pub(super) struct Machine {
     pub(super) state_directory: Option<OsString>,
     /// `$RUNTIME_DIRECTORY`, as it is set.
     pub(super) runtime_directory: Option<OsString>,
+    /// What suits it.
+    pub(super) profile: Profile,
 }
 
 impl Machine {
-    /// The machine that this process runs on.
-    pub(super) fn this() -> Self {
+    /// The machine that this process runs on, which somebody else has looked at.
+    pub(super) fn this(profile: &Profile) -> Self {
         Self {
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             id: fs::read_to_string("/etc/machine-id").ok().and_then(|text| parse_id(text.trim_end())),
             state_directory: env::var_os("STATE_DIRECTORY"),
             runtime_directory: env::var_os("RUNTIME_DIRECTORY"),
+            profile: profile.clone(),
         }
     }
 
@@ -178,7 +182,7 @@ mod tests {
         fn never_panics(hostname in any::<String>(), id in any::<Option<[u8; 16]>>(), folders in any::<Vec<u8>>()) {
             let variable = Some(OsStr::from_bytes(&folders).to_owned());
             let machine =
-                Machine { hostname, id, state_directory: variable.clone(), runtime_directory: variable };
+                Machine { hostname, id, state_directory: variable.clone(), runtime_directory: variable, ..Machine::default() };
             machine.node_name();
             prop_assert!(machine.state_dir().is_absolute() && machine.control_socket().is_absolute());
         }

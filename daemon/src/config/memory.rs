@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Bytes, Percent, Reserve};
+use crate::plan::{Bytes, Percent, Profile, Reserve};
 
 use super::section::Section;
 use super::unit::{Size, Span, percent};
@@ -22,13 +22,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Self {
+    pub(super) fn read(section: &mut Section<'_, '_, '_>, profile: &Profile) -> Self {
         // A reserve is never nothing: what is available is compared with it, and a number that has lost its unit, such
         // as 10, would be ten bytes.
         let (shares, sizes) = (percent(1)..=percent(90), Size::mib(1)..=Size::gib(1024));
         let budget = Size::mib(16)..=Size::gib(1024);
         Self {
-            reserve: section.reserve("reserve", percent(10), shares, sizes),
+            reserve: section.reserve("reserve", profile.reserve, shares, sizes),
             budget: section.optional("budget", |value| value::size(value, &budget)).map(Size::into),
             pressure_psi: section.percent("pressure_psi", percent(20), percent(1)..=percent(90)),
             recover_after: section.span("recover_after", Span::minutes(1), Span::seconds(1)..=Span::days(1)),

@@ -6,7 +6,8 @@
 //! line a key: name, default, bounds. That line is the only place that knows them; a test compares the documented
 //! example `config/promptd.toml` with it.
 //!
-//! Only what takes effect is checked: a bad value that a later file replaces is no problem.
+//! Only what takes effect is checked: a bad value that a later file replaces is no problem. What suits the machine, its
+//! [`Profile`], is handed in; where a key that depends on it is not set, its value is the default.
 //!
 //! A daemon knows the [`Origin`] of its configuration: it reads it again from there, and keeps there a copy of the last
 //! one that was good. [`Change`] says what a new one asks of a daemon that runs.
@@ -16,6 +17,7 @@ mod credential;
 mod disk;
 mod engine;
 mod error;
+mod fingerprint;
 mod last_good;
 mod limits;
 mod machine;
@@ -43,8 +45,6 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 pub use change::{Change, Step};
 pub use credential::Secret;
 pub use disk::Disk;
@@ -61,6 +61,7 @@ pub use service::{LogLevel, Service};
 pub use tls::{ClientCertificate, Tls};
 pub use url::{BrokerUrl, Scheme};
 
+use crate::plan::Profile;
 use machine::Machine;
 use report::Report;
 use source::Source;
@@ -88,6 +89,8 @@ pub struct Config {
     pub disk: Disk,
     /// The daemon itself.
     pub service: Service,
+    /// What suits the machine: the defaults that depend on it come from here.
+    pub profile: Profile,
 }
 
 /// A configuration and what it was made of.
@@ -101,8 +104,8 @@ pub struct Loaded {
 
 impl Loaded {
     /// The configuration of a machine without any file.
-    pub fn defaults() -> Self {
-        Self { config: Config::defaults(), sources: Vec::new() }
+    pub fn defaults(profile: &Profile) -> Self {
+        Self { config: Config::defaults(profile), sources: Vec::new() }
     }
 
     /// The files that were read, in the order of their effect: later ones win.
@@ -113,8 +116,8 @@ impl Loaded {
 
 impl Config {
     /// Reads `path` and the files of the `conf.d` folder beside it. A missing `path` is an error, a missing folder not.
-    pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-        match Self::examine(path)? {
+    pub fn load(path: &Path, profile: &Profile) -> Result<Loaded, ConfigError> {
+        match Self::examine(path, profile)? {
             (loaded, None) => Ok(loaded),
             (_, Some(invalid)) => Err(invalid),
         }
@@ -122,9 +125,9 @@ impl Config {
 
     /// The same for a checker: what could be read, with the default in the place of each value that is wrong, and what is
     /// wrong.
-    pub fn examine(path: &Path) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
+    pub fn examine(path: &Path, profile: &Profile) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
         let sources = source::read(path)?;
-        let (config, invalid) = Self::read_sources(&sources, &Machine::this())?;
+        let (config, invalid) = Self::read_sources(&sources, &Machine::this(profile))?;
         Ok((Loaded { config, sources }, invalid))
     }
 
@@ -133,14 +136,8 @@ impl Config {
     /// # Panics
     ///
     /// Never: the defaults are within their own bounds, which a test checks.
-    pub fn defaults() -> Self {
-        Self::from_sources(&[], &Machine::this()).expect("the defaults are valid")
-    }
-
-    /// 16 hexadecimal digits, the same for the same settings in one version of promptd, whatever files they stand in.
-    pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(format!("{self:?}"));
-        digest.iter().take(8).fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
+    pub fn defaults(profile: &Profile) -> Self {
+        Self::from_sources(&[], &Machine::this(profile)).expect("the defaults are valid")
     }
 
     /// The model that serves requests which name none.
@@ -163,18 +160,20 @@ impl Config {
     }
 
     fn from_tree(tree: &Table, machine: &Machine, report: &mut Report<'_>) -> Self {
+        let profile = &machine.profile;
         let config = section::read(tree, report, |root| {
             let node = root.table("node", |section| Node::read(section, machine));
             Self {
                 mqtt: root.table("mqtt", |section| Mqtt::read(section, &node.name)),
                 node,
                 limits: root.table("limits", Limits::read),
-                models: Model::read_all(root),
+                models: Model::read_all(root, profile),
                 load: root.table("load", Load::read),
-                memory: root.table("memory", Memory::read),
+                memory: root.table("memory", |section| Memory::read(section, profile)),
                 engine: root.table("engine", Engine::read),
                 disk: root.table("disk", Disk::read),
                 service: root.table("service", |section| Service::read(section, machine)),
+                profile: profile.clone(),
             }
         });
         // A rule between sections; those within one stand in its `read`.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::job::ModelName;
-use crate::plan::{KvType, Placement, Strategy};
+use crate::plan::{KvType, Placement, Profile, Strategy};
 
 use super::model_file::ModelFile;
 use super::section::Section;
@@ -43,8 +43,8 @@ pub struct Model {
     pub sequences: u32,
     /// Element type of the KV cache.
     pub kv_type: KvType,
-    /// Threads that compute. None leaves it to the engine.
-    pub threads: Option<u32>,
+    /// Threads that compute.
+    pub threads: u32,
     /// A prompt that the model must answer before it serves.
     pub golden_prompt: Option<String>,
     /// A regular expression for that answer; only with a prompt. The engine compiles it: here it is only text.
@@ -64,7 +64,6 @@ const KV_TYPES: [(&str, KvType); 3] = [("f16", KvType::F16), ("q8_0", KvType::Q8
 const EXPECTATIONS: [(&str, Expect); 2] = [("any", Expect::Any), ("gpu", Expect::Gpu)];
 const CONTEXT: RangeInclusive<u32> = 256..=1_048_576;
 const CONTEXT_DEFAULT: u32 = 2048;
-const SEQUENCES_DEFAULT: u32 = 4;
 const KV_TYPE_DEFAULT: KvType = KvType::F16;
 /// The default of `min_context`, where `context` is not smaller: less holds no conversation.
 const MIN_CONTEXT: u32 = 512;
@@ -79,7 +78,7 @@ struct Others {
 impl Model {
     /// A model of one file with the default of every setting: what a configuration makes of a single table with no other
     /// keys than these.
-    pub fn of_file(name: ModelName, path: PathBuf) -> Self {
+    pub fn of_file(name: ModelName, path: PathBuf, profile: &Profile) -> Self {
         Self {
             name,
             files: vec![ModelFile { path, sha256: None }],
@@ -90,18 +89,18 @@ impl Model {
             derive: false,
             context: CONTEXT_DEFAULT,
             min_context: MIN_CONTEXT,
-            sequences: SEQUENCES_DEFAULT,
+            sequences: profile.sequences,
             kv_type: KV_TYPE_DEFAULT,
-            threads: None,
+            threads: profile.threads,
             golden_prompt: None,
             golden_expect: None,
         }
     }
 
     /// Reads all of them and sees to it that one is the default.
-    pub(super) fn read_all(root: &mut Section<'_, '_, '_>) -> Vec<Self> {
+    pub(super) fn read_all(root: &mut Section<'_, '_, '_>, profile: &Profile) -> Vec<Self> {
         let mut others = Others::default();
-        let models = root.tables("model", |section| Self::read(section, &mut others));
+        let models = root.tables("model", |section| Self::read(section, profile, &mut others));
         let count = models.len();
         if count > MODELS_MAX {
             root.blame_key("model", format!("there are {count} models; allowed are 0 to {MODELS_MAX}"));
@@ -116,7 +115,7 @@ impl Model {
         models
     }
 
-    fn read(section: &mut Section<'_, '_, '_>, others: &mut Others) -> Option<Self> {
+    fn read(section: &mut Section<'_, '_, '_>, profile: &Profile, others: &mut Others) -> Option<Self> {
         let name = section.required("name", |value| name(value, &mut others.names));
         let default = section.optional("default", |value| match value::flag(value)? {
             true if others.has_default => Err("an earlier model is the default already; only one can be".to_owned()),
@@ -141,9 +140,9 @@ impl Model {
             derive: section.flag("derive", false),
             context,
             min_context: min_context(section, context),
-            sequences: section.number("sequences", SEQUENCES_DEFAULT, 1..=64),
+            sequences: section.number("sequences", profile.sequences, 1..=64),
             kv_type: section.choice("kv_type", KV_TYPE_DEFAULT, &KV_TYPES),
-            threads: section.optional("threads", |value| value::number(value, &(1..=512))),
+            threads: section.number("threads", profile.threads, 1..=512),
             golden_prompt,
             golden_expect,
             files: ModelFile::read_all(section)?,

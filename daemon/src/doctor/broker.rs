@@ -118,12 +118,13 @@ fn packets(config: &Config, packet_max: Option<u32>) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+    use crate::plan::Profile;
 
     const ALL: BrokerLimits =
         BrokerLimits { packet_max: None, qos_max: 2, retain: true, wildcards: true, shared: true };
 
     fn worst(given: &BrokerLimits) -> Level {
-        limits(&Config::defaults(), given).iter().map(Finding::level).max().unwrap()
+        limits(&Config::defaults(&Profile::default()), given).iter().map(Finding::level).max().unwrap()
     }
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn each_way_to_fail_has_its_remedy() {
-        let config = Config::defaults();
+        let config = Config::defaults(&Profile::default());
         let refused = Fault::Refused { reason: "not authorized".to_owned(), remedy: "check mqtt.username" };
         for (error, text) in [
             (

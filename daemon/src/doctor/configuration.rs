@@ -44,12 +44,13 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::doctor::Level;
+    use crate::plan::Profile;
 
     fn found(text: &str) -> Vec<Finding> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("promptd.toml");
         std::fs::write(&path, text).unwrap();
-        match Config::examine(&path) {
+        match Config::examine(&path, &Profile::default()) {
             Ok((loaded, invalid)) => configuration(&loaded.files(), invalid.as_ref()),
             Err(error) => configuration(&[], Some(&error)),
         }
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn files_that_are_no_toml_and_files_that_are_not_there() {
         assert!(found("[mqtt\n")[0].what.contains("promptd.toml:1:"));
-        let error = Config::examine(std::path::Path::new("/nowhere/promptd.toml")).unwrap_err();
+        let error = Config::examine(std::path::Path::new("/nowhere/promptd.toml"), &Profile::default()).unwrap_err();
         let missing = configuration(&[], Some(&error));
         assert!(missing[0].what.contains("/nowhere/promptd.toml") && missing[0].level() == Level::Fail);
     }

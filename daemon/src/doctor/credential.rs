@@ -44,6 +44,7 @@ pub(super) fn is_operators(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Profile;
 
     #[test]
     fn names_are_looked_for_where_systemd_has_them() {
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_password_that_is_nowhere_stays_as_it_is_named() {
-        let mut config = Config::defaults();
+        let mut config = Config::defaults(&Profile::default());
         assert_eq!(with_credential(&config), config);
         config.mqtt.password_credential = Some("no-such-password".into());
         assert_eq!(with_credential(&config), config);

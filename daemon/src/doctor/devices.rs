@@ -135,13 +135,13 @@ mod tests {
     use super::*;
     use crate::doctor::Level;
     use crate::job::ModelName;
-    use crate::plan::{Bytes, Strategy};
+    use crate::plan::{Bytes, Profile, Strategy};
 
     fn config(expect: Expect, ladder: Option<&str>) -> Config {
-        let mut model = Model::of_file(ModelName::new("main").unwrap(), "/m.gguf".into());
+        let mut model = Model::of_file(ModelName::new("main").unwrap(), "/m.gguf".into(), &Profile::default());
         model.expect = expect;
         model.ladder = ladder.map(|step| vec![Strategy::parse(step).unwrap()]);
-        Config { models: vec![model], ..Config::defaults() }
+        Config { models: vec![model], ..Config::defaults(&Profile::default()) }
     }
 
     fn gpu() -> GpuDevice {

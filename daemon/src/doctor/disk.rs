@@ -53,10 +53,11 @@ fn judge(config: &Config, room: Room, source: Option<Bytes>) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+    use crate::plan::Profile;
 
     #[test]
     fn the_reserve_and_what_is_derived_want_room() {
-        let config = Config::defaults();
+        let config = Config::defaults(&Profile::default());
         let gib = |gib: u64| Bytes(gib << 30);
         let level = |free, source| judge(&config, Room { total: gib(100), free: gib(free) }, source).level();
         assert_eq!(level(50, None), Level::Pass);
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_another_check() {
-        let mut config = Config::defaults();
+        let mut config = Config::defaults(&Profile::default());
         config.service.state_dir = "/nowhere".into();
         assert!(disk(&config).is_empty());
         config.service.state_dir = "/".into();

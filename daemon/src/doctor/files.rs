@@ -150,9 +150,10 @@ mod tests {
 
     use super::*;
     use crate::doctor::Level;
+    use crate::plan::Profile;
 
     fn config(folder: &Path, password: Option<&Path>) -> Config {
-        let mut config = Config::defaults();
+        let mut config = Config::defaults(&Profile::default());
         folder.clone_into(&mut config.service.state_dir);
         config.mqtt.username = Some("gw".to_owned());
         config.mqtt.password_credential = password.map(Path::to_owned);

@@ -78,7 +78,7 @@ mod tests {
     use crate::config::Config;
     use crate::doctor::Level;
     use crate::health::{MemorySensors, Roots};
-    use crate::plan::{DeviceNeed, GpuLayers, HostHeadroom, HostNeed, KvType, LoadOption, Need, choose};
+    use crate::plan::{DeviceNeed, GpuLayers, HostHeadroom, HostNeed, KvType, LoadOption, Need, Profile, choose};
 
     fn reading(meminfo: &str) -> MemoryReading {
         let folder = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_reserve_decides() {
-        let config = Config::defaults().memory;
+        let config = Config::defaults(&Profile::default()).memory;
         let level = |available: u64| {
             let text = format!("MemTotal: 1000000 kB\nMemAvailable: {available} kB\nSwapFree: 1024 kB\n");
             let found = memory(&reading(&text), &config);

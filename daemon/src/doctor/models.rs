@@ -110,17 +110,18 @@ mod tests {
     use super::*;
     use crate::doctor::Level;
     use crate::job::ModelName;
+    use crate::plan::Profile;
 
     fn look(path: &Path, sha256: Option<[u8; 32]>, hashing: Option<&mut Hashing<'_>>) -> Finding {
-        let mut model = Model::of_file(ModelName::new("main").unwrap(), path.to_owned());
+        let mut model = Model::of_file(ModelName::new("main").unwrap(), path.to_owned(), &Profile::default());
         model.files[0].sha256 = sha256;
-        let config = Config { models: vec![model], ..Config::defaults() };
+        let config = Config { models: vec![model], ..Config::defaults(&Profile::default()) };
         models(&config, &Account::this(), hashing).remove(0)
     }
 
     #[test]
     fn nothing_to_serve_is_a_warning_that_says_what_to_do() {
-        let none = models(&Config::defaults(), &Account::this(), None);
+        let none = models(&Config::defaults(&Profile::default()), &Account::this(), None);
         assert_eq!(none[0].level(), Level::Warn);
         assert!(none[0].remedy().unwrap().contains("promptd model add"), "{none:?}");
     }

@@ -22,4 +22,4 @@ pub use handle::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineS
 pub use import::{Import, ImportSpec, Imported};
 pub use measure::{measure, probe};
 pub use model_file::ModelFile;
-pub use process::{CPU_BACKENDS, GPU_BACKENDS, backends_folder, default_threads};
+pub use process::{CPU_BACKENDS, GPU_BACKENDS, backends_folder};

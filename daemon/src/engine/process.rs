@@ -50,11 +50,6 @@ pub fn backends_folder() -> Result<PathBuf, EngineError> {
     })
 }
 
-/// One thread for each core that this process may use.
-pub fn default_threads() -> u32 {
-    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
-}
-
 /// Starts a child with one end of a socket pair, the model file, and the file to write if there is one; gives its process
 /// and the other end.
 ///

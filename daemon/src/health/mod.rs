@@ -8,12 +8,14 @@
 
 mod board;
 mod clock;
+mod cores;
 mod file;
 mod gpu_nodes;
 mod machine;
 mod memory;
 mod mount;
 mod processor;
+mod profile;
 mod reading;
 mod roots;
 mod sensors;
@@ -27,6 +29,7 @@ pub use memory::{
 };
 pub use mount::Mount;
 pub use processor::cpu_features;
+pub use profile::profile;
 pub use reading::{CpuReading, Fan, GpuReading, HealthReading, Rail, Room, Temperature, Throttling};
 pub use roots::Roots;
 pub use sensors::HealthSensors;

@@ -10,6 +10,7 @@ mod headroom;
 mod ladder;
 mod memory;
 mod need;
+mod profile;
 mod reserve;
 mod slack;
 mod squeeze;
@@ -21,6 +22,7 @@ pub use headroom::{Budget, DEVICE_MARGIN, DeviceKind, DeviceMemory, Headroom, Ho
 pub use ladder::{Devices, ladder, wanted_precisions};
 pub use memory::{Attention, ContextShape, KvType, ModelShape, compute_bytes, kv_bytes, output_bytes, process_bytes};
 pub use need::{DeviceNeed, HostNeed, Need};
+pub use profile::{Cores, Family, HeatMargins, MachineFacts, Profile};
 pub use reserve::{Percent, Reserve};
 pub use slack::Slack;
 pub use squeeze::{LoadShape, squeezes};

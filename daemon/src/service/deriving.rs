@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use super::driver::Driver;
 use super::governor::Level;
 use super::models::{ModelEntry, Stage, missing, one_of_each};
+use crate::engine::EngineError;
 use crate::engine::derive::{DeriveSpec, Derived, DiskLimits, clean, derive, recipe};
-use crate::engine::{EngineError, default_threads};
 use crate::job::{ModelName, Precision};
 use crate::plan::{Bytes, DeviceNeed, HostNeed, Need};
 use crate::telemetry::ModelEvent;
@@ -91,7 +91,7 @@ impl Driver {
             source: Arc::clone(&source.file),
             to,
             folder: self.derived_folder(),
-            threads: entry.config.threads.unwrap_or_else(default_threads),
+            threads: entry.config.threads,
             disk: DiskLimits { reserve: self.disk_reserve(), derived_max: self.config.disk.derived_max },
         };
         tracing::info!(model = %entry.name(), "deriving {to} from {}", source.file.path.display());

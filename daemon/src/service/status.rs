@@ -78,6 +78,7 @@ impl StatusBoard {
             limits: &info_limits,
             labels: &config.node.labels,
             machine: &self.machine,
+            profile: &config.profile,
             tls: self.tls,
             self_test: self.self_test.as_ref(),
         })

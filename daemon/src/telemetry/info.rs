@@ -10,6 +10,7 @@ use super::Documents;
 use super::documents::json;
 use crate::health::Machine;
 use crate::job::ModelName;
+use crate::plan::Profile;
 
 /// What `info` tells besides the node's name and version.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +25,8 @@ pub struct NodeInfo<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// The machine.
     pub machine: &'a Machine,
+    /// What suits it, and why.
+    pub profile: &'a Profile,
     /// When certificates end, with a broker behind TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsDates>,

@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport};
 use promptd::engine::{
     Engine, EngineEnd, EngineEvent, EngineId, EngineReport as Report, EngineSpec, ModelFile, backends_folder,
-    default_threads,
 };
+use promptd::health::profile;
 use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
 use promptd::plan::{GpuLayers, KvType, LoadShape};
 use tokio::sync::mpsc;
@@ -37,7 +37,7 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<EngineReport
     let most = bench.streams.iter().copied().max().unwrap_or(1);
     let path = model.to_owned();
     let file = tokio::task::spawn_blocking(move || ModelFile::open(&path, None)).await??;
-    let threads = bench.threads.unwrap_or_else(default_threads);
+    let threads = bench.threads.unwrap_or_else(|| profile().threads);
     // Prompt, template and answer; llama.cpp rounds up to 256.
     let context = (bench.prompt_tokens * 2 + 128 + bench.tokens).next_multiple_of(256);
     let (mut runner, report) = Runner::start(Arc::new(file), context, most, threads).await?;

@@ -34,7 +34,7 @@ pub struct Bench {
     /// Answers that each stream generates, one after the other, in a round.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     answers: u32,
-    /// Threads that compute; one for each core by default.
+    /// Threads that compute; by default as many as the daemon uses on this machine.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
     /// Measure a running node over its broker.

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use anyhow::anyhow;
 use promptd::config::{Config, ConfigError};
 use promptd::doctor::{self, Finding, Level};
-use promptd::health::{Roots, clock};
+use promptd::health::{Roots, clock, profile};
 
 use self::look::Look;
 use super::exit::Code;
@@ -69,6 +69,7 @@ impl Doctor {
 fn without_configuration(error: &ConfigError) -> Result<(String, Vec<Finding>), Failure> {
     let mut findings = doctor::configuration(&[], Some(error));
     findings.extend(doctor::clock(clock(&Roots::default(), SystemTime::now())));
-    findings.extend(look::computing(&Config::defaults())?);
-    Ok((Config::defaults().node.name.to_string(), findings))
+    let defaults = Config::defaults(&profile());
+    findings.extend(look::computing(&defaults)?);
+    Ok((defaults.node.name.to_string(), findings))
 }

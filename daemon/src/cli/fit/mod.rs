@@ -88,7 +88,7 @@ impl Fit {
     /// The file if there is one, else the configured model, with the settings of the command line.
     fn subject(&self, config: &Config) -> Result<Subject, Failure> {
         let (mut model, name) = match std::fs::metadata(&self.what) {
-            Ok(found) if found.is_file() => (Model::of_file(process_name(), self.what.clone()), None),
+            Ok(found) if found.is_file() => (Model::of_file(process_name(), self.what.clone(), &config.profile), None),
             found => {
                 let reason = found.map_or_else(|e| e.to_string(), |_| "not a regular one".to_owned());
                 let model = self.configured(config).ok_or_else(|| self.unknown(config, &reason))?;

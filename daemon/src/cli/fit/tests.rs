@@ -6,7 +6,7 @@ use promptd::gguf::{Cache, ModelFacts};
 use promptd::job::{ModelName, Precision};
 use promptd::plan::{
     Bytes, Candidate, DeviceKind, DeviceMemory, DeviceNeed, GpuLayers, Headroom, HostHeadroom, HostNeed, KvType,
-    LoadOption, LoadShape, Need, Strategy, choose,
+    LoadOption, LoadShape, Need, Profile, Strategy, choose,
 };
 use promptd::service::Gpu;
 use serde_json::{Value, json};
@@ -86,8 +86,9 @@ fn report(kind: DeviceKind, host: HostHeadroom, cache: Cache) -> Report {
         candidates,
         headroom,
     };
-    let model = Model::of_file(ModelName::new("fit").unwrap(), "/m/int8.gguf".into());
-    Report::new(None, &model, &Config::defaults(), survey)
+    let profile = Profile::default();
+    let model = Model::of_file(ModelName::new("fit").unwrap(), "/m/int8.gguf".into(), &profile);
+    Report::new(None, &model, &Config::defaults(&profile), survey)
 }
 
 fn known(bytes: u64) -> HostHeadroom {

@@ -54,6 +54,7 @@ fn for_people() -> clap::Command {
 #[cfg(test)]
 mod tests {
     use promptd::config::Config;
+    use promptd::plan::Profile;
 
     use super::*;
 
@@ -66,9 +67,10 @@ mod tests {
     #[test]
     fn a_fresh_installation_has_every_default_and_no_model() {
         let folder = generated();
-        let (loaded, invalid) = Config::examine(&folder.path().join("new/promptd.toml")).unwrap();
+        let profile = Profile::default();
+        let (loaded, invalid) = Config::examine(&folder.path().join("new/promptd.toml"), &profile).unwrap();
         assert!(invalid.is_none(), "{invalid:?}");
-        assert_eq!(loaded.config, Config::defaults());
+        assert_eq!(loaded.config, Config::defaults(&profile));
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub fn text(name: &ModelName, file: &Path, sha256: &str) -> String {
 #[cfg(test)]
 mod tests {
     use promptd::config::Config;
+    use promptd::plan::Profile;
 
     use super::*;
 
@@ -82,10 +83,10 @@ mod tests {
         let file = Path::new("/var/lib/promptd/models/a \"quoted\" \\ name.gguf");
         let sha256 = "0f".repeat(32);
         entry.put(Some(&text(&name, file, &sha256))).unwrap();
-        let config = Config::load(&main).unwrap().config;
+        let config = Config::load(&main, &Profile::default()).unwrap().config;
         assert_eq!((config.models[0].name.as_str(), config.models[0].files[0].path.as_path()), ("main", file));
         assert_eq!(config.models[0].files[0].sha256, Some([0x0f; 32]));
         entry.put(None).unwrap();
-        assert!(Config::load(&main).unwrap().config.models.is_empty());
+        assert!(Config::load(&main, &Profile::default()).unwrap().config.models.is_empty());
     }
 }

@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use super::super::{BrokerUrl, Expect, LogLevel, Model, ModelFile, Scheme};
 use super::*;
-use crate::plan::{Bytes, KvType, Percent, Reserve};
+use crate::plan::{Bytes, KvType, Percent, Profile, Reserve};
 
 #[test]
 fn are_the_documented_ones() {
-    let Config { node, mqtt, limits, models, load, memory, engine, disk, service } = read(&[]).unwrap();
+    let Config { node, mqtt, limits, models, load, memory, engine, disk, service, profile } = read(&[]).unwrap();
     let percent = |text: &str| Percent::parse(text).unwrap();
 
     assert_eq!(node.name.as_str(), "gw1");
@@ -40,6 +40,23 @@ fn are_the_documented_ones() {
     assert_eq!((service.drain_timeout, service.log_level), (Duration::from_secs(30), LogLevel::Info));
     assert_eq!(service.state_dir.to_str(), Some("/var/lib/promptd"));
     assert_eq!(service.control_socket.to_str(), Some("/run/promptd/control.sock"));
+    assert_eq!(profile, Profile::default());
+}
+
+#[test]
+fn the_machine_decides_where_nothing_is_set() {
+    let reserve = Percent::parse("17%").unwrap();
+    let profile = Profile { threads: 3, sequences: 6, reserve, ..Profile::default() };
+    let machine = Machine { profile: profile.clone(), ..machine() };
+    let read = |text: &str| Config::from_sources(&sources(&[text]), &machine).unwrap();
+    let config = read(MODEL);
+    assert_eq!((config.models[0].threads, config.models[0].sequences), (3, 6));
+    assert_eq!(config.models, [Model::of_file("main".parse().unwrap(), "/m.gguf".into(), &profile)]);
+    assert_eq!((config.memory.reserve, &config.profile), (Reserve::Percent(reserve), &profile));
+
+    let config = read(&format!("{MODEL}threads = 1\nsequences = 2\n[memory]\nreserve = '1GiB'"));
+    assert_eq!((config.models[0].threads, config.models[0].sequences), (1, 2));
+    assert_eq!(config.memory.reserve, Reserve::Bytes(Bytes(1 << 30)));
 }
 
 #[test]
@@ -56,19 +73,19 @@ fn of_a_model() {
         min_context: 512,
         sequences: 4,
         kv_type: KvType::F16,
-        threads: None,
+        threads: 1,
         golden_prompt: None,
         golden_expect: None,
     };
     let config = good(MODEL);
     assert_eq!(config.models, [expected]);
-    assert_eq!(config.models, [Model::of_file("main".parse().unwrap(), "/m.gguf".into())]);
+    assert_eq!(config.models, [Model::of_file("main".parse().unwrap(), "/m.gguf".into(), &Profile::default())]);
     assert_eq!(config.default_model().unwrap().name.as_str(), "main");
 }
 
 #[test]
 fn of_this_machine_are_valid() {
-    assert_eq!(Config::defaults().mqtt.packet_max, 1_048_576);
+    assert_eq!(Config::defaults(&Profile::default()).mqtt.packet_max, 1_048_576);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::last_good::LastGood;
+use crate::plan::Profile;
 
 /// A configuration in a folder of its own, and the place of its copy.
 struct Place {
@@ -33,11 +34,11 @@ impl Place {
     }
 
     fn save(&self) {
-        self.last_good.save(&Config::load(&self.main()).unwrap()).unwrap();
+        self.last_good.save(&Config::load(&self.main(), &Profile::default()).unwrap()).unwrap();
     }
 
     fn refusal(&self, main: &Path) -> String {
-        let error = self.last_good.load(main).unwrap_err().to_string();
+        let error = self.last_good.load(main, &Profile::default()).unwrap_err().to_string();
         let start = format!("no last good configuration can stand in for it: {}: ", self.copy().display());
         error.strip_prefix(&start).unwrap_or_else(|| panic!("{error}")).to_owned()
     }
@@ -48,11 +49,11 @@ fn gives_back_what_the_files_said() {
     let place = Place::new("[[model]]\nname = \"main\"\nfiles = [{ path = \"weights/m.gguf\" }]\n");
     fs::create_dir(place.folder.path().join("conf.d")).unwrap();
     fs::write(place.folder.path().join("conf.d/a.toml"), "limits.max_tokens = 7 # \"ä\"\t\\\n").unwrap();
-    let loaded = Config::load(&place.main()).unwrap();
+    let loaded = Config::load(&place.main(), &Profile::default()).unwrap();
     place.save();
     fs::write(place.main(), "broken").unwrap();
     fs::remove_file(place.folder.path().join("conf.d/a.toml")).unwrap();
-    assert_eq!(place.last_good.load(&place.main()).unwrap(), loaded);
+    assert_eq!(place.last_good.load(&place.main(), &Profile::default()).unwrap(), loaded);
     // Relative paths start from where the original files lie.
     assert_eq!(loaded.config.models[0].files[0].path, place.folder.path().join("weights/m.gguf"));
 }
@@ -75,7 +76,7 @@ fn is_for_nobody_else_and_written_only_when_it_is_new() {
     place.save();
     assert_ne!(state(), before);
     assert!(!place.copy().with_extension("json.new").exists());
-    assert_eq!(place.last_good.load(&place.main()).unwrap().config.limits.max_tokens, 8);
+    assert_eq!(place.last_good.load(&place.main(), &Profile::default()).unwrap().config.limits.max_tokens, 8);
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn a_copy_that_cannot_be_used_is_none() {
 fn says_when_it_cannot_be_saved_and_saves_no_defaults() {
     let place = Place::new("");
     let nowhere = LastGood::in_folder(&place.folder.path().join("none"));
-    let error = nowhere.save(&Config::load(&place.main()).unwrap()).unwrap_err().to_string();
+    let error = nowhere.save(&Config::load(&place.main(), &Profile::default()).unwrap()).unwrap_err().to_string();
     assert!(error.starts_with("cannot write ") && error.contains("none/last-good.json: "), "{error}");
-    nowhere.save(&crate::config::Loaded::defaults()).unwrap();
+    nowhere.save(&crate::config::Loaded::defaults(&Profile::default())).unwrap();
 }

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::plan::Profile;
 
 #[test]
 fn reads_the_main_file_then_the_drop_ins_in_name_order() {
@@ -14,7 +15,7 @@ fn reads_the_main_file_then_the_drop_ins_in_name_order() {
     write("conf.d/30-c.toml", "");
     write("conf.d/.hidden.toml", "not toml");
     write("conf.d/40-d.toml.bak", "not toml");
-    let loaded = Config::load(&folder.path().join("promptd.toml")).unwrap();
+    let loaded = Config::load(&folder.path().join("promptd.toml"), &Profile::default()).unwrap();
     assert_eq!((loaded.config.limits.max_tokens, loaded.config.limits.queue_jobs), (3, 99));
     let files = loaded.files();
     let names: Vec<&Path> = files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
@@ -25,7 +26,7 @@ fn reads_the_main_file_then_the_drop_ins_in_name_order() {
 fn a_missing_main_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("promptd.toml");
-    let error = Config::load(&path).unwrap_err().to_string();
+    let error = Config::load(&path, &Profile::default()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot read {}: ", path.display())), "{error}");
 }
 
@@ -36,7 +37,7 @@ fn an_unreadable_drop_in_is_an_error() {
     fs::write(&path, "").unwrap();
     fs::create_dir_all(folder.path().join("conf.d/10-folder.toml")).unwrap();
     assert!(
-        matches!(Config::load(&path), Err(ConfigError::Unreadable { path, .. }) if path.ends_with("10-folder.toml"))
+        matches!(Config::load(&path, &Profile::default()), Err(ConfigError::Unreadable { path, .. }) if path.ends_with("10-folder.toml"))
     );
 }
 
@@ -45,7 +46,7 @@ fn an_empty_file_is_a_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("promptd.toml");
     fs::write(&path, "\u{feff}").unwrap();
-    assert_eq!(Config::load(&path).unwrap().config, Config::defaults());
+    assert_eq!(Config::load(&path, &Profile::default()).unwrap().config, Config::defaults(&Profile::default()));
 }
 
 #[test]

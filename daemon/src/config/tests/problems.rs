@@ -1,6 +1,7 @@
 //! What an operator reads when something is wrong.
 
 use super::*;
+use crate::plan::Profile;
 
 #[test]
 fn all_of_a_file_at_once_in_its_order() {
@@ -88,7 +89,7 @@ fn in_a_few_words_without_values_and_folders() {
     let drop_in = Source { path: "/etc/promptd/conf.d/10-site.toml".into(), text: "x = 1".to_owned() };
     let error = Config::from_sources(&[drop_in], &machine()).unwrap_err();
     assert_eq!(error.summary(), "1 problem at conf.d/10-site.toml:1:1");
-    let error = Config::load(std::path::Path::new("/nowhere/promptd.toml")).unwrap_err();
+    let error = Config::load(std::path::Path::new("/nowhere/promptd.toml"), &Profile::default()).unwrap_err();
     assert_eq!(error.summary(), "cannot read promptd.toml: No such file or directory (os error 2)");
 }
 

@@ -194,6 +194,7 @@ proptest! {
             let names: Vec<&String> = reading.temperatures.iter().map(|zone| &zone.zone).collect();
             prop_assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "names are told apart");
         }
+        let _ = profile::facts(&Roots::under(&tree.path("")), 4);
     }
 }
 

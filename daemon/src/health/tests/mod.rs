@@ -3,5 +3,6 @@
 mod boards;
 mod faults;
 mod fixtures;
+mod profiles;
 mod real;
 mod tree;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Gpu;
 use crate::config::{Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
-use crate::engine::{CPU_BACKENDS, Engine, EngineId, EngineReport, EngineSpec, ModelFile, default_threads};
+use crate::engine::{CPU_BACKENDS, Engine, EngineId, EngineReport, EngineSpec, ModelFile};
 use crate::gguf::{Cache, ModelFacts};
 use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy};
 
@@ -122,7 +122,7 @@ impl EngineSettings<'_> {
                 kind: kind_of(&file.facts),
                 layers: chosen.option.gpu_layers,
                 shape: chosen.option.shape,
-                threads: model.threads.unwrap_or_else(default_threads),
+                threads: model.threads,
                 max_stall: config.engine.max_stall,
                 reproducible: config.engine.reproducible,
                 prompt_bytes: config.limits.request as u64,

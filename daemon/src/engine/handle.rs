@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::EngineError;
 use super::protocol::{Answer, EngineJob, LoadParams, ModelReport};
 use super::session::Session;
+use super::{Duty, EngineError};
 use crate::engine::ModelFile;
 use crate::job::{JobError, JobId, ModelName};
 
@@ -121,6 +121,7 @@ pub(super) enum Command {
     Submit(Box<EngineJob>),
     Cancel(JobId),
     Trim,
+    Duty(Duty),
     Stop,
 }
 
@@ -135,7 +136,8 @@ pub struct Engine {
 impl Engine {
     /// Starts a child. Must be called within a runtime on the daemon's main thread.
     pub fn start(spec: EngineSpec, id: EngineId, driver: mpsc::Sender<EngineReport>) -> Self {
-        // A submit and a cancel for each sequence, a trim and a stop, and room for those that a dying child doesn't read.
+        // A submit and a cancel for each sequence, a trim, a duty and a stop, and room for those that a dying child doesn't
+        // read.
         let (commands, commands_out) = mpsc::channel(4 * spec.load.shape.sequences as usize + 8);
         let reports = Reports { model: spec.model.clone(), engine: id, driver };
         let task = tokio::spawn(run(spec, commands_out, reports));
@@ -162,6 +164,11 @@ impl Engine {
         if self.commands.try_send(Command::Trim).is_err() {
             tracing::debug!("a trim was left out: the engine is busy");
         }
+    }
+
+    /// Has the child compute so much of the time; false if that could not be told now.
+    pub fn set_duty(&self, duty: Duty) -> bool {
+        self.commands.try_send(Command::Duty(duty)).is_ok()
     }
 
     /// Ends the child; its jobs are given back, then comes [`EngineEvent::Gone`].

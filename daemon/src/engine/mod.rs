@@ -6,6 +6,7 @@
 pub mod child;
 mod connection;
 pub mod derive;
+mod duty;
 mod errand;
 mod error;
 mod handle;
@@ -17,6 +18,7 @@ mod process;
 pub mod protocol;
 mod session;
 
+pub use duty::Duty;
 pub use error::EngineError;
 pub use handle::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec};
 pub use import::{Import, ImportSpec, Imported};

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Duty;
 use super::derive::FileType;
 use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -68,6 +69,8 @@ pub enum ToChild {
     Credit(u32),
     /// Give back memory that is not needed now.
     Trim,
+    /// Compute so much of the time from now on.
+    Duty(Duty),
 }
 
 /// From the child to the daemon.
@@ -128,6 +131,8 @@ pub enum Phase {
     Idle,
     /// Computing.
     Working,
+    /// Waiting although there are jobs: it shall not compute all the time.
+    Resting,
 }
 
 /// How to load a model.

@@ -91,6 +91,7 @@ impl<'a> Session<'a> {
             }
             Command::Cancel(job) if self.running.contains(&job) => self.connection.send(&ToChild::Cancel(job)).await,
             Command::Trim => self.connection.send(&ToChild::Trim).await,
+            Command::Duty(duty) => self.connection.send(&ToChild::Duty(duty)).await,
             Command::Cancel(_) | Command::Stop => Ok(()),
         }
     }

@@ -83,7 +83,8 @@ impl Shared {
             1 => Phase::Loading,
             2 => Phase::Warming,
             3 => Phase::Idle,
-            _ => Phase::Working,
+            4 => Phase::Working,
+            _ => Phase::Resting,
         };
         FromChild::Heartbeat { phase, counter: self.counter.load(Ordering::Relaxed) }
     }
@@ -96,6 +97,7 @@ fn phase_number(phase: Phase) -> u8 {
         Phase::Warming => 2,
         Phase::Idle => 3,
         Phase::Working => 4,
+        Phase::Resting => 5,
     }
 }
 

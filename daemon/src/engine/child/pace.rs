@@ -36,9 +36,9 @@ impl Pace {
         }
     }
 
-    /// Most prompt tokens for the next step. Never less than one chunk: a prompt must get on.
-    pub fn prompt_budget(&self, decoding: bool, n_batch: usize) -> usize {
-        if !decoding {
+    /// Most prompt tokens for the next step, if it must not take long. Never less than one chunk: a prompt must get on.
+    pub fn prompt_budget(&self, bounded: bool, n_batch: usize) -> usize {
+        if !bounded {
             return n_batch;
         }
         let budget = match self.prompt {

@@ -1,6 +1,7 @@
 //! What goes into the next batch.
 
 use super::{Entry, Part, Scheduler};
+use crate::engine::Duty;
 use crate::engine::child::pace::CHUNK;
 use crate::engine::child::sequence::{Sequence, State};
 
@@ -38,7 +39,8 @@ impl Scheduler {
     fn shares(&self, part: Part) -> Vec<usize> {
         let mut shares = vec![0; self.slots.len()];
         let decoding = |s: &Option<Sequence>| matches!(s.as_ref().map(|s| s.state), Some(State::Decode(_)));
-        let others = self.slots.iter().any(decoding);
+        // Who rests between steps shall not compute a whole prompt at a stretch either.
+        let bounded = self.slots.iter().any(decoding) || self.duty < Duty::FULL;
         if part != Part::Prefill {
             for (share, _) in shares.iter_mut().zip(&self.slots).filter(|(_, s)| decoding(s)) {
                 *share = 1;
@@ -48,7 +50,7 @@ impl Scheduler {
             return shares;
         }
         let room = self.context.n_batch() - shares.iter().sum::<usize>();
-        let given = self.pace.prompt_budget(others, self.context.n_batch()).min(room);
+        let given = self.pace.prompt_budget(bounded, self.context.n_batch()).min(room);
         let mut budget = given;
         for &slot in &self.waiting {
             let Some(sequence) = self.slots[slot].as_ref() else { continue };

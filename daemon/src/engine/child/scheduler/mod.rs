@@ -4,6 +4,7 @@
 mod admit;
 mod fill;
 mod prefix;
+mod rest;
 
 use std::rc::Rc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -16,6 +17,7 @@ use super::memory;
 use super::pace::Pace;
 use super::prompt::Prompter;
 use super::sequence::{Advance, Sequence, State};
+use crate::engine::Duty;
 use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobId};
 
@@ -54,6 +56,8 @@ pub struct Scheduler {
     link: Link,
     /// Sizes prompt chunks.
     pace: Pace,
+    /// How much of the time it computes.
+    duty: Duty,
     /// Same output alone and under load: prompts are computed alone, in chunks on a fixed grid.
     reproducible: bool,
     slots: Vec<Option<Sequence>>,
@@ -92,6 +96,7 @@ impl Scheduler {
             prompter,
             link,
             pace,
+            duty: Duty::FULL,
             reproducible,
             slots,
             prefix,
@@ -105,10 +110,12 @@ impl Scheduler {
 
     /// Runs until the daemon goes away or llama.cpp fails for good.
     pub fn run(mut self) -> Result<(), DecodeFailed> {
+        let mut worked = Duration::ZERO;
         loop {
             self.link.shared.progress();
             if self.slots.iter().all(Option::is_none) {
                 self.link.shared.enter(Phase::Idle);
+                worked = Duration::ZERO;
                 match self.link.inbox.recv_timeout(IDLE_TURN) {
                     Ok(message) => self.handle(message),
                     Err(RecvTimeoutError::Timeout) => {}
@@ -116,6 +123,8 @@ impl Scheduler {
                 }
                 continue;
             }
+            self.rest(worked);
+            let start = Instant::now();
             self.link.shared.enter(Phase::Working);
             self.close_gap();
             if self.reproducible {
@@ -124,6 +133,7 @@ impl Scheduler {
             } else {
                 self.step(Part::Both)?;
             }
+            worked = start.elapsed();
         }
     }
 
@@ -149,6 +159,7 @@ impl Scheduler {
             }
             ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
             ToChild::Trim => memory::trim(),
+            ToChild::Duty(duty) => self.duty = duty,
             ToChild::Load(_) | ToChild::Measure(_) | ToChild::Quantize(_) => {
                 tracing::error!("a second order was given; ignored");
             }

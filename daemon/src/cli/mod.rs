@@ -51,7 +51,8 @@ enum Command {
     /// Run the daemon: load the models and serve requests until SIGTERM.
     ///
     /// The log goes to journald under systemd, else to standard error; the variable `PROMPTD_LOG` (such as `debug`)
-    /// overrides `service.log_level`. With a broken configuration it starts with the last good one; exit code 78 means that there
+    /// overrides `service.log_level`. The variable `PROMPTD_SENSORS_ROOT` names a folder that stands for / wherever sensors are
+    /// read (memory, heat, power, the clock): a recorded or made-up machine, for tests. With a broken configuration it starts with the last good one; exit code 78 means that there
     /// is none, and that the configuration must be mended first.
     Run(run::Run),
     /// Check the configuration, the model files and the files for TLS, and print every problem at once.

@@ -13,7 +13,7 @@ use crate::health::{MemorySensors, Roots, clock, gpu_nodes};
 /// Runs the checks as the daemon's own user: no broker, no child, no hashing. Blocks while it reads small files; one on a
 /// file system that hangs hangs with it.
 pub fn self_test(config: &Config) -> Vec<Finding> {
-    let (roots, account) = (Roots::default(), Account::this());
+    let (roots, account) = (Roots::this(), Account::this());
     let now = SystemTime::now();
     let mut findings = judge_clock(clock(&roots, now));
     findings.extend(certificates(&config.mqtt, now));

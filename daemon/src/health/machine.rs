@@ -35,7 +35,7 @@ pub struct Machine {
 impl Machine {
     /// The machine that this process runs on.
     pub fn this() -> Self {
-        let Board { model, l4t, container, .. } = Board::detect(&Roots::default());
+        let Board { model, l4t, container, .. } = Board::detect(&Roots::this());
         let system = System::new().ok().map(|mut system| {
             system.refresh_memory();
             system.refresh_cpu_list(CpuRefreshKind::nothing());

@@ -8,7 +8,7 @@ use crate::plan::{Bytes, Family, MachineFacts, Profile};
 /// What suits the machine that this process runs on.
 pub fn profile() -> Profile {
     let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
-    Profile::of(&facts(&Roots::default(), u32::try_from(parallelism).unwrap_or(u32::MAX)))
+    Profile::of(&facts(&Roots::this(), u32::try_from(parallelism).unwrap_or(u32::MAX)))
 }
 
 /// What a profile is chosen by.

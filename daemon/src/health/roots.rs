@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Names the folder that stands for `/` wherever sensors are read, such as a recorded tree.
+const VARIABLE: &str = "PROMPTD_SENSORS_ROOT";
+
 /// The folders that sensors read from. The default is the running machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
@@ -20,6 +23,12 @@ impl Default for Roots {
 }
 
 impl Roots {
+    /// Those that this process reads: below the folder in `PROMPTD_SENSORS_ROOT`, else the running machine's.
+    pub fn this() -> Self {
+        let root = std::env::var_os(VARIABLE).filter(|root| !root.is_empty());
+        root.map_or_else(Self::default, |root| Self::under(Path::new(&root)))
+    }
+
     /// `proc`, `sys` and all others below one folder, such as a recorded tree.
     pub fn under(root: &Path) -> Self {
         Self { root: root.to_owned(), proc: root.join("proc"), sys: root.join("sys") }

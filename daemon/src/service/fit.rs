@@ -26,7 +26,7 @@ pub struct Fit {
 /// Opens the files, measures every strategy in children, and chooses as the daemon would with no other model loaded. What
 /// a running daemon holds counts as taken. Must be called within a runtime on the main thread.
 pub async fn fit(config: &Config, model: Model) -> Result<Fit, ServiceError> {
-    let roots = Roots::default();
+    let roots = Roots::this();
     let preparation = Preparation {
         model,
         known: Vec::new(),

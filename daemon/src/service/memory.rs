@@ -57,7 +57,7 @@ impl Held {
 /// What an engine that loads is still going to take. What it reads of its file the kernel counts as available until it
 /// serves, so that only memory of its own is taken already.
 fn pending(engine: &Active) -> u64 {
-    let roots = Roots::default();
+    let roots = Roots::this();
     let memory = engine.pid.and_then(|pid| process_memory(&roots, pid));
     engine.chosen.option.need.host().0.saturating_sub(memory.map_or(0, |memory| memory.anon))
 }

@@ -32,7 +32,7 @@ impl Look<'_> {
     /// Everything but whether the configuration is valid.
     pub fn everything(&self) -> Result<Vec<Finding>, Failure> {
         let config = &self.loaded.config;
-        let roots = Roots::default();
+        let roots = Roots::this();
         let socket = &config.service.control_socket;
         let daemon = ask::daemon(socket);
         let account = Account::of_daemon(socket);
@@ -87,7 +87,7 @@ impl Look<'_> {
 
 /// The back ends: what they find and what they make of it.
 pub fn computing(config: &Config) -> Result<Vec<Finding>, Failure> {
-    let roots = Roots::default();
+    let roots = Roots::this();
     let folder = match backends_folder() {
         Ok(folder) => folder,
         Err(error) => {

@@ -68,7 +68,7 @@ impl Doctor {
 /// A configuration that can't even be parsed names no broker, no models and no folders: only the machine is left.
 fn without_configuration(error: &ConfigError) -> Result<(String, Vec<Finding>), Failure> {
     let mut findings = doctor::configuration(&[], Some(error));
-    findings.extend(doctor::clock(clock(&Roots::default(), SystemTime::now())));
+    findings.extend(doctor::clock(clock(&Roots::this(), SystemTime::now())));
     let defaults = Config::defaults(&profile());
     findings.extend(look::computing(&defaults)?);
     Ok((defaults.node.name.to_string(), findings))

@@ -94,7 +94,7 @@ fn options(model: &Model, facts: &ModelFacts, reproducible: bool) -> Vec<LoadOpt
 }
 
 fn headroom(config: &Config) -> Headroom {
-    let limits = MemorySensors::discover(Roots::default()).read().limits(0);
+    let limits = MemorySensors::discover(Roots::this()).read().limits(0);
     let budget = config.memory.budget.map(|total| Budget { total, used: Bytes(0) });
     Headroom::of(&limits, config.memory.reserve, budget, None)
 }

@@ -34,3 +34,4 @@ mod secured;
 mod strategies;
 mod switching;
 mod systemd;
+mod thermal;

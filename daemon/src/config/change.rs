@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Config, Disk, Engine, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Tls};
+use super::{Config, Disk, Engine, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Thermal, Tls};
 use crate::job::ModelName;
 
 /// The way from the configuration in force to another one.
@@ -33,6 +33,8 @@ pub enum Step {
     Requests,
     /// Memory is watched by other rules.
     Memory,
+    /// Heat is watched by other rules.
+    Thermal,
     /// So much is logged.
     Log(LogLevel),
     /// The outbox needs more places: it was made larger, or there are more sequences whose jobs hold one each.
@@ -58,6 +60,7 @@ enum Effect {
     None,
     Requests,
     Memory,
+    Thermal,
     Log,
     Outbox,
     Reconnect,
@@ -154,6 +157,7 @@ fn step(effect: Effect, new: &Config) -> Option<Step> {
     match effect {
         Effect::Requests => Some(Step::Requests),
         Effect::Memory => Some(Step::Memory),
+        Effect::Thermal => Some(Step::Thermal),
         Effect::Log => Some(Step::Log(new.service.log_level)),
         Effect::Outbox => Some(Step::Outbox),
         Effect::Reconnect => Some(Step::Reconnect),
@@ -209,7 +213,7 @@ fn tls_files(tls: Option<&Tls>) -> [(&str, Option<&Path>); 3] {
     ]
 }
 
-/// What clients, memory, engines and disk go by.
+/// What clients, memory, heat, engines and disk go by.
 fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
     // An engine is made for the largest request.
     let larger = new.limits.request > old.limits.request;
@@ -243,6 +247,18 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
             budget: Effect::Memory,
             pressure_psi: Effect::Memory,
             recover_after: Effect::Memory,
+        }
+    );
+    compare!(
+        found,
+        "thermal",
+        &old.thermal,
+        new.thermal,
+        Thermal {
+            soft_celsius: Effect::Thermal,
+            hard_celsius: Effect::Thermal,
+            margin_celsius: Effect::Thermal,
+            hysteresis_celsius: Effect::Thermal,
         }
     );
     compare!(

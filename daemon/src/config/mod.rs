@@ -33,6 +33,7 @@ mod report;
 mod section;
 mod service;
 mod source;
+mod thermal;
 mod tls;
 mod topic;
 mod tree;
@@ -58,6 +59,7 @@ pub use mqtt::Mqtt;
 pub use node::Node;
 pub use origin::Origin;
 pub use service::{LogLevel, Service};
+pub use thermal::Thermal;
 pub use tls::{ClientCertificate, Tls};
 pub use url::{BrokerUrl, Scheme};
 
@@ -83,6 +85,8 @@ pub struct Config {
     pub load: Load,
     /// The memory of the machine.
     pub memory: Memory,
+    /// The heat of the machine.
+    pub thermal: Thermal,
     /// The engine children.
     pub engine: Engine,
     /// The file system with the state folder.
@@ -170,6 +174,7 @@ impl Config {
                 models: Model::read_all(root, profile),
                 load: root.table("load", Load::read),
                 memory: root.table("memory", |section| Memory::read(section, profile)),
+                thermal: root.table("thermal", Thermal::read),
                 engine: root.table("engine", Engine::read),
                 disk: root.table("disk", Disk::read),
                 service: root.table("service", |section| Service::read(section, machine)),

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::driver::Driver;
 use super::governor::Level;
 use super::models::{ModelEntry, Stage, missing, one_of_each};
+use super::thermal::Heat;
 use crate::engine::EngineError;
 use crate::engine::derive::{DeriveSpec, Derived, DiskLimits, clean, derive, recipe};
 use crate::job::{ModelName, Precision};
@@ -64,6 +65,7 @@ impl Driver {
         if self.deriving.is_some()
             || now < self.derive_after
             || self.governor.level() > Level::Normal
+            || self.thermal.heat() > Heat::Normal
             || self.models.iter().any(busy)
         {
             return;

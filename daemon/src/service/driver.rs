@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::certificates::CertificateWatch;
+use super::cooling::{self, HealthReport, HealthWatch};
 use super::deriving::{DerivedReport, Deriving};
 use super::governor::Governor;
 use super::jobs::{Jobs, Stage};
@@ -16,12 +17,13 @@ use super::models::{Failures, ModelEntry, Prepared, Ticket};
 use super::startup::{SetLogLevel, Startup};
 use super::status::{NodeFault, StatusBoard};
 use super::systemd::{StopTime, Watchdog};
+use super::thermal::ThermalGovernor;
 use super::waiting::Waiter;
-use super::wiring::{OFFLINE, governor_settings, queue_limits, request_reader};
+use super::wiring::{OFFLINE, governor_settings, queue_limits, request_reader, thermal_settings};
 use super::{ServiceError, systemd};
 use crate::config::{Config, Origin};
 use crate::engine::EngineReport;
-use crate::health::{Board, MemorySensors, Roots};
+use crate::health::{Board, BoardKind, HealthSensors, MemorySensors, Roots};
 use crate::job::{ErrorCode, JobError, JobId};
 use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, Slot, Topics};
 use crate::queue::Queue;
@@ -69,6 +71,9 @@ pub(super) struct Driver {
     /// The machine's memory.
     pub(super) memory: MemoryWatch,
     pub(super) governor: Governor,
+    /// The machine's other sensors.
+    pub(super) health: HealthWatch,
+    pub(super) thermal: ThermalGovernor,
     /// How long systemd waits for a stop.
     pub(super) stop_time: StopTime,
     /// systemd's, if it has set one.
@@ -90,6 +95,8 @@ pub(super) struct Driver {
     pub(super) engines_started: u64,
     /// Whether the board's GPU shares the host's memory.
     pub(super) unified_memory: bool,
+    /// The board's family.
+    pub(super) board_kind: BoardKind,
     pub(super) backends: PathBuf,
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) prepared: mpsc::Sender<(Ticket, Prepared)>,
@@ -101,6 +108,7 @@ pub(super) struct Doors {
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) prepared: mpsc::Sender<(Ticket, Prepared)>,
     pub(super) derived: mpsc::Sender<DerivedReport>,
+    pub(super) health: mpsc::Sender<HealthReport>,
 }
 
 /// Whether the daemon takes work.
@@ -121,8 +129,10 @@ impl Driver {
     pub(super) fn new(startup: Startup, topics: Topics, backends: PathBuf, doors: Doors) -> Result<Self, ServiceError> {
         let Startup { loaded, origin, broken, set_log_level } = startup;
         let now = Instant::now();
-        let roots = Roots::default();
+        let roots = Roots::this();
         let config = loaded.config.clone();
+        let Board { kind, unified_memory, .. } = Board::detect(&roots);
+        let sensors = HealthSensors::discover(roots.clone(), &config.service.state_dir);
         let mut driver = Self {
             reader: request_reader(&config, &topics)?,
             replies: Replies::new(config.node.name.clone()),
@@ -136,7 +146,10 @@ impl Driver {
             duplicate_until: None,
             certificates: CertificateWatch::new(now),
             job_time: None,
-            unified_memory: Board::detect(&roots).unified_memory,
+            unified_memory,
+            health: HealthWatch::new(sensors, doors.health, now),
+            thermal: ThermalGovernor::new(thermal_settings(&config, &kind)),
+            board_kind: kind,
             memory: MemoryWatch::new(MemorySensors::discover(roots), config.memory.clone()),
             governor: Governor::new(now, governor_settings(&config)),
             watchdog: Watchdog::of_service(now),
@@ -214,8 +227,9 @@ impl Driver {
         let turn = self.must_govern().then_some(self.next_turn);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next);
         let certificates = self.next_look_at_certificates();
+        let health = Some(self.next_look_at_health());
         let waits = self.queue.next_deadline().into_iter().chain(watchdog).chain(self.duplicate_until).chain(turn);
-        let next = waits.chain(running).chain(draining).chain(retries).chain(certificates).min();
+        let next = waits.chain(running).chain(draining).chain(retries).chain(certificates).chain(health).min();
         // Without one there is nothing to wake up for.
         next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))
     }
@@ -229,6 +243,9 @@ impl Driver {
         }
         if self.next_look_at_certificates().is_some_and(|at| at <= now) {
             self.look_at_certificates();
+        }
+        if self.next_look_at_health() <= now {
+            self.look_at_health(now);
         }
         self.retry_models(now);
         if self.must_govern() && self.next_turn <= now {
@@ -299,8 +316,9 @@ impl Driver {
 
     /// Publishes the node's state.
     pub(super) fn publish_status(&mut self) {
+        let heat = cooling::state_of(&self.thermal);
         let (state, mut reasons) =
-            super::status::state_of(self.phase, self.governor.level(), &self.faults, &self.models);
+            super::status::state_of(self.phase, self.governor.level(), heat, &self.faults, &self.models);
         if !self.needs_restart.is_empty() {
             reasons.push(format!("needs_restart: {}", self.needs_restart.join(", ")));
         }

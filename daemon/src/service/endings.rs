@@ -153,7 +153,9 @@ impl Driver {
         let choice = choose_worse(&self.models[index].candidates_now(Tries::Fresh), &headroom, from);
         tracing::warn!(model = %self.models[index].name(), "stepping down: {reason}");
         self.load(index, choice);
-        if let Stage::Down(down) = &mut self.models[index].stage {
+        if let Stage::Down(down) = &mut self.models[index].stage
+            && down.why != DownWhy::Heat
+        {
             // Not a failure: it fits again when memory comes back.
             down.why = DownWhy::NoRoom;
             down.retry_at = None;
@@ -206,7 +208,9 @@ impl Driver {
                     self.prepare(index);
                 }
                 DownWhy::Idle => self.load_on_demand(index),
-                DownWhy::Crashed | DownWhy::NoRoom | DownWhy::Operator | DownWhy::Removed => self.load_best(index),
+                DownWhy::Crashed | DownWhy::NoRoom | DownWhy::Heat | DownWhy::Operator | DownWhy::Removed => {
+                    self.load_best(index);
+                }
             }
             self.publish_model(index);
         }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use super::cooling::HealthReport;
 use super::deriving::{DerivedReport, clean_folder};
 use super::driver::{Doors, Driver, Phase};
 use super::models::{Prepared, Ticket};
@@ -33,6 +34,7 @@ enum Wake {
     Engine(EngineReport),
     Prepared(Ticket, Prepared),
     Derived(DerivedReport),
+    Health(HealthReport),
     SelfTested(Vec<Finding>),
     Control(ControlCall),
     Deadline,
@@ -56,8 +58,10 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
     let (prepared, mut preparations) = mpsc::channel(PREPARATIONS);
     // One derivation at a time; one that was stopped may have ended before.
     let (derived, mut derivations) = mpsc::channel(4);
+    // They are read one after the other.
+    let (health, mut readings) = mpsc::channel(1);
     let mut self_test = self_test::start(config.clone());
-    let mut driver = Driver::new(startup, topics, backends, Doors { link, reports, prepared, derived })?;
+    let mut driver = Driver::new(startup, topics, backends, Doors { link, reports, prepared, derived, health })?;
     clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.look_at_certificates();
@@ -74,6 +78,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             Some(report) = engine_reports.recv() => Wake::Engine(report),
             Some((ticket, prepared)) = preparations.recv() => Wake::Prepared(ticket, prepared),
             Some(report) = derivations.recv() => Wake::Derived(report),
+            Some(report) = readings.recv() => Wake::Health(report),
             Some(findings) = self_test.recv() => Wake::SelfTested(findings),
             Some(call) = next_call(&mut control) => Wake::Control(call),
             () = sleep_until(deadline.into()) => Wake::Deadline,
@@ -90,6 +95,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             }
             Wake::Prepared(ticket, prepared) => driver.on_prepared(ticket, prepared),
             Wake::Derived(report) => driver.on_derived(report),
+            Wake::Health(report) => driver.on_health(report),
             Wake::SelfTested(findings) => driver.on_self_tested(&findings),
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
             Wake::Deadline => driver.on_deadline(),

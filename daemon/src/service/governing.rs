@@ -42,7 +42,9 @@ impl Driver {
         if level == Level::Normal {
             self.unload_idle(now);
         }
-        self.step_up(now);
+        if !self.is_too_hot() {
+            self.step_up(now);
+        }
         self.derive_next();
         self.next_turn = now + TURN;
     }

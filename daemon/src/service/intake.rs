@@ -101,6 +101,9 @@ impl Driver {
             let text = "the machine is short of memory: new work is refused until it has come back";
             return Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(after));
         }
+        if let Some(error) = self.heat_refusal() {
+            return Err(error);
+        }
         match (&entry.stage, entry.failure()) {
             (Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }), _) if self.idle_model(name).is_none() => {
                 let text = format!("the model {name} does not fit into memory now: {reason}");
@@ -203,6 +206,9 @@ impl Driver {
 
     /// Starts waiting jobs wherever a sequence is free.
     pub(super) fn dispatch(&mut self) {
+        if self.is_too_hot() {
+            return;
+        }
         for index in 0..self.models.len() {
             while self.models[index].has_room() {
                 let Some(id) = self.queue.next(self.models[index].name()) else { break };

@@ -120,6 +120,10 @@ impl Driver {
     /// Loads a model that jobs wait for. If there is no room, the idle model that was used longest ago makes some; without
     /// one the jobs end.
     pub(super) fn load_on_demand(&mut self, index: usize) {
+        if self.is_too_hot() {
+            self.wait_for_cold(index);
+            return;
+        }
         let choice = self.choose_now(index, None);
         let name = self.models[index].name().clone();
         let fits = choice.chosen.is_some();
@@ -164,6 +168,10 @@ impl Driver {
 
     /// Starts the engine of a choice, or sets the model down.
     pub(super) fn load(&mut self, index: usize, choice: Choice) {
+        if self.is_too_hot() {
+            self.wait_for_cold(index);
+            return;
+        }
         let Choice { chosen, rejected } = choice;
         for rejection in &rejected {
             tracing::info!(model = %self.models[index].name(), "{rejection}");
@@ -321,6 +329,7 @@ impl Driver {
         self.failures.forget(Some(&name), Some(strategy));
         self.event(index, &event);
         self.governor.settled(now);
+        self.set_duties();
         self.publish_model(index);
         self.answer_waiters(index);
         self.dispatch();

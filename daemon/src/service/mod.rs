@@ -1,6 +1,7 @@
 //! The daemon: one driver takes events, asks the pure rooms what to do, and carries it out.
 
 mod certificates;
+mod cooling;
 mod deriving;
 mod driver;
 mod endings;
@@ -24,6 +25,7 @@ mod startup;
 mod status;
 mod switching;
 mod systemd;
+mod thermal;
 mod waiting;
 mod wiring;
 

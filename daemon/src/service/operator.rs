@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
+use super::cooling;
 use super::driver::{Driver, Phase};
 use super::models::{Down, DownWhy, Review, Stage, Then};
 use super::waiting::{Awaited, Waiter};
@@ -96,6 +97,7 @@ impl Driver {
         let mut status = self.board.status_document();
         status["connected"] = self.link.is_connected().into();
         status["pid"] = std::process::id().into();
+        status["heat"] = cooling::document(&self.thermal);
         status
     }
 

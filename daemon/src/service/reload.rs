@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::driver::{Driver, Phase};
 use super::status::NodeFault;
-use super::wiring::{governor_settings, link_config, outbox_places, queue_limits, request_reader};
+use super::wiring::{governor_settings, link_config, outbox_places, queue_limits, request_reader, thermal_settings};
 use crate::config::{Change, ConfigError, Loaded, Step};
 use crate::job::{ErrorCode, JobError};
 use crate::telemetry::NodeEvent;
@@ -49,7 +49,7 @@ impl Driver {
         let reason = format!("{}; {instead}", broken.summary());
         self.faults.retain(|fault| !matches!(fault, NodeFault::Configuration(_)));
         self.faults.insert(NodeFault::Configuration(reason.clone()));
-        let event = NodeEvent { event: "misconfigured", reason };
+        let event = NodeEvent { event: "misconfigured", reason, ..NodeEvent::default() };
         self.board.publish_node_event(&self.link, &self.topics, &event);
     }
 
@@ -77,7 +77,8 @@ impl Driver {
         self.needs_restart = restart;
         let reason = in_words(&changes);
         tracing::info!("the configuration was read again: {reason}");
-        self.board.publish_node_event(&self.link, &self.topics, &NodeEvent { event: "reloaded", reason });
+        let event = NodeEvent { event: "reloaded", reason, ..NodeEvent::default() };
+        self.board.publish_node_event(&self.link, &self.topics, &event);
         changes
     }
 
@@ -94,6 +95,10 @@ impl Driver {
             Step::Memory => {
                 self.memory.set_config(self.config.memory.clone());
                 self.governor.set(governor_settings(&self.config));
+            }
+            Step::Thermal => {
+                self.thermal.set(thermal_settings(&self.config, &self.board_kind));
+                self.health.look_soon();
             }
             Step::Log(level) => (self.set_log_level)(level),
             Step::Outbox => self.link.grow_outbox(outbox_places(&self.config)),

@@ -197,10 +197,12 @@ impl NodeFault {
     }
 }
 
-/// The node's state, which follows from its models, and why it is not better.
+/// The node's state, which follows from its models and from what the governors say, and why it is not better. Heat comes and
+/// goes, so that it is told before what degrades the node for long.
 pub fn state_of(
     phase: Phase,
     level: Level,
+    heat: Option<(NodeState, String)>,
     faults: &BTreeSet<NodeFault>,
     models: &[ModelEntry],
 ) -> (NodeState, Vec<String>) {
@@ -225,6 +227,9 @@ pub fn state_of(
     });
     let pressure = (level >= Level::Refuse).then(|| format!("memory: {level}, new work is refused"));
     let reasons: Vec<String> = pressure.into_iter().chain(failures).chain(shortcomings).collect();
+    if let Some((state, reason)) = heat {
+        return (state, std::iter::once(reason).chain(reasons).collect());
+    }
     if !reasons.is_empty() {
         return (NodeState::Degraded, reasons);
     }

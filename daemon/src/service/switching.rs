@@ -41,6 +41,9 @@ impl Driver {
             self.models[index].only = only;
             return Ok(());
         }
+        if let Some(too_hot) = self.heat_refusal() {
+            return Err(too_hot);
+        }
         let headroom = self.headroom(index, None);
         // The wish holds from when it has come true.
         let before = std::mem::replace(&mut self.models[index].only, only);
@@ -58,6 +61,12 @@ impl Driver {
     /// Its files were looked at again while an engine was there: what they hold now is loaded beside what runs, or in its
     /// place, if there is a reason for it.
     pub(super) fn reviewed(&mut self, index: usize, review: Review) {
+        if let Some(too_hot) = self.heat_refusal() {
+            // They are looked at once more when the machine has cooled down.
+            self.models[index].review = Some(review);
+            self.end_waiters(index, &Err(too_hot));
+            return;
+        }
         let again = || Then::Replan { reason: "it is loaded again".to_owned() };
         let id = match &self.models[index].stage {
             Stage::Serving(active) if review == Review::Checked && active.file.is_current() => return,

@@ -64,6 +64,10 @@ impl Driver {
             Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }) => {
                 Err(JobError::new(ErrorCode::MemoryHeadroom, format!("the model {name} does not fit: {reason}")))
             }
+            Stage::Down(Down { why: DownWhy::Heat, .. }) => match self.heat_refusal() {
+                Some(too_hot) => Err(too_hot),
+                None => return,
+            },
             Stage::Down(Down { why: DownWhy::Failed, reason, .. }) => Err(unavailable(&name, reason, None)),
             _ => return,
         };

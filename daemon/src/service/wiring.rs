@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::governor::GovernorSettings;
+use super::thermal::{ThermalSettings, Trips};
 use crate::config::Config;
 use crate::control::{ControlCall, ControlServer};
-use crate::health::{Roots, clock};
+use crate::health::{BoardKind, Roots, clock};
 use crate::mqtt::{LinkConfig, ReplyPolicy, RequestLimits, RequestReader, TopicError, TopicFilter, Topics};
 use crate::queue::QueueLimits;
 
@@ -26,7 +27,7 @@ pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         host: mqtt.url.host.clone(),
         port: mqtt.url.port,
         tls: mqtt.tls,
-        clock_synced: || clock(&Roots::default(), SystemTime::now()).synced == Some(true),
+        clock_synced: || clock(&Roots::this(), SystemTime::now()).synced == Some(true),
         client_id: mqtt.client_id,
         username: mqtt.username,
         password: Arc::new(move || match password.password() {
@@ -77,6 +78,18 @@ pub(super) fn queue_limits(config: &Config) -> QueueLimits {
 /// When the governor acts.
 pub(super) fn governor_settings(config: &Config) -> GovernorSettings {
     GovernorSettings { pressure_psi: config.memory.pressure_psi.as_f32(), recover_after: config.memory.recover_after }
+}
+
+/// When it is too hot.
+pub(super) fn thermal_settings(config: &Config, board: &BoardKind) -> ThermalSettings {
+    let thermal = &config.thermal;
+    ThermalSettings {
+        soft: thermal.soft_celsius.map(f32::from),
+        hard: thermal.hard_celsius.map(f32::from),
+        margin: f32::from(thermal.margin_celsius),
+        hysteresis: f32::from(thermal.hysteresis_celsius),
+        board: Trips::of_board(board),
+    }
 }
 
 /// The server of the control socket. A machine on which it can't be made still serves its devices.

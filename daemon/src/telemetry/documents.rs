@@ -175,10 +175,16 @@ pub struct ModelEvent {
 }
 
 /// Something that happened to the node as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NodeEvent {
-    /// What: `reloaded`, `misconfigured`.
+    /// What: `reloaded`, `misconfigured`, `thermal`.
     pub event: &'static str,
+    /// The level before, of what has levels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<&'static str>,
+    /// The level after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<&'static str>,
     /// Why, or what is new.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,

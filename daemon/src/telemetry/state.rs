@@ -16,6 +16,10 @@ pub enum NodeState {
     Ready,
     /// Something is wrong, and the rest serves.
     Degraded,
+    /// It is hot, and computes only a part of the time.
+    Throttled,
+    /// It is too hot: nothing is computed, and no new work is taken.
+    Paused,
     /// The broker or the configuration keeps it from its work.
     Misconfigured,
     /// Open jobs are finished, new ones refused.
@@ -33,6 +37,8 @@ impl NodeState {
             NodeState::Loading => "loading",
             NodeState::Ready => "ready",
             NodeState::Degraded => "degraded",
+            NodeState::Throttled => "throttled",
+            NodeState::Paused => "paused",
             NodeState::Misconfigured => "misconfigured",
             NodeState::Draining => "draining",
             NodeState::Stopped => "stopped",

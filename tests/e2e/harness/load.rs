@@ -26,7 +26,7 @@ pub struct Load {
 pub struct Tally {
     /// The answers.
     pub results: Vec<Answer>,
-    /// Refusals for lack of memory.
+    /// Refusals for lack of memory, or because of heat.
     pub refused: Vec<Value>,
     /// Anything else that ended a request.
     pub others: Vec<Value>,
@@ -102,7 +102,7 @@ impl Client {
             let tokens = reply["usage"]["generated_tokens"].as_u64().unwrap();
             let strategy = reply["strategy"].as_str().unwrap().to_owned();
             tally.results.push(Answer { at: Instant::now(), strategy, tokens });
-        } else if reply["code"] == "memory_headroom" {
+        } else if reply["code"] == "memory_headroom" || reply["code"] == "thermal" {
             pause = Duration::from_millis(reply["retry_after_ms"].as_u64().expect("a refusal says when to come again"));
             tally.refused.push(reply);
         } else {

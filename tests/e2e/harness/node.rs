@@ -252,6 +252,16 @@ pub fn process_status(pid: u32, key: &str) -> Option<u64> {
     Some(value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
 }
 
+/// How many seconds a process has computed so far, on all processors together.
+pub fn processor_seconds(pid: u32) -> f64 {
+    // The kernel counts in hundredths of a second here, on every architecture that we know (USER_HZ).
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // `utime` and `stime`, the 14th and 15th field of proc_pid_stat(5); the third one is the first here.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS
+}
+
 fn configuration(broker: &Broker, setup: &Setup) -> String {
     let url = setup.url.clone().unwrap_or_else(|| format!("mqtt://127.0.0.1:{}", broker.port));
     let mut text = format!(

@@ -52,6 +52,12 @@ impl Watch {
         seen.events.iter().filter(|event| event["model"] == model).cloned().collect()
     }
 
+    /// All events of a kind about the node itself, in order.
+    pub fn node_events(&self, kind: &str) -> Vec<Value> {
+        let seen = self.seen.lock().unwrap();
+        seen.events.iter().filter(|event| event["model"].is_null() && event["event"] == kind).cloned().collect()
+    }
+
     /// All documents of a model, in order.
     pub fn documents(&self, model: &str) -> Vec<Value> {
         self.seen.lock().unwrap().models.get(model).cloned().unwrap_or_default()

@@ -19,11 +19,23 @@ pub fn status(document: &Value) -> String {
         let text = if connected { "connected" } else { "not connected" };
         rows.push(["broker".to_owned(), text.to_owned()]);
     }
+    if let Some(text) = heat(&document["heat"]) {
+        rows.push(["heat".to_owned(), text]);
+    }
     let mut name = "reasons";
     for reason in array(&document["reasons"]).iter().filter_map(Value::as_str) {
         rows.push([std::mem::take(&mut name).to_owned(), clean(reason)]);
     }
     if rows.is_empty() { fields(document) } else { table("", &rows) }
+}
+
+/// How hot it is, what that means, and where the limits are.
+fn heat(heat: &Value) -> Option<String> {
+    let (zone, celsius) = (heat["zone"].as_str()?, heat["celsius"].as_f64()?);
+    let (soft, hard) = (heat["soft_celsius"].as_f64()?, heat["hard_celsius"].as_f64()?);
+    let duty = 100.0 * heat["duty"].as_f64()?;
+    let zone = clean(zone);
+    Some(format!("{zone} at {celsius:.1} °C, limits {soft:.0} and {hard:.0} °C; computes {duty:.0} % of the time"))
 }
 
 /// Documents of models, or of one: how each runs, then why not better.
@@ -166,6 +178,14 @@ mod tests {
             "state    degraded\nsince    2025-06-15T15:06:40Z\nreasons  main: a GPU is expected\n         big: no file\n"
         );
         assert_eq!(status(&json!({"state": "ready", "reasons": []})), "state  ready\n");
+        let heat = json!({"level": "soft", "duty": 0.55, "zone": "cpu-thermal", "celsius": 72.5, "soft_celsius": 65.0,
+            "hard_celsius": 80.0});
+        assert_eq!(
+            status(&json!({"state": "throttled", "heat": heat})),
+            "state  throttled\nheat   cpu-thermal at 72.5 °C, limits 65 and 80 °C; computes 55 % of the time\n"
+        );
+        let unknown = json!({"level": "normal", "duty": 1.0, "zone": null, "celsius": null});
+        assert_eq!(status(&json!({"state": "ready", "heat": unknown})), "state  ready\n");
         assert_eq!(status(&json!({"later": 1})), "later  1\n");
         assert_eq!(status(&Value::Null), "");
     }

@@ -37,6 +37,8 @@ fn each_key_asks_for_what_hangs_on_it() {
         ("limits.result = '128KiB'", vec![]),
         ("memory.reserve = '20%'", vec![Step::Memory]),
         ("memory.recover_after = '2m'", vec![Step::Memory]),
+        ("thermal.soft_celsius = 70", vec![Step::Thermal]),
+        ("thermal.hysteresis_celsius = 7", vec![Step::Thermal]),
         ("load.idle_unload = '1h'", vec![]),
         ("load.timeout = '1h'", vec![]),
         ("engine.crash_quarantine = 3", vec![]),

@@ -6,7 +6,8 @@ use crate::plan::{Bytes, KvType, Percent, Profile, Reserve};
 
 #[test]
 fn are_the_documented_ones() {
-    let Config { node, mqtt, limits, models, load, memory, engine, disk, service, profile } = read(&[]).unwrap();
+    let Config { node, mqtt, limits, models, load, memory, thermal, engine, disk, service, profile } =
+        read(&[]).unwrap();
     let percent = |text: &str| Percent::parse(text).unwrap();
 
     assert_eq!(node.name.as_str(), "gw1");
@@ -33,6 +34,8 @@ fn are_the_documented_ones() {
     assert_eq!((load.timeout, load.idle_unload), (Duration::from_mins(10), None));
     assert_eq!((memory.reserve, memory.budget), (Reserve::Percent(percent("10%")), None));
     assert_eq!((memory.pressure_psi, memory.recover_after), (percent("20%"), Duration::from_mins(1)));
+    assert_eq!((thermal.soft_celsius, thermal.hard_celsius), (None, None));
+    assert_eq!((thermal.margin_celsius, thermal.hysteresis_celsius), (5, 3));
     assert_eq!(engine.max_stall, Duration::from_millis(250));
     assert_eq!(engine.heartbeat_timeout, Duration::from_secs(30));
     assert_eq!((engine.crash_quarantine, engine.reproducible), (2, false));

@@ -75,6 +75,7 @@ fn shows_the_defaults() {
     assert_eq!(model.ladder.take().map(|ladder| ladder.len()), Some(3));
     assert!(model.golden_prompt.take().is_some() && model.golden_expect.take().is_some());
     assert!(shown.memory.budget.take().is_some());
+    assert!(shown.thermal.soft_celsius.take().is_some() && shown.thermal.hard_celsius.take().is_some());
     shown.node.name = plain.node.name.clone();
     shown.mqtt.client_id = plain.mqtt.client_id.clone();
     assert_eq!(shown, plain);

@@ -106,7 +106,10 @@ fn one_by_one_and_not_without_end() {
 fn unknown_keys_say_what_was_meant_or_what_there_is() {
     let cases = [
         ("[limit]", r#"limit: unknown key; did you mean "limits"?"#),
-        ("[zzz]", "zzz: unknown key; known are node, mqtt, limits, model, load, memory, engine, disk, service"),
+        (
+            "[zzz]",
+            "zzz: unknown key; known are node, mqtt, limits, model, load, memory, thermal, engine, disk, service",
+        ),
         ("mqtt.password = 'x'", r#"mqtt.password: unknown key; did you mean "password_credential"?"#),
         ("service.loglevel = 'info'", r#"service.loglevel: unknown key; did you mean "log_level"?"#),
         ("load.\"a\\nb\" = 1", r"load.a\nb: unknown key; known are timeout, idle_unload"),
@@ -149,6 +152,7 @@ fn wrong_types_say_what_is_wanted() {
         ("memory.pressure_psi = 20", "write a share such as \"10%\" or \"2.5%\"; allowed are 1% to 90%"),
         ("memory.pressure_psi = '1MiB'", "memory.pressure_psi = \"1MiB\": write a share"),
         ("memory.budget = '50%'", "memory.budget = \"50%\": write a size"),
+        ("thermal.soft_celsius = 70.5", "thermal.soft_celsius = 70.5: write a whole number; allowed are 30 to 125"),
         ("disk.reserve = true", "disk.reserve = true: write a share"),
         ("service.state_dir = ''", "service.state_dir = \"\": has 0 bytes; allowed are 1 to 4096"),
         ("service.control_socket = 7", "service.control_socket = 7: must be a string"),
@@ -184,6 +188,10 @@ fn of_keys_that_do_not_fit_together() {
         (
             "engine.max_stall = '2s'\nengine.heartbeat_timeout = '2s'",
             "engine.max_stall = 2s: must be below engine.heartbeat_timeout = 2s",
+        ),
+        (
+            "thermal.hard_celsius = 80\nthermal.soft_celsius = 80",
+            "thermal.soft_celsius = 80: must be below thermal.hard_celsius = 80",
         ),
         ("mqtt.password_credential = 'x'", "mqtt.password_credential = \"x\": needs mqtt.username beside it"),
     ] {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Gpu;
 use crate::config::{Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
-use crate::engine::{CPU_BACKENDS, Engine, EngineId, EngineReport, EngineSpec, ModelFile};
+use crate::engine::{CPU_BACKENDS, Duty, Engine, EngineId, EngineReport, EngineSpec, ModelFile};
 use crate::gguf::{Cache, ModelFacts};
 use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy};
 
@@ -29,6 +29,8 @@ pub struct Active {
     pub request_max: usize,
     /// Jobs in it.
     pub running: usize,
+    /// How much of the time it computes.
+    pub duty: Duty,
     /// The share of the file that is read, 0 to 1.
     pub share: f32,
     /// What it is, once it serves.
@@ -72,6 +74,7 @@ impl Active {
             pid: None,
             request_max,
             running: 0,
+            duty: Duty::FULL,
             share: 0.0,
             report: None,
         }

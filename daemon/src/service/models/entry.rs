@@ -131,6 +131,8 @@ pub enum DownWhy {
     Crashed,
     /// Nothing fits into memory.
     NoRoom,
+    /// The machine is too hot to load it.
+    Heat,
     /// Nobody has used it for long; it comes back when it is asked for.
     Idle,
     /// An operator wants it so.
@@ -190,13 +192,18 @@ impl ModelEntry {
         self.active().into_iter().chain(&self.next).chain(&self.retiring)
     }
 
-    /// One of its engines.
-    pub fn engine_mut(&mut self, id: EngineId) -> Option<&mut Active> {
+    /// The same, to change what is known of them.
+    pub fn engines_mut(&mut self) -> impl Iterator<Item = &mut Active> {
         let current = match &mut self.stage {
             Stage::Loading(active) | Stage::Serving(active) | Stage::Ending { active, .. } => Some(active),
             Stage::Preparing { .. } | Stage::Down(_) => None,
         };
-        current.into_iter().chain(&mut self.next).chain(&mut self.retiring).find(|active| active.id() == id)
+        current.into_iter().chain(&mut self.next).chain(&mut self.retiring)
+    }
+
+    /// One of its engines.
+    pub fn engine_mut(&mut self, id: EngineId) -> Option<&mut Active> {
+        self.engines_mut().find(|active| active.id() == id)
     }
 
     /// Takes the engine out of its stage, which the caller must replace.

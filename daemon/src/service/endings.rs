@@ -65,11 +65,13 @@ impl Driver {
         let Some(gone) = entry.take_active() else { return };
         match (then, end) {
             (Then::StepDown { from, reason }, end) => {
-                // The kernel may have been faster than we were.
-                if let EngineEnd::Failed { error, .. } = &end
-                    && self.killed(error) == Killed::ForMemory
-                {
-                    self.reject(index, &gone, error, Killed::ForMemory);
+                // The kernel may have been faster than we were: then our stop met nobody, and the end looks like our doing.
+                let error = match end {
+                    EngineEnd::Failed { error, .. } => error,
+                    EngineEnd::Stopped => EngineError::Killed,
+                };
+                if self.killed(&error) == Killed::ForMemory {
+                    self.reject(index, &gone, &error, Killed::ForMemory);
                 }
                 self.step_to_worse(index, from, &reason);
             }

@@ -43,7 +43,7 @@ model-embed: deps ## Make the embedding models for tests and check their SHA-256
 demo: build model ## Start a broker and promptd on loopback, ask one question, show the answer
 	@tests/tools/demo.sh "$(PROMPTD)" "$(MODEL)"
 
-test: deps clean-links model model-embed vulkan lint unit deny deb packaging-test vmtest ## Everything that proves the project
+test: deps clean-links model model-embed vulkan lint unit deny packaging-test ## Everything that proves the project
 
 lint: deps clean-links
 	$(CARGO) fmt --check

@@ -247,6 +247,10 @@ impl Driver {
         if self.next_look_at_health() <= now {
             self.look_at_health(now);
         }
+        // To hash a large file takes minutes, and nobody tells how far it is: the start is not given up meanwhile.
+        if self.models.iter().any(|entry| entry.preparing.is_some()) {
+            self.board.still_loading();
+        }
         self.retry_models(now);
         if self.must_govern() && self.next_turn <= now {
             self.govern(now);

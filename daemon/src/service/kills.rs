@@ -10,7 +10,8 @@ const NOTICED: Duration = Duration::from_secs(5);
 /// Kills for memory, as the sensors count them.
 #[derive(Debug)]
 pub struct Kills {
-    counted: u64,
+    /// Of our own cgroup, and of the whole machine.
+    counted: (Option<u64>, Option<u64>),
     /// When the last one was seen that no engine has been blamed on.
     last: Option<Instant>,
 }
@@ -23,8 +24,10 @@ impl Kills {
 
     /// Takes a reading; must be done often, so that it is known when a kill was.
     pub fn observe(&mut self, now: Instant, reading: &MemoryReading) {
-        let counted = count(reading);
-        if counted > std::mem::replace(&mut self.counted, counted) {
+        let (own, host) = std::mem::replace(&mut self.counted, count(reading));
+        let grown = |before: Option<u64>, now: Option<u64>| Some(now? > before?);
+        // What is killed elsewhere on the machine is taken for ours only where nobody counts ours.
+        if grown(own, self.counted.0).or_else(|| grown(host, self.counted.1)) == Some(true) {
             self.last = Some(now);
         }
     }
@@ -35,9 +38,8 @@ impl Kills {
     }
 }
 
-/// Of our own cgroup where its kernel counts them, else of the whole machine: then another's may be taken for ours.
-fn count(reading: &MemoryReading) -> u64 {
-    reading.events.oom_kill.or(reading.host_kills).unwrap_or_default()
+fn count(reading: &MemoryReading) -> (Option<u64>, Option<u64>) {
+    (reading.events.oom_kill, reading.host_kills)
 }
 
 #[cfg(test)]
@@ -76,5 +78,15 @@ mod tests {
         assert!(!kills.take(start));
         kills.observe(start, &reading(Some(1), 5));
         assert!(kills.take(start));
+    }
+
+    #[test]
+    fn a_limit_that_comes_or_goes_is_no_kill() {
+        let start = Instant::now();
+        let mut kills = Kills::since(&reading(None, 1000));
+        for own in [Some(0), None, Some(7)] {
+            kills.observe(start, &reading(own, 1000));
+            assert!(!kills.take(start), "{own:?}");
+        }
     }
 }

@@ -41,6 +41,8 @@ impl Download {
             .user_agent(concat!("promptd/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
+            // Who was asked for by https:// must not send us elsewhere without it.
+            .https_only(url.scheme() == "https")
             .build()
             .map_err(plain)?;
         let response = client.get(url.clone()).send().await.map_err(plain).context("cannot download the model")?;

@@ -44,7 +44,8 @@ impl Entry {
         let unfinished = folder.join(format!(".{}.new", self.path.file_name().unwrap_or_default().display()));
         let written = fs::File::create(&unfinished)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&unfinished, &self.path));
+            .and_then(|()| fs::rename(&unfinished, &self.path))
+            .and_then(|()| fs::File::open(folder)?.sync_all());
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }

@@ -18,7 +18,7 @@ path = "/var/lib/promptd/models/int8.gguf"
 path = "/var/lib/promptd/models/int4.gguf"
 CONF
 
-strategy() { promptd models --json | sed -nE 's/.*"strategy": *"([a-z0-9:]+)".*/\1/p' | head -n 1; }
+strategy() { promptd models | awk '$1 == "main" { print $3; exit }'; }
 
 # limited MIB STRATEGY: under a limit of MIB the model runs with STRATEGY, and nothing is killed.
 limited() {

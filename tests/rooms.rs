@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and its floor. A room imports only from floors below its own.
-const ROOMS: [(&str, u8); 13] = [
+const ROOMS: [(&str, u8); 14] = [
     ("job", 1),
     ("plan", 1),
     ("queue", 1),
@@ -17,6 +17,7 @@ const ROOMS: [(&str, u8); 13] = [
     ("engine", 3),
     ("health", 3),
     ("control", 3),
+    ("web", 3),
     ("telemetry", 4),
     ("doctor", 4),
     ("service", 5),
@@ -30,14 +31,17 @@ const VOCABULARY: &str = "job";
 const LINES_MAX: usize = 400;
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 18] = [
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),
     ("rustls", &["cli", "mqtt"]),
     ("rustls_native_certs", &["mqtt"]),
     ("x509_parser", &["mqtt"]),
-    ("tokio", &["mqtt", "engine", "control", "service", "cli"]),
+    ("tokio", &["mqtt", "engine", "control", "web", "service", "cli"]),
+    ("hyper_util", &["web"]),
+    ("http_body_util", &["web"]),
+    ("prometheus_client", &["telemetry"]),
     ("sysinfo", &["health"]),
     ("nvml_wrapper", &["health"]),
     ("toml", &["config"]),

@@ -12,3 +12,4 @@ pub mod plan;
 pub mod queue;
 pub mod service;
 pub mod telemetry;
+pub mod web;

@@ -8,12 +8,13 @@ use futures_util::{SinkExt, StreamExt};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::process::Child;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::log::forward_log;
-use super::protocol::{BUILD, FRAME_MAX, FromChild, Hello, ToChild};
+use super::protocol::{BUILD, EngineLoad, FRAME_MAX, FromChild, Hello, ToChild};
 use super::{EngineError, process};
 use crate::job::ModelName;
 
@@ -46,6 +47,8 @@ pub(super) struct Connection {
     counter: Option<u64>,
     /// Whether a heartbeat alone is no progress any more.
     strict: bool,
+    /// Where the child's load is shown; nobody looks at that of a dry run.
+    load: Option<watch::Sender<EngineLoad>>,
 }
 
 impl Connection {
@@ -67,12 +70,17 @@ impl Connection {
         }
         let stalled_at = Instant::now() + heartbeat_timeout;
         let model = model.clone();
-        Ok(Self { child, socket, model, heartbeat_timeout, stalled_at, counter: None, strict: false })
+        Ok(Self { child, socket, model, heartbeat_timeout, stalled_at, counter: None, strict: false, load: None })
     }
 
     /// The child's process id; none if it has ended.
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Shows the child's load there from now on.
+    pub(super) fn show_load(&mut self, load: watch::Sender<EngineLoad>) {
+        self.load = Some(load);
     }
 
     /// From now on each heartbeat must tell of progress. Before, one system call may read a whole file: then a heartbeat is
@@ -100,8 +108,11 @@ impl Connection {
                 },
                 () = sleep_until(self.stalled_at) => return Err(EngineError::Stalled(self.heartbeat_timeout)),
             };
+            if let (FromChild::Heartbeat { load, .. }, Some(shown)) = (&message, &self.load) {
+                shown.send_replace(*load);
+            }
             match message {
-                FromChild::Heartbeat { phase, counter } if self.strict && self.counter == Some(counter) => {
+                FromChild::Heartbeat { phase, counter, .. } if self.strict && self.counter == Some(counter) => {
                     tracing::debug!(model = %self.model, ?phase, counter, "no progress");
                 }
                 FromChild::Heartbeat { counter, .. } => {

@@ -9,10 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::protocol::{Answer, EngineJob, LoadParams, ModelReport};
+use super::protocol::{Answer, EngineJob, EngineLoad, LoadParams, ModelReport};
 use super::session::Session;
 use super::{Duty, EngineError};
 use crate::engine::ModelFile;
@@ -105,6 +105,8 @@ pub(super) struct Reports {
     model: ModelName,
     engine: EngineId,
     driver: mpsc::Sender<EngineReport>,
+    /// Where the child's load is shown.
+    pub(super) load: watch::Sender<EngineLoad>,
 }
 
 impl Reports {
@@ -130,6 +132,7 @@ pub(super) enum Command {
 pub struct Engine {
     id: EngineId,
     commands: mpsc::Sender<Command>,
+    load: watch::Receiver<EngineLoad>,
     task: JoinHandle<()>,
 }
 
@@ -139,14 +142,20 @@ impl Engine {
         // A submit and a cancel for each sequence, a trim, a duty and a stop, and room for those that a dying child doesn't
         // read.
         let (commands, commands_out) = mpsc::channel(4 * spec.load.shape.sequences as usize + 8);
-        let reports = Reports { model: spec.model.clone(), engine: id, driver };
+        let (shown, load) = watch::channel(EngineLoad::default());
+        let reports = Reports { model: spec.model.clone(), engine: id, driver, load: shown };
         let task = tokio::spawn(run(spec, commands_out, reports));
-        Self { id, commands, task }
+        Self { id, commands, load, task }
     }
 
     /// Its number.
     pub fn id(&self) -> EngineId {
         self.id
+    }
+
+    /// How much it does, as of the child's last heartbeat.
+    pub fn load(&self) -> EngineLoad {
+        *self.load.borrow()
     }
 
     /// Starts a job; false if the engine has no room, which a driver that counts its jobs never meets.

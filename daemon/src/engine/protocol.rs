@@ -82,6 +82,8 @@ pub enum FromChild {
         phase: Phase,
         /// Grows with every turn of the loop and every node of a compute graph.
         counter: u64,
+        /// How much it does.
+        load: EngineLoad,
     },
     /// How much of the model file has been read, 0 to 1.
     LoadProgress(f32),
@@ -116,6 +118,15 @@ pub enum FromChild {
         /// For the client's developer; never quotes text.
         message: String,
     },
+}
+
+/// How much a child does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineLoad {
+    /// Tokens of all jobs together that are in its context memory.
+    pub context_tokens: u64,
+    /// Tokens that it has chosen since it was started.
+    pub generated_tokens: u64,
 }
 
 /// What a child is at.

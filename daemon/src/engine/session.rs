@@ -35,6 +35,7 @@ impl<'a> Session<'a> {
         let heartbeat_timeout = spec.heartbeat_timeout;
         let launch = Launch { model: &spec.model, file, output: None, heartbeat_timeout };
         let mut connection = Connection::open(launch).await?;
+        connection.show_load(reports.load.clone());
         if let Some(pid) = connection.pid() {
             reports.send(EngineEvent::Started(pid)).await;
         }

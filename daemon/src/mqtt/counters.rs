@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     /// Messages received.
     pub received: u64,
+    /// Of these, messages that the broker marked as sent again.
+    pub redelivered: u64,
     /// Messages received at QoS 0 and dropped, because the driver was behind.
     pub dropped_qos0: u64,
     /// Messages received at QoS 1 and left to the broker to send again, because it sent more than it was told.
@@ -39,7 +41,17 @@ macro_rules! tallies {
     };
 }
 
-tallies!(received, dropped_qos0, deferred, published, undelivered, refused, dropped_transients, reconnects);
+tallies!(
+    received,
+    redelivered,
+    dropped_qos0,
+    deferred,
+    published,
+    undelivered,
+    refused,
+    dropped_transients,
+    reconnects
+);
 
 /// One of them.
 #[derive(Debug, Default)]

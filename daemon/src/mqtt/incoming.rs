@@ -147,6 +147,7 @@ impl Session<'_> {
             QoS::ExactlyOnce => return Err(Fault::Protocol("a message at QoS 2".to_owned()).into()),
         };
         self.worker.shared.tallies.received.one();
+        self.worker.shared.tallies.redelivered.add(usize::from(publish.dup));
         let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
             // No subscription of ours matches such a topic; a broker that sends it all the same gets it acknowledged.
             if let Some(token) = ack {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::engine::protocol::{DELTA_CREDITS, FromChild, HEARTBEAT, Phase, ToChild};
+use crate::engine::protocol::{DELTA_CREDITS, EngineLoad, FromChild, HEARTBEAT, Phase, ToChild};
 use crate::job::JobId;
 
 use super::{frame, logs, sandbox};
@@ -24,6 +24,8 @@ pub struct Shared {
     /// Grows with everything that is done.
     counter: AtomicU64,
     phase: AtomicU8,
+    context_tokens: AtomicU64,
+    generated_tokens: AtomicU64,
     /// Makes llama.cpp leave the compute graph that it is working on.
     abort: AtomicBool,
     /// Jobs whose prompt is part of the step that runs now, so that their cancel is worth an abort.
@@ -35,6 +37,8 @@ impl Shared {
         Self {
             counter: AtomicU64::new(0),
             phase: AtomicU8::new(phase_number(Phase::Starting)),
+            context_tokens: AtomicU64::new(0),
+            generated_tokens: AtomicU64::new(0),
             abort: AtomicBool::new(false),
             prefilling: Mutex::new(Vec::new()),
         }
@@ -49,6 +53,12 @@ impl Shared {
     /// Counts one thing done. Two threads that count at once may count one: the daemon only looks for a change.
     pub fn progress(&self) {
         self.counter.store(self.counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Says how many tokens are in memory now, and how many were chosen since this was said last.
+    pub fn loaded(&self, context_tokens: usize, generated: usize) {
+        self.context_tokens.store(context_tokens as u64, Ordering::Relaxed);
+        self.generated_tokens.fetch_add(generated as u64, Ordering::Relaxed);
     }
 
     /// Whether the running step should be left; asked for each node of the graph, so it counts as progress.
@@ -86,7 +96,11 @@ impl Shared {
             4 => Phase::Working,
             _ => Phase::Resting,
         };
-        FromChild::Heartbeat { phase, counter: self.counter.load(Ordering::Relaxed) }
+        let load = EngineLoad {
+            context_tokens: self.context_tokens.load(Ordering::Relaxed),
+            generated_tokens: self.generated_tokens.load(Ordering::Relaxed),
+        };
+        FromChild::Heartbeat { phase, counter: self.counter.load(Ordering::Relaxed), load }
     }
 }
 

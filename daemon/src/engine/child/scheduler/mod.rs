@@ -114,6 +114,7 @@ impl Scheduler {
         loop {
             self.link.shared.progress();
             if self.slots.iter().all(Option::is_none) {
+                self.tell_load(0);
                 self.link.shared.enter(Phase::Idle);
                 worked = Duration::ZERO;
                 match self.link.inbox.recv_timeout(IDLE_TURN) {
@@ -187,6 +188,8 @@ impl Scheduler {
             Ok(Decoded::Done) => {
                 self.pace.measured(prompt_tokens, start.elapsed());
                 self.take_results(&entries);
+                let chosen = entries.iter().filter(|entry| entry.output.is_some()).count();
+                self.tell_load(chosen);
             }
             Ok(Decoded::Aborted) => self.rewind(&entries),
             Err(e) => {
@@ -251,6 +254,12 @@ impl Scheduler {
                 self.fail(entry.slot, ErrorCode::EngineFailed, "the model's memory cannot go back after a cancel");
             }
         }
+    }
+
+    /// What jobs hold of the context memory; the common prefix that free slots keep is not theirs.
+    fn tell_load(&self, chosen: usize) {
+        let tokens = self.slots.iter().flatten().map(Sequence::length).sum();
+        self.link.shared.loaded(tokens, chosen);
     }
 
     fn send_deltas(&mut self) {

@@ -8,6 +8,7 @@ PROMPTD := $(TARGET)/release/promptd
 MODEL := $(TARGET)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 # In F16; the same model in Q8_0 stands beside it.
 EMBEDDER := $(TARGET)/models/all-MiniLM-L6-v2.F16.gguf
+PROMTOOL := $(TARGET)/promtool
 DENY_VERSION := 0.20.2
 
 # As debian/rules does.
@@ -18,9 +19,10 @@ endif
 
 export PROMPTD_TEST_MODEL := $(MODEL)
 export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
+export PROMPTD_TEST_PROMTOOL := $(PROMTOOL)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build vulkan model model-embed demo test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
+.PHONY: help deps build vulkan model model-embed promtool demo page test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -40,10 +42,16 @@ model: deps ## Fetch the test model and check its SHA-256
 model-embed: deps ## Make the embedding models for tests and check their SHA-256
 	@tests/tools/model_embed.sh "$(TARGET)/models"
 
+promtool: deps ## Fetch promtool, which checks metrics and alert rules in tests
+	@tests/tools/promtool.sh "$(PROMTOOL)"
+
 demo: build model ## Start a broker and promptd on loopback, ask one question, show the answer
 	@tests/tools/demo.sh "$(PROMPTD)" "$(MODEL)"
 
-test: deps clean-links model model-embed vulkan lint unit deny packaging-test ## Everything that proves the project
+page: build model ## Show the status page in a headless browser and check it; leaves target/page.png
+	@tests/tools/page.sh "$(PROMPTD)" "$(MODEL)" "$(TARGET)/page.png"
+
+test: deps clean-links model model-embed vulkan lint unit page deny packaging-test ## Everything that proves the project
 
 lint: deps clean-links
 	$(CARGO) fmt --check
@@ -51,7 +59,7 @@ lint: deps clean-links
 	bash -n tests/*/*.sh packaging/*.sh packaging/*/*.sh
 
 # Engine tests use both cores of a small machine by themselves.
-unit: deps clean-links model model-embed vulkan
+unit: deps clean-links model model-embed promtool vulkan
 	$(CARGO) test --release --locked -- --test-threads=2
 
 deny: deps ## Check licences and advisories of the dependencies

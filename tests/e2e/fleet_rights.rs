@@ -33,8 +33,15 @@ async fn everybody_can_do_the_work_of_his_role_and_nobody_anothers() {
     spy.send(Send::new("promptd/gw/request/generate/dev", "{\"id\":\"forged\",\"prompt\":\"Hi\"}")).await;
     spy.send(Send::new("promptd/gw/cancel/dev", "{\"id\":\"1\"}")).await;
     spy.ask("generate", &json!({ "id": "own", "prompt": "Hi", "max_tokens": 1 })).await;
-    let first = spy.next().await;
-    assert_eq!((first.topic.as_str(), &first.json["event"]), ("promptd/gw/response/spy/own", &json!("result")));
+    // Its own answer, and how it came about.
+    let may_read = ["promptd/gw/response/spy/own", "promptd/gw/jobs/spy/own"];
+    loop {
+        let read = spy.next().await;
+        assert!(may_read.contains(&read.topic.as_str()), "a device read what is another's: {}", read.topic);
+        if read.json["event"] == "result" {
+            break;
+        }
+    }
 
     // With the node's own user, as the client `doctor`.
     let examined = node.operator(&["doctor", "--json"]);
@@ -54,7 +61,7 @@ async fn everybody_can_do_the_work_of_his_role_and_nobody_anothers() {
 
     assert_eq!(device.now().map(|reply| reply.topic), None, "the forged request was answered");
     while let Some(reply) = spy.now() {
-        assert_eq!(reply.topic, "promptd/gw/response/spy/own", "a device read what is another's");
+        assert!(may_read.contains(&reply.topic.as_str()), "a device read what is another's: {}", reply.topic);
     }
     assert!(!node.log().contains("authorized"), "the broker denied the node something:\n{}", node.log());
 }

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod announcements;
 mod answers;
 mod broker_trouble;
 mod cancel;
@@ -19,10 +20,12 @@ mod gpu;
 mod hostile;
 mod last_good;
 mod loading_trouble;
+mod metrics;
 mod model_add;
 mod operators;
 mod pressure;
 mod pressure_models;
+mod private;
 mod refusals;
 mod reload;
 mod reload_broker;
@@ -34,4 +37,5 @@ mod secured;
 mod strategies;
 mod switching;
 mod systemd;
+mod telemetry;
 mod thermal;

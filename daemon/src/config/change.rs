@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Config, Disk, Engine, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Thermal, Tls};
+use super::{
+    Config, Disk, Engine, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Telemetry, Thermal, Tls,
+};
 use crate::job::ModelName;
 
 /// The way from the configuration in force to another one.
@@ -35,6 +37,8 @@ pub enum Step {
     Memory,
     /// Heat is watched by other rules.
     Thermal,
+    /// Other things are told about the machine, or elsewhere.
+    Telemetry,
     /// So much is logged.
     Log(LogLevel),
     /// The outbox needs more places: it was made larger, or there are more sequences whose jobs hold one each.
@@ -61,6 +65,7 @@ enum Effect {
     Requests,
     Memory,
     Thermal,
+    Telemetry,
     Log,
     Outbox,
     Reconnect,
@@ -112,6 +117,7 @@ impl Change {
         node(&mut found, &old.node, &mut new.node);
         mqtt(&mut found, &old.mqtt, &mut new.mqtt);
         rules(&mut found, old, &mut new);
+        telemetry(&mut found, &old.telemetry, &mut new.telemetry);
         service(&mut found, &old.service, &mut new.service);
         if sequences(&new) > sequences(old) {
             found.effects.insert(Effect::Outbox);
@@ -158,6 +164,7 @@ fn step(effect: Effect, new: &Config) -> Option<Step> {
         Effect::Requests => Some(Step::Requests),
         Effect::Memory => Some(Step::Memory),
         Effect::Thermal => Some(Step::Thermal),
+        Effect::Telemetry => Some(Step::Telemetry),
         Effect::Log => Some(Step::Log(new.service.log_level)),
         Effect::Outbox => Some(Step::Outbox),
         Effect::Reconnect => Some(Step::Reconnect),
@@ -274,6 +281,26 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
         }
     );
     compare!(found, "disk", &old.disk, new.disk, Disk { reserve: Effect::None, derived_max: Effect::None });
+}
+
+fn telemetry(found: &mut Differences, old: &Telemetry, new: &mut Telemetry) {
+    compare!(
+        found,
+        "telemetry",
+        old,
+        new,
+        Telemetry {
+            interval: Effect::Telemetry,
+            stream_interval: Effect::Telemetry,
+            health_min_interval: Effect::Telemetry,
+            health_max_interval: Effect::Telemetry,
+            deadbands: Effect::Telemetry,
+            http: Effect::Telemetry,
+            textfile: Effect::Telemetry,
+            home_assistant: Effect::Telemetry,
+            thin_edge: Effect::Telemetry,
+        }
+    );
 }
 
 fn service(found: &mut Differences, old: &Service, new: &mut Service) {

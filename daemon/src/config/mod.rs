@@ -33,6 +33,7 @@ mod report;
 mod section;
 mod service;
 mod source;
+mod telemetry;
 mod thermal;
 mod tls;
 mod topic;
@@ -59,6 +60,7 @@ pub use mqtt::Mqtt;
 pub use node::Node;
 pub use origin::Origin;
 pub use service::{LogLevel, Service};
+pub use telemetry::{Deadbands, Telemetry};
 pub use thermal::Thermal;
 pub use tls::{ClientCertificate, Tls};
 pub use url::{BrokerUrl, Scheme};
@@ -91,6 +93,8 @@ pub struct Config {
     pub engine: Engine,
     /// The file system with the state folder.
     pub disk: Disk,
+    /// What is told about the machine.
+    pub telemetry: Telemetry,
     /// The daemon itself.
     pub service: Service,
     /// What suits the machine: the defaults that depend on it come from here.
@@ -177,6 +181,7 @@ impl Config {
                 thermal: root.table("thermal", Thermal::read),
                 engine: root.table("engine", Engine::read),
                 disk: root.table("disk", Disk::read),
+                telemetry: root.table("telemetry", Telemetry::read),
                 service: root.table("service", |section| Service::read(section, machine)),
                 profile: profile.clone(),
             }

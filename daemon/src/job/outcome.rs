@@ -33,6 +33,8 @@ pub struct Completion {
     pub timings: Timings,
     /// How many `delta` messages were sent for it.
     pub deltas: u32,
+    /// Energy that the board used for it, joules, where that is known.
+    pub energy_joules: Option<f64>,
 }
 
 /// Sizes only: answers do not belong in logs.

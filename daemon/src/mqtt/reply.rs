@@ -42,7 +42,7 @@ impl Replies {
             finish: completion.finish,
             model: completion.model.as_str(),
             strategy: &completion.strategy,
-            usage: completion.usage,
+            usage: UsageBody { tokens: completion.usage, energy_joules: completion.energy_joules },
             timings: completion.timings.into(),
             deltas: completion.deltas,
         };
@@ -142,9 +142,17 @@ struct ResultBody<'a> {
     finish: Finish,
     model: &'a str,
     strategy: &'a str,
-    usage: Usage,
+    usage: UsageBody,
     timings: TimingsBody,
     deltas: u32,
+}
+
+#[derive(Serialize)]
+struct UsageBody {
+    #[serde(flatten)]
+    tokens: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy_joules: Option<f64>,
 }
 
 #[derive(Serialize)]

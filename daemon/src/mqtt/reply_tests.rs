@@ -40,6 +40,7 @@ fn completion() -> Completion {
             total: Duration::ZERO,
         },
         deltas: 0,
+        energy_joules: None,
     }
 }
 

@@ -104,6 +104,21 @@ impl Topics {
         format!("{}/model/{name}", self.base)
     }
 
+    /// Memory, heat, power and disks of the machine.
+    pub fn health(&self) -> String {
+        format!("{}/health", self.base)
+    }
+
+    /// Numbers for time series.
+    pub fn telemetry(&self) -> String {
+        format!("{}/telemetry", self.base)
+    }
+
+    /// What becomes of one request, as it happens.
+    pub fn job(&self, client: &ClientName, id: &RequestId) -> String {
+        format!("{}/jobs/{client}/{id}", self.base)
+    }
+
     /// What happened, as it happens.
     pub fn event(&self) -> String {
         format!("{}/event", self.base)
@@ -167,6 +182,9 @@ mod tests {
         assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
         assert_eq!(topics.control_response(&id), "site/promptd/gw1/response/control/7");
         assert_eq!(topics.event(), "site/promptd/gw1/event");
+        assert_eq!(topics.health(), "site/promptd/gw1/health");
+        assert_eq!(topics.telemetry(), "site/promptd/gw1/telemetry");
+        assert_eq!(topics.job(&client, &id), "site/promptd/gw1/jobs/cam/7");
         assert_eq!(topics.availability(), "site/promptd/gw1/availability");
         assert_eq!(topics.status(), "site/promptd/gw1/status");
         assert_eq!(topics.info(), "site/promptd/gw1/info");

@@ -49,6 +49,11 @@ impl HealthWatch {
         Self { sensors, reading, done, asked: now, overdue: true, told_blind: false }
     }
 
+    /// What they said last.
+    pub(super) fn reading(&self) -> &HealthReading {
+        &self.reading
+    }
+
     /// Has them asked at once, if they aren't already.
     pub(super) fn look_soon(&mut self) {
         self.overdue = self.sensors.is_some();
@@ -97,6 +102,7 @@ impl Driver {
     }
 
     fn observe_heat(&mut self, now: Instant) {
+        self.reporting.energy.observe(now, self.health.reading.watts());
         let before = self.thermal.observe(now, &self.health.reading);
         if self.thermal.nearest().is_none() && !self.health.told_blind {
             self.health.told_blind = true;

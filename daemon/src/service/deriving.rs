@@ -14,7 +14,7 @@ use crate::engine::EngineError;
 use crate::engine::derive::{DeriveSpec, Derived, DiskLimits, clean, derive, recipe};
 use crate::job::{ModelName, Precision};
 use crate::plan::{Bytes, DeviceNeed, HostNeed, Need};
-use crate::telemetry::ModelEvent;
+use crate::telemetry::{EventKind, ModelEvent};
 
 /// A derivation that is under way. Dropping it ends it.
 pub(super) struct Deriving {
@@ -123,13 +123,13 @@ impl Driver {
             Ok(derived) => {
                 let what = format!("{to} ({}, {})", derived.file_type.as_str(), Bytes(derived.size));
                 tracing::info!(%model, "derived {what}");
-                self.event(index, &ModelEvent::of("derived").to(to.to_string()));
+                self.event(index, &ModelEvent::of(EventKind::Derived).to(to.to_string()));
                 self.prepare(index);
             }
             Err(error) => {
                 tracing::error!(%model, "cannot derive {to}: {error}");
                 self.models[index].underivable.push(to);
-                self.event(index, &ModelEvent::of("failed").to(to.to_string()).because(error.to_string()));
+                self.event(index, &ModelEvent::of(EventKind::Failed).to(to.to_string()).because(error.to_string()));
                 self.derive_next();
             }
         }

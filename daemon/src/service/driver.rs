@@ -14,6 +14,7 @@ use super::governor::Governor;
 use super::jobs::{Jobs, Stage};
 use super::memory::MemoryWatch;
 use super::models::{Failures, ModelEntry, Prepared, Ticket};
+use super::reporting::Reporting;
 use super::startup::{SetLogLevel, Startup};
 use super::status::{NodeFault, StatusBoard};
 use super::systemd::{StopTime, Watchdog};
@@ -25,7 +26,7 @@ use crate::config::{Config, Origin};
 use crate::engine::EngineReport;
 use crate::health::{Board, BoardKind, HealthSensors, MemorySensors, Roots};
 use crate::job::{ErrorCode, JobError, JobId};
-use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, Slot, Topics};
+use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, ShutdownEnd, Slot, Topics};
 use crate::queue::Queue;
 use crate::telemetry::NodeState;
 
@@ -66,6 +67,7 @@ pub(super) struct Driver {
     /// When another node with our client id is taken for gone, unless it shows again.
     duplicate_until: Option<Instant>,
     pub(super) certificates: CertificateWatch,
+    pub(super) reporting: Reporting,
     /// Mean time that jobs ran lately, for estimates.
     pub(super) job_time: Option<Duration>,
     /// The machine's memory.
@@ -140,7 +142,8 @@ impl Driver {
             queue: Queue::new(queue_limits(&config)),
             jobs: Jobs::default(),
             models: config.models.iter().cloned().map(|model| ModelEntry::new(model, now)).collect(),
-            board: StatusBoard::new(config.node.name.clone()),
+            board: StatusBoard::new(config.node.name.clone(), config.telemetry.interval),
+            reporting: Reporting::new(now, &config),
             phase: Phase::Open,
             faults: BTreeSet::new(),
             duplicate_until: None,
@@ -227,11 +230,10 @@ impl Driver {
         let turn = self.must_govern().then_some(self.next_turn);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next);
         let certificates = self.next_look_at_certificates();
-        let health = Some(self.next_look_at_health());
+        let health = [self.next_look_at_health()];
         let waits = self.queue.next_deadline().into_iter().chain(watchdog).chain(self.duplicate_until).chain(turn);
-        let next = waits.chain(running).chain(draining).chain(retries).chain(certificates).chain(health).min();
-        // Without one there is nothing to wake up for.
-        next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))
+        let waits = waits.chain(running).chain(draining).chain(retries).chain(certificates).chain(health);
+        waits.fold(self.reporting.next(), Instant::min)
     }
 
     pub(super) fn on_deadline(&mut self) {
@@ -246,6 +248,9 @@ impl Driver {
         }
         if self.next_look_at_health() <= now {
             self.look_at_health(now);
+        }
+        if self.reporting.next() <= now {
+            self.look_around(now);
         }
         // To hash a large file takes minutes, and nobody tells how far it is: the start is not given up meanwhile.
         if self.models.iter().any(|entry| entry.preparing.is_some()) {
@@ -303,8 +308,12 @@ impl Driver {
         self.deriving = None;
         self.models.clear();
         self.board.publish_state(&self.link, &self.topics, NodeState::Stopped, Vec::new());
+        self.announce_end();
         let last = vec![(self.topics.availability(), Bytes::from_static(OFFLINE))];
         let end = self.link.shutdown(last, GOODBYE).await;
+        if end == ShutdownEnd::Clean {
+            self.reporting.settled();
+        }
         let unsent = self.link.outbox_len();
         if unsent > 0 {
             tracing::error!(unsent, ?end, "the broker could not be told everything: answers are lost");

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use super::driver::Driver;
 use super::lifecycle::Tries;
 use super::models::{Active, Down, DownWhy, Failure, Stage, Then, unavailable};
+use super::reporting::fault_of;
 use crate::engine::{EngineEnd, EngineError, EngineId};
 use crate::job::{JobError, JobId};
 use crate::plan::{Rank, Why, choose_worse};
-use crate::telemetry::ModelEvent;
+use crate::telemetry::{EventKind, ModelEvent};
 
 /// First pause before another try, doubled up to the last.
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -42,6 +43,9 @@ impl Driver {
     }
 
     pub(super) fn on_gone(&mut self, index: usize, id: EngineId, end: EngineEnd) {
+        if let EngineEnd::Failed { error, .. } = &end {
+            self.reporting.metrics.engines.fault(self.models[index].name(), fault_of(error));
+        }
         let entry = &mut self.models[index];
         if entry.retiring.iter().any(|old| old.id() == id) {
             entry.retiring.retain(|old| old.id() != id);
@@ -116,7 +120,7 @@ impl Driver {
         entry.failures.push(Failure { strategy, reason: reason.clone(), until, earlier: false });
         let name = entry.name().clone();
         self.failures.remember(&name, strategy, &gone.file.sha256, &reason, killed == Killed::ForMemory);
-        self.event(index, &ModelEvent::of("failed").from(strategy.to_string()).because(reason));
+        self.event(index, &ModelEvent::of(EventKind::Failed).from(strategy.to_string()).because(reason));
     }
 
     /// An engine that served has ended by itself: the same strategy again, unless it crashes all the time or memory was the
@@ -167,7 +171,7 @@ impl Driver {
 
     fn unloaded(&mut self, index: usize, why: DownWhy, reason: String) {
         tracing::info!(model = %self.models[index].name(), "unloaded: {reason}");
-        self.event(index, &ModelEvent::of("unloaded").because(reason.clone()));
+        self.event(index, &ModelEvent::of(EventKind::Unloaded).because(reason.clone()));
         if why == DownWhy::Operator {
             let error = unavailable(&self.models[index].name().clone(), &reason, None);
             self.fail_waiting(index, &error);
@@ -236,7 +240,7 @@ impl Driver {
         tracing::error!(model = %entry.name(), "no strategy can be used: {reason}");
         let down = Down { why, reason, retry_at };
         self.fail_waiting_if_hopeless(index, &down);
-        self.event(index, &ModelEvent::of("failed").because(down.reason.clone()));
+        self.event(index, &ModelEvent::of(EventKind::Failed).because(down.reason.clone()));
         self.models[index].stage = Stage::Down(down);
         self.governor.settled(now);
         self.answer_waiters(index);

@@ -8,7 +8,8 @@ use super::jobs::{Job, Stage};
 use super::models::ModelEntry;
 use crate::engine::EngineId;
 use crate::engine::protocol::Answer;
-use crate::job::{Completion, ErrorCode, JobError, JobId, Outcome, ReplyFormat, Timings};
+use crate::job::{Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, Request, Timings};
+use crate::telemetry::JobChange;
 
 impl Driver {
     /// Ends a job that is not in the engine with an error.
@@ -37,6 +38,7 @@ impl Driver {
         let most = self.config.engine.crash_quarantine;
         let Some(job) = self.jobs.get_mut(id) else { return };
         let Stage::Running { stopping, .. } = std::mem::replace(&mut job.stage, Stage::Waiting) else { return };
+        job.spent = self.reporting.spent(id, job.spent);
         job.crashes += u32::from(crashed);
         job.deltas.ended |= job.deltas.count > 0;
         if let Some(reason) = stopping {
@@ -47,6 +49,7 @@ impl Driver {
             self.fail(id, JobError::new(ErrorCode::Quarantined, text));
         } else {
             self.queue.put_back(waiting(id, &job.request, &job.model, job.deadline));
+            self.tell_open_job(id, JobChange::Waiting(None));
         }
     }
 
@@ -55,7 +58,8 @@ impl Driver {
         if let Ok(Answer { last_delta: Some(text), .. }) = &result {
             self.publish_delta(id, text);
         }
-        let Some(job) = self.jobs.remove(id) else { return };
+        let Some(mut job) = self.jobs.remove(id) else { return };
+        job.spent = self.reporting.spent(id, job.spent);
         let Stage::Running { engine, since, stopping } = &job.stage else { return };
         let outcome = match (result, stopping) {
             (Ok(answer), _) => {
@@ -91,21 +95,31 @@ impl Driver {
                 total: job.received.elapsed(),
             },
             deltas: job.deltas.count,
+            energy_joules: job.spent.map(|joules| (joules * 1000.0).round() / 1000.0),
         })
     }
 
     fn publish_outcome(&self, job: Job, outcome: &Outcome) {
-        let Job { request, reply, slot, .. } = job;
+        let Job { request, reply, slot, model, .. } = job;
         if let Outcome::Failed(error) = outcome {
             tracing::debug!(code = %error.code, "a job failed");
         }
-        let mut publication = self.replies.outcome(&request.id, request.task.name(), outcome, &reply);
+        let publication = self.replies.outcome(&request.id, request.task.name(), outcome, &reply);
         let size = publication.packet_size();
         if let Some(max) = self.link.broker_packet_max().filter(|&max| size > max as usize) {
             let text = format!("the answer makes a packet of {size} bytes; the broker takes {max}");
-            publication = self.replies.error(&request.id, &JobError::new(ErrorCode::ResultTooLarge, text), &reply);
+            let outcome = Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
+            slot.publish(self.replies.outcome(&request.id, request.task.name(), &outcome, &reply));
+            self.tell_end(&request, &model, &outcome);
+        } else {
+            slot.publish(publication);
+            self.tell_end(&request, &model, outcome);
         }
-        slot.publish(publication);
+    }
+
+    fn tell_end(&self, request: &Request, model: &ModelName, outcome: &Outcome) {
+        self.reporting.metrics.jobs.ended(outcome);
+        self.tell_job(request, model, JobChange::Ended(outcome));
     }
 
     /// Publishes a piece of an answer. It may be left out when the broker is slow: the result is complete.
@@ -118,7 +132,9 @@ impl Driver {
         let publication = self.replies.delta(&job.request.id, job.deltas.count, 0, text, &job.reply);
         // The number counts what was tried, so that a client sees a gap where one was lost.
         job.deltas.count += 1;
-        if !self.link.publish_transient(publication) {
+        let published = self.link.publish_transient(publication);
+        self.reporting.metrics.jobs.delta(published);
+        if !published {
             tracing::debug!("a delta was left out: the broker is slow");
         }
     }

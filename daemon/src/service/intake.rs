@@ -9,6 +9,7 @@ use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Slot, parse_cancel};
 use crate::queue::Waiting;
+use crate::telemetry::JobChange;
 
 impl Driver {
     /// Takes a message; its answer already has a place.
@@ -28,6 +29,7 @@ impl Driver {
     }
 
     fn on_request(&mut self, slot: Slot, task: &str, client: &ClientName, message: &InboundMessage) {
+        self.reporting.metrics.jobs.received();
         let accepted = match self.reader.read(task, client.clone(), message, made_id) {
             Ok(accepted) => accepted,
             Err(rejected) => {
@@ -43,7 +45,7 @@ impl Driver {
         match self.jobs.find(client, &accepted.request.id) {
             None => self.admit(slot, accepted, message.received),
             // A redelivery, or a client that asks again: the one answer is on its way.
-            Some((_, open)) if open.fingerprint == accepted.fingerprint => {}
+            Some((_, open)) if open.fingerprint == accepted.fingerprint => self.reporting.metrics.jobs.repeated(),
             Some(_) => {
                 let text = "another request with this id is open";
                 self.refuse(slot, &accepted.request.id, &JobError::new(ErrorCode::IdConflict, text), &accepted.reply);
@@ -77,12 +79,14 @@ impl Driver {
         if request.ack && reply.format == ReplyFormat::Json {
             self.publish_accepted(&request.id, &model, position, &reply);
         }
+        self.reporting.metrics.jobs.accepted();
+        self.tell_job(&request, &model, JobChange::Waiting(Some(position)));
         let stage = jobs::Stage::Waiting;
         let deltas = Deltas { count: 0, ended: false };
-        let crashes = 0;
+        let (crashes, spent) = (0, Some(0.0));
         self.wake_model(&model);
-        self.jobs
-            .insert(id, Job { request, reply, fingerprint, model, received, deadline, slot, deltas, crashes, stage });
+        let job = Job { request, reply, fingerprint, model, received, deadline, slot, deltas, crashes, spent, stage };
+        self.jobs.insert(id, job);
         self.dispatch();
     }
 
@@ -201,6 +205,7 @@ impl Driver {
 
     fn refuse(&self, slot: Slot, id: &RequestId, error: &JobError, reply: &ReplyTo) {
         tracing::debug!(code = %error.code, "a request was refused");
+        self.reporting.metrics.jobs.refused(error.code);
         slot.publish(self.replies.error(id, error, reply));
     }
 
@@ -239,6 +244,8 @@ impl Driver {
         job.stage = jobs::Stage::Running { engine: active.id(), since: Instant::now(), stopping: None };
         if active.engine().submit(work) {
             active.running += 1;
+            self.reporting.energy.begin(Instant::now(), id);
+            self.tell_open_job(id, JobChange::Running);
         } else {
             self.fail(id, JobError::new(ErrorCode::Internal, "the engine took no job although it has room"));
         }

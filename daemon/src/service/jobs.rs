@@ -27,6 +27,8 @@ pub struct Job {
     pub deltas: Deltas,
     /// How often it was running when an engine crashed.
     pub crashes: u32,
+    /// Joules that went into it in engines that gave it back; none if that is not known.
+    pub spent: Option<f64>,
     /// Where it is.
     pub stage: Stage,
 }
@@ -85,6 +87,11 @@ impl Jobs {
     }
 
     /// A job.
+    pub fn get(&self, id: JobId) -> Option<&Job> {
+        self.open.get(&id)
+    }
+
+    /// A job, to change it.
     pub fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
         self.open.get_mut(&id)
     }

@@ -20,7 +20,7 @@ use crate::engine::protocol::ModelReport;
 use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
 use crate::job::{ErrorCode, JobError, ModelName};
 use crate::plan::{Candidate, Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
-use crate::telemetry::ModelEvent;
+use crate::telemetry::{EventKind, ModelEvent};
 
 /// How often a model that waits for another's memory looks whether it is there.
 const MAKING_ROOM: Duration = Duration::from_millis(200);
@@ -192,6 +192,7 @@ impl Driver {
     pub(super) fn start_engine(&mut self, index: usize, chosen: Chosen, rejected: Vec<Rejection>) -> Option<Active> {
         self.governor.change_begins();
         self.engines_started += 1;
+        self.reporting.metrics.engines.started(self.models[index].name());
         let id = EngineId(self.engines_started);
         let entry = &self.models[index];
         let usable = entry.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
@@ -312,10 +313,10 @@ impl Driver {
             tracing::info!(model = %entry.name(), "estimated memory is {:+.1} % off what it really takes", 100.0 * error);
         }
         let event = ModelEvent::of(match &entry.last {
-            Some((_, before)) if *before != strategy && entry.only == Some(strategy) => "switched",
-            Some((before, _)) if *before < rank => "stepped_down",
-            Some((before, _)) if *before > rank => "stepped_up",
-            _ => "loaded",
+            Some((_, before)) if *before != strategy && entry.only == Some(strategy) => EventKind::Switched,
+            Some((before, _)) if *before < rank => EventKind::SteppedDown,
+            Some((before, _)) if *before > rank => EventKind::SteppedUp,
+            _ => EventKind::Loaded,
         });
         let event = entry.last.iter().fold(event, |event, (_, before)| event.from(before.to_string()));
         let event = event.to(strategy.to_string()).took(now.duration_since(entry.decided_at));
@@ -352,11 +353,6 @@ impl Driver {
     /// The index of a model.
     pub(super) fn model_index(&self, model: &ModelName) -> Option<usize> {
         self.models.iter().position(|entry| entry.name() == model)
-    }
-
-    /// Publishes what happened to a model.
-    pub(super) fn event(&self, index: usize, event: &ModelEvent) {
-        self.board.publish_event(&self.link, &self.topics, self.models[index].name(), event);
     }
 }
 

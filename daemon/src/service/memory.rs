@@ -115,7 +115,12 @@ impl MemoryWatch {
     /// How much of the reserve is left now, by the tightest limit. What loads has been planned for and doesn't count before
     /// it is there.
     pub fn slack(&self, held: &Held) -> Option<Slack> {
-        Slack::of(&self.limits(&Held { pending: 0, ..*held }), self.config.reserve)
+        Slack::of(&self.left(held), self.config.reserve)
+    }
+
+    /// Everything that limits memory, with what is left of it now.
+    pub fn left(&self, held: &Held) -> Vec<MemoryLimit> {
+        self.limits(&Held { pending: 0, ..*held })
     }
 
     /// What the sensors said last.

@@ -1,5 +1,6 @@
 //! The daemon: one driver takes events, asks the pure rooms what to do, and carries it out.
 
+mod announcements;
 mod certificates;
 mod cooling;
 mod deriving;
@@ -18,13 +19,17 @@ mod lifecycle;
 mod memory;
 mod models;
 mod operator;
+mod pages;
 mod reload;
 mod removal;
+mod reporting;
 mod self_test;
+mod snapshot;
 mod startup;
 mod status;
 mod switching;
 mod systemd;
+mod textfile;
 mod thermal;
 mod waiting;
 mod wiring;

@@ -100,6 +100,10 @@ impl Driver {
                 self.thermal.set(thermal_settings(&self.config, &self.board_kind));
                 self.health.look_soon();
             }
+            Step::Telemetry => {
+                self.reporting.set(self.config.telemetry.clone());
+                self.board.set_heartbeat(&self.link, &self.topics, self.config.telemetry.interval);
+            }
             Step::Log(level) => (self.set_log_level)(level),
             Step::Outbox => self.link.grow_outbox(outbox_places(&self.config)),
             Step::Reconnect => self.link.reconnect(link_config(&self.config, &self.topics)),

@@ -1,7 +1,7 @@
 //! Which state the node is in, and where it is shown: retained topics, systemd, the log.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::driver::Phase;
 use super::governor::Level;
@@ -14,7 +14,8 @@ use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::mqtt::{LinkHandle, Publication, Topics};
 use crate::telemetry::{
-    Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, TaskInfo, TlsDates,
+    Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, Status, TaskInfo,
+    TlsDates,
 };
 
 /// The tasks that this version serves.
@@ -31,16 +32,28 @@ pub struct StatusBoard {
     self_test: Option<SelfTest>,
     last: (NodeState, Vec<String>),
     since: SystemTime,
+    clock_synced: Option<bool>,
+    /// The longest silence of `telemetry`.
+    heartbeat: Duration,
     told_ready: bool,
 }
 
 impl StatusBoard {
     /// The board of a node that starts.
-    pub fn new(node: NodeName) -> Self {
+    pub fn new(node: NodeName, heartbeat: Duration) -> Self {
         // Nothing was said yet: any state is a change.
         let last = (NodeState::Starting, vec![String::new()]);
-        let (documents, machine) = (Documents::new(node), Machine::this());
-        Self { documents, machine, tls: None, self_test: None, last, since: UNIX_EPOCH, told_ready: false }
+        Self {
+            documents: Documents::new(node),
+            machine: Machine::this(),
+            tls: None,
+            self_test: None,
+            last,
+            since: UNIX_EPOCH,
+            clock_synced: None,
+            heartbeat,
+            told_ready: false,
+        }
     }
 
     /// Remembers when the certificates end; none without TLS. Whether that has changed.
@@ -60,7 +73,7 @@ impl StatusBoard {
 
     fn info(&self, config: &Config) -> Vec<u8> {
         let limits = &config.limits;
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let info_limits = InfoLimits {
             request_bytes: limits.request,
             result_bytes: limits.result,
@@ -91,8 +104,32 @@ impl StatusBoard {
 
     /// The `status` document.
     pub fn status_document(&self) -> Value {
-        let (state, reasons) = &self.last;
-        serde_json::from_slice(&self.documents.status(*state, reasons, self.since)).unwrap_or_default()
+        serde_json::from_slice(&self.status()).unwrap_or_default()
+    }
+
+    fn status(&self) -> Vec<u8> {
+        let (state, reasons) = (self.last.0, self.last.1.as_slice());
+        let Self { since, heartbeat, clock_synced, .. } = *self;
+        self.documents.status(Status { state, reasons, since, heartbeat, clock_synced })
+    }
+
+    /// The state that was said last, and why it is not better.
+    pub fn state(&self) -> (NodeState, &[String]) {
+        (self.last.0, &self.last.1)
+    }
+
+    /// Whether the clock can be believed; `status` tells it.
+    pub fn set_clock_synced(&mut self, link: &LinkHandle, topics: &Topics, synced: Option<bool>) {
+        if self.clock_synced != synced {
+            self.clock_synced = synced;
+            link.set_retained(topics.status(), self.status());
+        }
+    }
+
+    /// How long `telemetry` may be silent; `status` tells it.
+    pub fn set_heartbeat(&mut self, link: &LinkHandle, topics: &Topics, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
+        link.set_retained(topics.status(), self.status());
     }
 
     /// `event`. Whoever is not there misses it: the retained documents tell where things are.
@@ -159,8 +196,8 @@ impl StatusBoard {
         };
         tracing::info!("the node is {words}");
         systemd::status(&words);
-        link.set_retained(topics.status(), self.documents.status(state, &reasons, self.since));
         self.last = (state, reasons);
+        link.set_retained(topics.status(), self.status());
     }
 }
 

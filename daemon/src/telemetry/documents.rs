@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{NodeState, timestamp};
@@ -13,7 +12,7 @@ use crate::plan::{Bytes, KvType};
 pub const DOCUMENT_MAX: usize = 4096;
 
 /// Longest reason in bytes: a handful of them fit into a document.
-const REASON_MAX: usize = 400;
+pub(super) const REASON_MAX: usize = 400;
 
 /// Most reasons in a document.
 const REASONS_MAX: usize = 6;
@@ -29,22 +28,30 @@ pub struct Documents {
 }
 
 #[derive(Serialize)]
-struct Status<'a> {
+struct StatusDocument<'a> {
     state: NodeState,
     reasons: Vec<&'a str>,
     since: String,
     boot: &'a str,
     epoch: u64,
+    heartbeat_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_synced: Option<bool>,
 }
 
-#[derive(Serialize)]
-struct Event<'a, What> {
-    node: &'a str,
-    at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a ModelName>,
-    #[serde(flatten)]
-    what: &'a What,
+/// What `status` tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Status<'a> {
+    /// The node's state.
+    pub state: NodeState,
+    /// Why it is not better.
+    pub reasons: &'a [String],
+    /// Since when the node is in this state.
+    pub since: SystemTime,
+    /// The longest silence of the `telemetry` topic while the broker can be reached.
+    pub heartbeat: Duration,
+    /// Whether the clock can be believed, if that is known.
+    pub clock_synced: Option<bool>,
 }
 
 /// Where a model is.
@@ -59,6 +66,18 @@ pub enum ModelStage {
     Unloaded,
     /// It cannot serve; its reason says why.
     Unavailable,
+}
+
+impl ModelStage {
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Unloaded => "unloaded",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// A better strategy than the one in use.
@@ -160,67 +179,6 @@ const REJECTED_MAX: usize = 160;
 /// Longest text about a file that can't be used: as many as may be configured fit beside the rejected strategies.
 const UNUSABLE_MAX: usize = 120;
 
-/// Something that happened to a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ModelEvent {
-    event: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    took_ms: Option<u64>,
-}
-
-/// Something that happened to the node as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct NodeEvent {
-    /// What: `reloaded`, `misconfigured`, `thermal`.
-    pub event: &'static str,
-    /// The level before, of what has levels.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<&'static str>,
-    /// The level after.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<&'static str>,
-    /// Why, or what is new.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-}
-
-impl ModelEvent {
-    /// What happened, such as `loaded`, `stepped_down`, `stepped_up`, `switched`, `unloaded`, `failed`, `derived`.
-    pub fn of(event: &'static str) -> Self {
-        Self { event, from: None, to: None, reason: None, took_ms: None }
-    }
-
-    /// The strategy before.
-    #[must_use]
-    pub fn from(self, strategy: impl Into<String>) -> Self {
-        Self { from: Some(strategy.into()), ..self }
-    }
-
-    /// The strategy after.
-    #[must_use]
-    pub fn to(self, strategy: impl Into<String>) -> Self {
-        Self { to: Some(strategy.into()), ..self }
-    }
-
-    /// Why.
-    #[must_use]
-    pub fn because(self, reason: impl Into<String>) -> Self {
-        Self { reason: Some(reason.into()), ..self }
-    }
-
-    /// The time from the decision until it was carried out.
-    #[must_use]
-    pub fn took(self, time: Duration) -> Self {
-        Self { took_ms: u64::try_from(time.as_millis()).ok(), ..self }
-    }
-}
-
 impl Documents {
     /// Documents of the run that starts now.
     pub fn new(node: NodeName) -> Self {
@@ -231,13 +189,15 @@ impl Documents {
     }
 
     /// `status`.
-    pub fn status(&self, state: NodeState, reasons: &[String], since: SystemTime) -> Vec<u8> {
-        json(&Status {
-            state,
-            reasons: reasons.iter().take(REASONS_MAX).map(|reason| short(reason, REASON_MAX)).collect(),
-            since: timestamp(since),
+    pub fn status(&self, status: Status<'_>) -> Vec<u8> {
+        json(&StatusDocument {
+            state: status.state,
+            reasons: status.reasons.iter().take(REASONS_MAX).map(|reason| short(reason, REASON_MAX)).collect(),
+            since: timestamp(status.since),
             boot: &self.boot,
             epoch: self.epoch,
+            heartbeat_s: status.heartbeat.as_secs(),
+            clock_synced: status.clock_synced,
         })
     }
 
@@ -253,24 +213,9 @@ impl Documents {
         }
         json(&model)
     }
-
-    /// `event`, about a model.
-    pub fn event(&self, model: &ModelName, event: &ModelEvent) -> Vec<u8> {
-        self.written(Some(model), event)
-    }
-
-    /// `event`, about the node.
-    pub fn node_event(&self, event: &NodeEvent) -> Vec<u8> {
-        let reason = short(&event.reason, REASON_MAX).to_owned();
-        self.written(None, &NodeEvent { reason, ..*event })
-    }
-
-    fn written(&self, model: Option<&ModelName>, what: &impl Serialize) -> Vec<u8> {
-        json(&Event { node: self.node.as_str(), at: format!("{:.3}", Timestamp::now()), model, what })
-    }
 }
 
-fn short(text: &str, max: usize) -> &str {
+pub(super) fn short(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
@@ -284,6 +229,11 @@ pub fn json(document: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn status(reasons: &[String]) -> Status<'_> {
+        let heartbeat = Duration::from_mins(1);
+        Status { state: NodeState::Ready, reasons, since: SystemTime::now(), heartbeat, clock_synced: Some(true) }
+    }
+
     fn documents() -> Documents {
         Documents::new(NodeName::new("gw1").unwrap())
     }
@@ -291,17 +241,18 @@ mod tests {
     #[test]
     fn status_has_its_fields_and_a_time_in_utc() {
         let since = UNIX_EPOCH + Duration::from_secs(1_750_000_000);
-        let bytes = documents().status(NodeState::Ready, &["a".into()], since);
+        let bytes = documents().status(Status { since, ..status(&["a".into()]) });
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["state"], "ready");
         assert_eq!(value["reasons"], serde_json::json!(["a"]));
         assert_eq!(value["since"], "2025-06-15T15:06:40Z");
+        assert_eq!((&value["heartbeat_s"], &value["clock_synced"]), (&serde_json::json!(60), &serde_json::json!(true)));
         assert!(value["epoch"].as_u64().unwrap() > 1_700_000_000_000);
     }
 
     #[test]
     fn the_longest_status_stays_below_the_limit() {
         let reasons = vec!["ü".repeat(4000); 100];
-        assert!(documents().status(NodeState::Degraded, &reasons, SystemTime::now()).len() < DOCUMENT_MAX);
+        assert!(documents().status(status(&reasons)).len() < DOCUMENT_MAX);
     }
 }

@@ -29,6 +29,25 @@ pub enum NodeState {
 }
 
 impl NodeState {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Starting,
+        Self::NoModel,
+        Self::Loading,
+        Self::Ready,
+        Self::Degraded,
+        Self::Throttled,
+        Self::Paused,
+        Self::Misconfigured,
+        Self::Draining,
+        Self::Stopped,
+    ];
+
+    /// Whether requests are taken, be it by some models only or slowly.
+    pub fn takes_work(self) -> bool {
+        matches!(self, Self::Loading | Self::Ready | Self::Degraded | Self::Throttled)
+    }
+
     /// The word in documents.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_word_is_what_serde_writes() {
-        for state in [NodeState::NoModel, NodeState::Ready, NodeState::Stopped] {
+        for state in NodeState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
     }

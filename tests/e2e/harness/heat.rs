@@ -52,6 +52,19 @@ impl Heat {
         fs::read_to_string(self.zone().join("temp")).unwrap().trim().parse::<f64>().unwrap() / 1000.0
     }
 
+    /// The whole board draws this, watts, by a monitor as Jetsons have one.
+    pub fn draws(&self, watts: f32) {
+        let monitor = self.folder.path().join("sys/class/hwmon/hwmon0");
+        fs::create_dir_all(&monitor).unwrap();
+        // At 5 V.
+        let milliamperes = format!("{:.0}\n", watts * 200.0);
+        for (file, text) in
+            [("name", "ina3221"), ("in1_label", "VDD_IN"), ("in1_input", "5000"), ("curr1_input", &milliamperes)]
+        {
+            fs::write(monitor.join(file), text).unwrap();
+        }
+    }
+
     /// A node on this machine.
     pub fn setup(&self, setup: Setup) -> Setup {
         let root = ("PROMPTD_SENSORS_ROOT", self.folder.path().display().to_string());

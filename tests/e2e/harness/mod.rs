@@ -9,6 +9,7 @@ mod disk;
 pub mod files;
 mod fleet;
 mod heat;
+pub mod http;
 mod load;
 mod node;
 mod operator;

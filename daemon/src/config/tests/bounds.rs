@@ -71,6 +71,21 @@ pub(super) const ALL: &[Bounds] = &[
     bounds("disk.reserve", ["'0.9%'", "1%", "90%", "'90.1%'"], ""),
     bounds("disk.reserve", ["1048575", "1MiB", "1024GiB", "1099511627777"], ""),
     bounds("disk.derived_max", ["1048575", "1MiB", "1024GiB", "1099511627777"], ""),
+    bounds("telemetry.interval", ["'999ms'", "1s", "1h", "'3600001ms'"], ""),
+    bounds("telemetry.stream_interval", ["'999ms'", "1s", "1h", "'3600001ms'"], "telemetry.interval = '1h'"),
+    bounds(
+        "telemetry.health_min_interval",
+        ["'999ms'", "1s", "1h", "'3600001ms'"],
+        "telemetry.health_max_interval = '1d'",
+    ),
+    bounds(
+        "telemetry.health_max_interval",
+        ["'999ms'", "1s", "1d", "'86400001ms'"],
+        "telemetry.health_min_interval = '1s'",
+    ),
+    bounds("telemetry.deadbands.celsius", ["0", "1", "50", "51"], ""),
+    bounds("telemetry.deadbands.share", ["'0.9%'", "1%", "50%", "'50.1%'"], ""),
+    bounds("telemetry.deadbands.watts", ["0", "1", "1000", "1001"], ""),
     bounds("service.drain_timeout", ["'-1s'", "0s", "10m", "'600001ms'"], ""),
 ];
 

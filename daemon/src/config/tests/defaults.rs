@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use super::super::{BrokerUrl, Expect, LogLevel, Model, ModelFile, Scheme};
+use super::super::{BrokerUrl, Deadbands, Expect, LogLevel, Model, ModelFile, Scheme};
 use super::*;
 use crate::plan::{Bytes, KvType, Percent, Profile, Reserve};
 
 #[test]
 fn are_the_documented_ones() {
-    let Config { node, mqtt, limits, models, load, memory, thermal, engine, disk, service, profile } =
+    let Config { node, mqtt, limits, models, load, memory, thermal, engine, disk, telemetry, service, profile } =
         read(&[]).unwrap();
     let percent = |text: &str| Percent::parse(text).unwrap();
 
@@ -40,6 +40,12 @@ fn are_the_documented_ones() {
     assert_eq!(engine.heartbeat_timeout, Duration::from_secs(30));
     assert_eq!((engine.crash_quarantine, engine.reproducible), (2, false));
     assert_eq!((disk.reserve, disk.derived_max), (Reserve::Percent(percent("5%")), Bytes(16 << 30)));
+    let seconds = Duration::from_secs;
+    assert_eq!((telemetry.interval, telemetry.stream_interval), (seconds(60), seconds(10)));
+    assert_eq!((telemetry.health_min_interval, telemetry.health_max_interval), (seconds(10), seconds(300)));
+    assert_eq!(telemetry.deadbands, Deadbands { celsius: 2, share: percent("2%"), watts: 2 });
+    assert_eq!((telemetry.http, telemetry.textfile), (None, None));
+    assert!(!telemetry.home_assistant && !telemetry.thin_edge);
     assert_eq!((service.drain_timeout, service.log_level), (Duration::from_secs(30), LogLevel::Info));
     assert_eq!(service.state_dir.to_str(), Some("/var/lib/promptd"));
     assert_eq!(service.control_socket.to_str(), Some("/run/promptd/control.sock"));
@@ -127,6 +133,12 @@ fn the_folders_of_the_service_are_those_that_systemd_made() {
 fn the_least_context_is_no_more_than_the_context() {
     let min_context = |context: u32| good(&format!("{MODEL}context = {context}")).models[0].min_context;
     assert_eq!([256, 300, 512, 513, 4096].map(min_context), [256, 300, 512, 512, 512]);
+}
+
+#[test]
+fn numbers_come_no_less_often_while_jobs_run() {
+    let intervals = |interval: &str| good(&format!("telemetry.interval = '{interval}'")).telemetry.stream_interval;
+    assert_eq!(["5s", "10s", "1h"].map(intervals), [5, 10, 10].map(Duration::from_secs));
 }
 
 #[test]

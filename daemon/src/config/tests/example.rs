@@ -76,6 +76,7 @@ fn shows_the_defaults() {
     assert!(model.golden_prompt.take().is_some() && model.golden_expect.take().is_some());
     assert!(shown.memory.budget.take().is_some());
     assert!(shown.thermal.soft_celsius.take().is_some() && shown.thermal.hard_celsius.take().is_some());
+    assert!(shown.telemetry.http.take().is_some() && shown.telemetry.textfile.take().is_some());
     shown.node.name = plain.node.name.clone();
     shown.mqtt.client_id = plain.mqtt.client_id.clone();
     assert_eq!(shown, plain);
@@ -91,7 +92,7 @@ fn shows_every_key() {
 fn says_why_one_would_change_each_key() {
     for (key, text) in prose() {
         let required = ["model.name", "model.files.path"].contains(&key.as_str());
-        let section = !key.contains('.') || key == "model.files";
+        let section = !key.contains('.') || ["model.files", "telemetry.deadbands"].contains(&key.as_str());
         let expected = if required { "It has no default." } else { "Change it: " };
         assert!(section || text.contains(expected), "{key}: {text:?}");
         assert!(!text.is_empty(), "{key}");

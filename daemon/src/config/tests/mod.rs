@@ -10,6 +10,7 @@ mod load;
 mod merge;
 mod models;
 mod problems;
+mod telemetry;
 mod tls;
 
 use super::machine::Machine;

@@ -86,6 +86,11 @@ async fn a_job_that_was_in_two_crashes_is_quarantined_and_no_other() {
         assert_eq!(end, expected, "{id} of {ends:?}");
     }
     assert_eq!(ends.len(), 6, "{ends:?}");
+    let log = node.log();
+    for id in ["run1", "run2"] {
+        let line = log.lines().find(|line| line.contains(&format!("job_id=dev/{id} "))).unwrap_or_default();
+        assert!(line.contains("WARN") && line.contains("model=main code=quarantined"), "{log}");
+    }
 }
 
 #[tokio::test]

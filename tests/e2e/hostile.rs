@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Broker, Device, Node, Setup, model};
+use crate::harness::{Broker, Device, Node, Send, Setup, model};
 
 #[tokio::test]
 async fn no_prompt_kills_the_engine() {
@@ -71,4 +71,30 @@ async fn a_recursive_tokenizer_has_room_on_its_stack() {
         assert_ne!(reply["code"], "engine_failed", "{text:?}: {reply}");
     }
     assert_eq!(node.engines(), engine, "the same engine all the time:\n{}", node.log());
+}
+
+/// The topic's client is no name, so that nobody can be answered and only the log tells of it.
+#[tokio::test]
+async fn who_floods_the_node_does_not_fill_its_log() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let nobody = || Send::new("promptd/gw/request/generate/no name", "Hi");
+    for _ in 0..500 {
+        device.send(nobody()).await;
+    }
+    // Messages of one device arrive in order: this one after all of those.
+    let reply = device.answer("generate", json!({ "id": "after", "prompt": "Hi", "max_tokens": 1 })).await;
+    assert_eq!(reply["event"], "result", "{reply}");
+    let logged = node.log().matches("unusable topic was dropped").count();
+    assert!((1..100).contains(&logged), "{logged} lines");
+    // When there is room for one again the log says what is missing.
+    for turn in 0.. {
+        device.send(nobody()).await;
+        device.answer("generate", json!({ "id": turn.to_string(), "prompt": "Hi", "max_tokens": 1 })).await;
+        if node.log().contains("messages like the next one were left out") {
+            break;
+        }
+    }
+    assert!(node.log().matches("unusable topic was dropped").count() < 100, "{}", node.log());
 }

@@ -11,13 +11,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use super::log_rate::LogRate;
+
 /// Overrides `service.log_level`, in the syntax of tracing's filters (`debug`, `promptd::mqtt=trace`).
 const VARIABLE: &str = "PROMPTD_LOG";
 
 /// Starts logging; gives what changes the level later.
 pub fn init(level: LogLevel) -> SetLogLevel {
     let (filter, handle) = reload::Layer::new(filter_of(level));
-    let subscriber = tracing_subscriber::registry().with(output()).with(filter);
+    let subscriber = tracing_subscriber::registry().with(output()).with(LogRate::default()).with(filter);
     // Set once, at the start of the process.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Box::new(move |level| {

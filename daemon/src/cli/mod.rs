@@ -8,6 +8,7 @@ mod doctor;
 mod exit;
 mod fit;
 mod generate;
+mod log_rate;
 mod logs;
 mod model;
 mod node;

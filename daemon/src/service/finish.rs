@@ -29,7 +29,7 @@ impl Driver {
         let entry = self.models.iter_mut().find(|entry| *entry.name() == model);
         let active = entry.and_then(|entry| entry.engine_mut(engine));
         if !active.is_some_and(|active| active.engine().cancel(id)) {
-            tracing::warn!(job = %id, "the engine took no cancel; the job runs to its end");
+            tracing::warn!(model = %model, "the engine took no cancel; the job runs to its end");
         }
     }
 
@@ -101,9 +101,7 @@ impl Driver {
 
     fn publish_outcome(&self, job: Job, outcome: &Outcome) {
         let Job { request, reply, slot, model, .. } = job;
-        if let Outcome::Failed(error) = outcome {
-            tracing::debug!(code = %error.code, "a job failed");
-        }
+        log_end(&request, &model, outcome);
         let publication = self.replies.outcome(&request.id, request.task.name(), outcome, &reply);
         let size = publication.packet_size();
         if let Some(max) = self.link.broker_packet_max().filter(|&max| size > max as usize) {
@@ -137,5 +135,20 @@ impl Driver {
         if !published {
             tracing::debug!("a delta was left out: the broker is slow");
         }
+    }
+}
+
+/// In the journal the fields are `JOB_ID`, MODEL and CODE. What a client has brought about is told to the client: a log
+/// of it would be as long as clients like. Messages of errors have no text of prompts or answers.
+fn log_end(request: &Request, model: &ModelName, outcome: &Outcome) {
+    let job_id = format_args!("{}/{}", request.client, request.id);
+    match outcome {
+        Outcome::Completed(_) => tracing::debug!(%job_id, %model, "a job is done"),
+        Outcome::Failed(JobError { code, message, .. }) => match code {
+            ErrorCode::EngineFailed | ErrorCode::Quarantined | ErrorCode::Internal => {
+                tracing::warn!(%job_id, %model, %code, "a job failed: {message}");
+            }
+            _ => tracing::debug!(%job_id, %model, %code, "a job failed: {message}"),
+        },
     }
 }

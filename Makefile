@@ -11,6 +11,9 @@ EMBEDDER := $(TARGET)/models/all-MiniLM-L6-v2.F16.gguf
 PROMTOOL := $(TARGET)/promtool
 DENY_VERSION := 0.20.2
 
+# To boot machines.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
 # As debian/rules does.
 ifeq ($(shell uname -m),aarch64)
 export CMAKE_C_COMPILER_LAUNCHER := $(CURDIR)/packaging/arm-march.sh
@@ -51,7 +54,8 @@ demo: build model ## Start a broker and promptd on loopback, ask one question, s
 page: build model ## Show the status page in a headless browser and check it; leaves target/page.png
 	@tests/tools/page.sh "$(PROMPTD)" "$(MODEL)" "$(TARGET)/page.png"
 
-test: deps clean-links model model-embed vulkan lint unit page deny packaging-test ## Everything that proves the project
+# In this order: a package must be there before the tests of packaging and of booted machines.
+test: deps clean-links model model-embed vulkan lint unit page deny deb packaging-test vmtest ## Everything that proves the project
 
 lint: deps clean-links
 	$(CARGO) fmt --check
@@ -68,15 +72,15 @@ deny: deps ## Check licences and advisories of the dependencies
 
 packaging-test: build model ## Check what packaging/ has for operators of a fleet
 	@tests/packaging/deps.sh
-	shellcheck .ci/run packaging/*.sh packaging/*/*.sh tests/tools/*.sh tests/packaging/*.sh tests/peers/*.sh
+	shellcheck .ci/run packaging/*.sh packaging/*/*.sh tests/tools/*.sh tests/packaging/*.sh tests/peers/*.sh tests/vm/*.sh
 	tests/packaging/apt.sh $(wildcard $(TARGET)/deb/*.deb)
 	tests/packaging/fleet.sh "$(PROMPTD)" "$(MODEL)" "$(TARGET)/ansible"
 
 deb: deps clean-links ## Build the Debian packages into target/deb
 	@packaging/deb.sh "$(TARGET)"
 
-vmtest: deb model ## Install the package on booted Debian machines (nspawn and QEMU) and prove it there; needs root
-	@tests/vm/run.sh "$(TARGET)" "$(MODEL)"
+vmtest: deb model ## Install the package on booted Debian machines (nspawn and QEMU) and prove it there, as root
+	@$(SUDO) tests/vm/run.sh "$(TARGET)" "$(MODEL)"
 
 arm64: deps ## Build the Debian package for arm64 on amd64, into target/arm64/deb
 	@packaging/arm64.sh "$(TARGET)"

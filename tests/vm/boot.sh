@@ -23,6 +23,7 @@ nspawn() {
   mkdir "$work"/{upper,workdir,root}
   # The overlay lives in a mount namespace of its own. systemd wants a terminal; with --keep-unit a reboot ends with 133.
   export image work out
+  # shellcheck disable=SC2016  # For the shell that runs it.
   timeout -k 10 "$seconds" unshare --mount --propagation private bash -c '
     set -e
     mount -t overlay overlay -o "lowerdir=$image/root,upperdir=$work/upper,workdir=$work/workdir" "$work/root"

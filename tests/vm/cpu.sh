@@ -1,10 +1,11 @@
+# shellcheck shell=bash
 # An older processor: the same package starts there and answers, with the back end that is made for it. `backend` names it.
 . ./lib.sh
 
 install_site
 apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 ./promptd_*.deb >apt.log 2>&1 || { cat apt.log; fail 'apt'; }
 grep -m 1 'model name' /proc/cpuinfo
-add_model
+add_model 300
 step 'a device asks'
 TOKENS=4 answers 300 || fail 'no answer'
 step 'the back end'

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A site as packaging/README.md says: a broker with users, the package from the fleet's own repository, everything else by
 # fleet.sh, whose way to the machine is a shell on it.
 . ./lib.sh
@@ -8,6 +9,7 @@ tar -xf packaging.tar
 mkdir -p /srv/apt /srv/models
 tar -xf repository.tar -C /srv/apt
 cp model.gguf /srv/models/
+# shellcheck disable=SC2016  # For the shell that runs it.
 printf '#!/bin/sh\nexec bash -c "$2"\n' >way
 chmod +x way
 cat >fleet.toml <<'TOML'

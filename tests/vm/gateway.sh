@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A gateway's life: installed, without a model, with one, in every trouble, upgraded, rebooted, removed.
 . ./lib.sh
 
@@ -94,7 +95,7 @@ configured() {
   systemctl reload promptd
   until_true 20 is_state misconfigured || fail 'not misconfigured'
   answers 30 || fail 'no answer'
-  [ "$(engine_of)" = "$engine" ] && [ "$(pid_of)" = "$daemon" ] || fail 'something was restarted'
+  [ "$(engine_of) $(pid_of)" = "$engine $daemon" ] || fail 'something was restarted'
 
   step 'started with it, the last good one is in force'
   systemctl restart promptd

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # In the guest, for every test. No `set -e` in conditions: whatever must hold says `|| fail`.
 
 topics=promptd/gateway
@@ -41,10 +42,11 @@ install_site() {
   printf '[node]\nname = "gateway"\n' >/etc/promptd/conf.d/10-site.toml
 }
 
+# add_model SECONDS, within which it must serve.
 add_model() {
   step 'a model is added'
   promptd model add ./model.gguf --sha256 "$(sha256sum model.gguf | cut -d' ' -f1)" || fail 'model add'
-  until_true "${1:-300}" is_state ready || fail 'not ready'
+  until_true "$1" is_state ready || fail 'not ready'
 }
 
 # ask SECONDS [TEXT]: the answer to a device's request, as JSON.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Limits of memory, which only a kernel with cgroup v2 enforces here: promptd steps down instead of dying.
 . ./lib.sh
 

@@ -18,6 +18,7 @@ mod estimate;
 mod fleet_rights;
 mod gpu;
 mod hostile;
+mod jobs;
 mod last_good;
 mod loading_trouble;
 mod metrics;

@@ -68,6 +68,10 @@ enum Command {
     Info(Node<node::Info>),
     /// Show how the models run, and which better strategies were rejected and why.
     Models(Node<node::Models>),
+    /// Show the jobs that wait or run.
+    Jobs(Node<node::Jobs>),
+    /// Cancel jobs: one, all of a client, or all.
+    Cancel(Node<node::Cancel>),
     /// Load a model that was unloaded, perhaps with one strategy only.
     Load(Node<node::Load>),
     /// Let a model go once its running jobs have ended.
@@ -171,6 +175,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(node) => node.execute(),
         Command::Info(node) => node.execute(),
         Command::Models(node) => node.execute(),
+        Command::Jobs(node) => node.execute(),
+        Command::Cancel(node) => node.execute(),
         Command::Load(node) => node.execute(),
         Command::Unload(node) => node.execute(),
         Command::Switch(node) => node.execute(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ErrorCode, JobError, ModelName};
+use super::{ClientName, ErrorCode, JobError, ModelName, RequestId};
 
 /// Longest message about what is wrong, in bytes: it may quote a verb or a field's name, which can have any length.
 const MESSAGE_MAX: usize = 256;
@@ -46,6 +46,13 @@ pub enum Control {
         /// Which.
         model: Option<ModelName>,
     },
+    /// The jobs that have not ended.
+    Jobs {
+        /// Of this client only.
+        client: Option<ClientName>,
+    },
+    /// Cancel jobs; each ends with `cancelled`.
+    Cancel(Which),
     /// The `status` document.
     Status,
     /// The `info` document.
@@ -54,37 +61,65 @@ pub enum Control {
     Models,
 }
 
+/// Which jobs are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// One.
+    One {
+        /// Whose.
+        client: ClientName,
+        /// The client's name for it.
+        id: RequestId,
+    },
+    /// All of a client.
+    Client(ClientName),
+    /// Every job.
+    All,
+}
+
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     model: Option<ModelName>,
     strategy: Option<String>,
+    client: Option<ClientName>,
+    job: Option<RequestId>,
+    all: Option<bool>,
 }
 
+/// Every verb, as topics and the control socket name them, and the fields that it takes.
+const VERBS: [(&str, &[&str]); 12] = [
+    ("load", &["model", "strategy"]),
+    ("unload", &["model"]),
+    ("switch", &["model", "strategy"]),
+    ("reload", &["model"]),
+    ("drain", &[]),
+    ("resume", &[]),
+    ("forget", &["model"]),
+    ("jobs", &["client"]),
+    ("cancel", &["client", "job", "all"]),
+    ("status", &[]),
+    ("info", &[]),
+    ("models", &[]),
+];
+
 impl Control {
-    /// Every verb, as topics and the control socket name them.
-    pub const VERBS: [&str; 10] =
-        ["load", "unload", "switch", "reload", "drain", "resume", "forget", "status", "info", "models"];
+    /// Every verb.
+    pub fn verbs() -> impl Iterator<Item = &'static str> {
+        VERBS.into_iter().map(|(verb, _)| verb)
+    }
 
     /// Reads a verb and its fields; those about the answer (`id`, `reply_to`, …) have been taken out.
     pub fn read(verb: &str, fields: Map<String, Value>) -> Result<Self, JobError> {
-        let invalid = |mut text: String| {
-            text.truncate(text.floor_char_boundary(MESSAGE_MAX));
-            JobError::new(ErrorCode::InvalidRequest, text)
+        let Some((_, takes)) = VERBS.into_iter().find(|(known, _)| *known == verb) else {
+            let known: Vec<&str> = Self::verbs().collect();
+            return Err(invalid(format!("no control verb {verb:?}; known are {}", known.join(", "))));
         };
-        if !Self::VERBS.contains(&verb) {
-            return Err(invalid(format!("no control verb {verb:?}; known are {}", Self::VERBS.join(", "))));
+        if let Some(field) = fields.keys().find(|field| !takes.contains(&field.as_str())) {
+            return Err(invalid(format!("control/{verb} takes no {field:?}")));
         }
-        let Fields { model, strategy } =
+        let Fields { model, strategy, client, job, all } =
             serde_json::from_value(Value::Object(fields)).map_err(|e| invalid(format!("control/{verb}: {e}")))?;
-        let takes_strategy = matches!(verb, "load" | "switch");
-        if strategy.is_some() && !takes_strategy {
-            return Err(invalid(format!("control/{verb} takes no \"strategy\"")));
-        }
-        let takes_model = takes_strategy || matches!(verb, "unload" | "reload" | "forget");
-        if model.is_some() && !takes_model {
-            return Err(invalid(format!("control/{verb} takes no \"model\"")));
-        }
         let needed = |model: Option<ModelName>| model.ok_or_else(|| invalid(format!("control/{verb} needs \"model\"")));
         Ok(match verb {
             "load" => Self::Load { model: needed(model)?, strategy },
@@ -94,6 +129,8 @@ impl Control {
             "drain" => Self::Drain,
             "resume" => Self::Resume,
             "forget" => Self::Forget { model },
+            "jobs" => Self::Jobs { client },
+            "cancel" => Self::Cancel(Which::read(client, job, all == Some(true))?),
             "status" => Self::Status,
             "info" => Self::Info,
             _ => Self::Models,
@@ -110,11 +147,32 @@ impl Control {
             Self::Drain => "drain",
             Self::Resume => "resume",
             Self::Forget { .. } => "forget",
+            Self::Jobs { .. } => "jobs",
+            Self::Cancel(_) => "cancel",
             Self::Status => "status",
             Self::Info => "info",
             Self::Models => "models",
         }
     }
+}
+
+impl Which {
+    fn read(client: Option<ClientName>, job: Option<RequestId>, all: bool) -> Result<Self, JobError> {
+        match (client, job, all) {
+            (Some(client), Some(id), false) => Ok(Self::One { client, id }),
+            (Some(client), None, false) => Ok(Self::Client(client)),
+            (None, None, true) => Ok(Self::All),
+            _ => Err(invalid(
+                "control/cancel needs \"client\" and \"job\" for one job, \"client\" for all of a client, or \"all\": true"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+fn invalid(mut text: String) -> JobError {
+    text.truncate(text.floor_char_boundary(MESSAGE_MAX));
+    JobError::new(ErrorCode::InvalidRequest, text)
 }
 
 #[cfg(test)]
@@ -129,8 +187,12 @@ mod tests {
 
     #[test]
     fn reads_every_verb() {
-        for verb in Control::VERBS {
-            let fields = if matches!(verb, "load" | "unload" | "switch") { json!({ "model": "m" }) } else { json!({}) };
+        for verb in Control::verbs() {
+            let fields = match verb {
+                "load" | "unload" | "switch" => json!({ "model": "m" }),
+                "cancel" => json!({ "all": true }),
+                _ => json!({}),
+            };
             assert_eq!(read(verb, &fields).unwrap().verb(), verb);
         }
         let strategy = Some("cpu:int8".to_owned());
@@ -139,6 +201,23 @@ mod tests {
             read("switch", &json!({ "model": "m", "strategy": "cpu:int8" })),
             Ok(Control::Switch { model, strategy })
         );
+    }
+
+    #[test]
+    fn a_cancel_says_which_jobs_and_nothing_is_guessed() {
+        let (client, id) = (ClientName::new("cam").unwrap(), RequestId::new("7").unwrap());
+        for (fields, which) in [
+            (json!({ "client": "cam", "job": "7" }), Which::One { client: client.clone(), id }),
+            (json!({ "client": "cam" }), Which::Client(client)),
+            (json!({ "all": true }), Which::All),
+        ] {
+            assert_eq!(read("cancel", &fields), Ok(Control::Cancel(which)));
+        }
+        for fields in
+            [json!({}), json!({ "job": "7" }), json!({ "all": false }), json!({ "client": "cam", "all": true })]
+        {
+            assert!(read("cancel", &fields).unwrap_err().message.contains("\"client\" and \"job\""), "{fields}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod outcome;
 mod precision;
 mod request;
 
-pub use control::Control;
+pub use control::{Control, Which};
 pub use error::{ErrorCode, JobError};
 pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, RequestId, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Timings, Usage};

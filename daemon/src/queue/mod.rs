@@ -2,13 +2,16 @@
 //!
 //! Pure: it knows no clock and no channel. The driver passes `now` in and carries out what comes back.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+mod accounts;
+mod lane;
+
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use thiserror::Error;
 
 use crate::job::{ClientName, JobId, ModelName, Priority};
+use lane::Lane;
 
 /// How many jobs may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +44,24 @@ pub struct Waiting {
     pub model: ModelName,
     /// Its class.
     pub priority: Priority,
+    /// The tokens that it may cost, prompt and answer.
+    pub tokens: u64,
+    /// When it came.
+    pub received: Instant,
     /// When it is worthless.
     pub deadline: Instant,
 }
 
-/// The jobs that wait, most urgent first, oldest first within a class.
+/// The jobs that wait, by model. The highest class is first, where jobs rise as they get older; in a class, clients get the
+/// same number of tokens as long as they have jobs waiting; jobs of a client are in their order.
 #[derive(Debug)]
 pub struct Queue {
     limits: QueueLimits,
-    order: BTreeMap<(Reverse<Priority>, u64), Waiting>,
-    places: HashMap<JobId, (Reverse<Priority>, u64)>,
+    lanes: HashMap<ModelName, Lane>,
+    /// Of each job its model, which has the rest.
+    models: HashMap<JobId, ModelName>,
     clients: HashMap<ClientName, usize>,
+    deadlines: BTreeSet<(Instant, JobId)>,
     /// Number of the next to join at the end.
     last: u64,
     /// Number of the next to come back to the front.
@@ -66,9 +76,10 @@ impl Queue {
     pub fn new(limits: QueueLimits) -> Self {
         Self {
             limits,
-            order: BTreeMap::new(),
-            places: HashMap::new(),
+            lanes: HashMap::new(),
+            models: HashMap::new(),
             clients: HashMap::new(),
+            deadlines: BTreeSet::new(),
             last: MIDDLE,
             first: MIDDLE - 1,
         }
@@ -79,77 +90,101 @@ impl Queue {
         self.limits = limits;
     }
 
-    /// Lets a job join; gives the number of jobs before it.
+    /// Lets a job join; gives the number of jobs that are likely to go before it.
     pub fn admit(&mut self, waiting: Waiting) -> Result<usize, Refused> {
-        if self.order.len() >= self.limits.jobs {
+        if self.len() >= self.limits.jobs {
             return Err(Refused::Full(self.limits.jobs));
         }
         let of_client = self.clients.get(&waiting.client).copied().unwrap_or(0);
         if of_client >= self.limits.jobs_per_client {
             return Err(Refused::ClientFull(self.limits.jobs_per_client));
         }
-        let place = (Reverse(waiting.priority), self.last);
+        let (job, model) = (waiting.job, waiting.model.clone());
+        let number = self.last;
         self.last += 1;
-        let before = self.order.range(..place).count();
-        self.insert(place, waiting);
-        Ok(before)
+        self.insert(number, waiting);
+        Ok(self.lanes.get(&model).map_or(0, |lane| lane.before(job)))
     }
 
-    /// Lets a job that was taken and could not start wait again, before the others of its class. It was admitted once, so
-    /// no limit holds it off.
+    /// Lets a job that was taken and could not be finished wait again, before the client's others of its class. It was
+    /// admitted once, so no limit holds it off; what its client was charged for it is given back.
     pub fn put_back(&mut self, waiting: Waiting) {
-        let place = (Reverse(waiting.priority), self.first);
+        if let Some(lane) = self.lanes.get_mut(&waiting.model) {
+            lane.refund(&waiting.client, waiting.tokens);
+        }
+        let number = self.first;
         self.first -= 1;
-        self.insert(place, waiting);
+        self.insert(number, waiting);
     }
 
-    fn insert(&mut self, place: (Reverse<Priority>, u64), waiting: Waiting) {
+    fn insert(&mut self, number: u64, waiting: Waiting) {
         *self.clients.entry(waiting.client.clone()).or_default() += 1;
-        self.places.insert(waiting.job, place);
-        self.order.insert(place, waiting);
+        self.models.insert(waiting.job, waiting.model.clone());
+        self.deadlines.insert((waiting.deadline, waiting.job));
+        self.lanes.entry(waiting.model.clone()).or_default().insert(number, waiting);
     }
 
-    /// Takes the next job for a model.
-    pub fn next(&mut self, model: &ModelName) -> Option<JobId> {
-        let job = self.order.values().find(|w| w.model == *model)?.job;
-        self.remove(job).then_some(job)
+    /// Takes the next job for a model; its client is charged for the tokens that it may cost.
+    pub fn next(&mut self, model: &ModelName, now: Instant) -> Option<JobId> {
+        let waiting = self.lanes.get_mut(model)?.next(now)?;
+        self.forget(&waiting);
+        Some(waiting.job)
+    }
+
+    /// A job that was taken has ended and has cost less than its client was charged for.
+    pub fn refund(&mut self, model: &ModelName, client: &ClientName, tokens: u64) {
+        if let Some(lane) = self.lanes.get_mut(model) {
+            lane.refund(client, tokens);
+        }
     }
 
     /// Takes a job out; false if it is not here.
     pub fn remove(&mut self, job: JobId) -> bool {
-        let waiting = self.places.remove(&job).and_then(|place| self.order.remove(&place));
-        let Some(waiting) = waiting else { return false };
-        if let Some(count) = self.clients.get_mut(&waiting.client) {
-            *count -= 1;
-            if *count == 0 {
-                self.clients.remove(&waiting.client);
-            }
-        }
+        let lane = self.models.get(&job).and_then(|model| self.lanes.get_mut(model));
+        let Some(waiting) = lane.and_then(|lane| lane.remove(job)) else { return false };
+        self.forget(&waiting);
         true
     }
 
-    /// Takes out every job whose deadline has come.
+    fn forget(&mut self, Waiting { job, client, deadline, .. }: &Waiting) {
+        self.models.remove(job);
+        self.deadlines.remove(&(*deadline, *job));
+        if let Some(count) = self.clients.get_mut(client) {
+            *count -= 1;
+            if *count == 0 {
+                self.clients.remove(client);
+            }
+        }
+    }
+
+    /// Takes out every job whose deadline has come, in the order of the deadlines.
     pub fn expire(&mut self, now: Instant) -> Vec<JobId> {
-        let expired: Vec<JobId> = self.order.values().filter(|w| w.deadline <= now).map(|w| w.job).collect();
-        for &job in &expired {
+        let late = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        let late: Vec<JobId> = late.map(|(_, job)| *job).collect();
+        for &job in &late {
             self.remove(job);
         }
-        expired
+        late
     }
 
     /// When the next job expires.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.order.values().map(|w| w.deadline).min()
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Forgets what clients have had of a model that is gone. Nobody may wait for it any more.
+    pub fn remove_model(&mut self, model: &ModelName) {
+        self.lanes.remove(model);
     }
 
     /// How many jobs wait.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.models.len()
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.models.is_empty()
     }
 }
 

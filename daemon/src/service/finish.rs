@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::driver::Driver;
-use super::intake::waiting;
+use super::intake::{most_tokens, waiting};
 use super::jobs::{Job, Stage};
 use super::models::ModelEntry;
 use crate::engine::EngineId;
@@ -48,7 +48,7 @@ impl Driver {
                 format!("the job was running in {} engine crashes (engine.crash_quarantine = {most})", job.crashes);
             self.fail(id, JobError::new(ErrorCode::Quarantined, text));
         } else {
-            self.queue.put_back(waiting(id, &job.request, &job.model, job.deadline));
+            self.queue.put_back(waiting(id, &job.request, &job.model, job.received, job.deadline));
             self.tell_open_job(id, JobChange::Waiting(None));
         }
     }
@@ -65,6 +65,10 @@ impl Driver {
             (Ok(answer), _) => {
                 let ran = since.elapsed();
                 self.job_time = Some(self.job_time.map_or(ran, |mean| (mean * 7 + ran) / 8));
+                // What a job has had that was stopped is not known: its client is not given anything back.
+                let had = u64::from(answer.usage.prompt_tokens) + u64::from(answer.usage.generated_tokens);
+                let too_much = most_tokens(&job.request).saturating_sub(had);
+                self.queue.refund(&job.model, &job.request.client, too_much);
                 self.completed(&job, answer, *since, *engine)
             }
             // The engine only knows that it was cancelled, not why.

@@ -58,7 +58,7 @@ impl Driver {
         let admitted = self.model_for(&request).and_then(|model| {
             let id = self.jobs.next_id();
             let deadline = received + request.deadline;
-            match self.queue.admit(waiting(id, &request, &model, deadline)) {
+            match self.queue.admit(waiting(id, &request, &model, received, deadline)) {
                 Ok(position) => Ok((id, model, deadline, position)),
                 Err(full) => {
                     let error = JobError::new(ErrorCode::QueueFull, full.to_string());
@@ -181,15 +181,11 @@ impl Driver {
                 return;
             }
         };
-        match self.jobs.find(client, &id).map(|(job, open)| (job, open.is_waiting())) {
-            Some((job, true)) => {
-                self.fail(job, JobError::new(ErrorCode::Cancelled, "cancelled before it started"));
-            }
-            Some((job, false)) => self.stop(job, JobError::new(ErrorCode::Cancelled, "cancelled while it was running")),
-            None => {
-                let error = JobError::new(ErrorCode::NotFound, format!("no open job {id} of this client"));
-                self.refuse(slot, &id, &error, &self.default_reply(client, &id));
-            }
+        if let Some((job, _)) = self.jobs.find(client, &id) {
+            self.cancel(job, "cancelled");
+        } else {
+            let error = JobError::new(ErrorCode::NotFound, format!("no open job {id} of this client"));
+            self.refuse(slot, &id, &error, &self.default_reply(client, &id));
         }
     }
 
@@ -216,7 +212,7 @@ impl Driver {
         }
         for index in 0..self.models.len() {
             while self.models[index].has_room() {
-                let Some(id) = self.queue.next(self.models[index].name()) else { break };
+                let Some(id) = self.queue.next(self.models[index].name(), Instant::now()) else { break };
                 self.start(index, id);
             }
         }
@@ -253,9 +249,24 @@ impl Driver {
 }
 
 /// A job's entry in the queue.
-pub(super) fn waiting(job: JobId, request: &Request, model: &ModelName, deadline: Instant) -> Waiting {
+pub(super) fn waiting(
+    job: JobId,
+    request: &Request,
+    model: &ModelName,
+    received: Instant,
+    deadline: Instant,
+) -> Waiting {
     let Request { client, priority, .. } = request;
-    Waiting { job, client: client.clone(), model: model.clone(), priority: *priority, deadline }
+    let (client, model, tokens) = (client.clone(), model.clone(), most_tokens(request));
+    Waiting { job, client, model, priority: *priority, tokens, received, deadline }
+}
+
+/// Bytes of English text that most tokenizers make one token of.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The tokens that a job may cost: what it asks, by its length, and the longest answer.
+pub(super) fn most_tokens(request: &Request) -> u64 {
+    request.task.bytes() as u64 / BYTES_PER_TOKEN + u64::from(request.output.max_tokens)
 }
 
 /// An id for a request that has none.

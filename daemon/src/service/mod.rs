@@ -13,6 +13,7 @@ mod fit;
 mod governing;
 mod governor;
 mod intake;
+mod job_control;
 mod jobs;
 mod kills;
 mod lifecycle;

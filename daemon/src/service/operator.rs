@@ -48,13 +48,17 @@ impl Driver {
     pub(super) fn on_control(&mut self, control: Control, operator: Operator) {
         let verb = control.verb();
         match control {
-            Control::Status | Control::Info | Control::Models => tracing::debug!(verb, "an operator asks"),
+            Control::Status | Control::Info | Control::Models | Control::Jobs { .. } => {
+                tracing::debug!(verb, "an operator asks");
+            }
             _ => tracing::info!(verb, "an operator asks"),
         }
         let started = match control {
             Control::Status => Started::Done(Ok(self.status_for_operators())),
             Control::Info => Started::Done(Ok(self.info_for_operators())),
             Control::Models => Started::Done(Ok(self.models_document())),
+            Control::Jobs { client } => Started::Done(Ok(self.jobs_document(client.as_ref()))),
+            Control::Cancel(which) => Started::Done(self.cancel_for(&which)),
             Control::Drain => Started::Done(Ok(self.drain())),
             Control::Resume => Started::Done(self.resume()),
             Control::Forget { model } => Started::Done(self.forget(model.as_ref())),

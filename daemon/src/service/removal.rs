@@ -102,6 +102,7 @@ impl Driver {
         // A job that its engine gave back.
         self.fail_waiting(index, &no_longer_configured(&name));
         self.models.remove(index);
+        self.queue.remove_model(&name);
         tracing::info!(model = %name, "the model is gone: it is no longer configured");
         self.link.set_retained(self.topics.model(&name), Bytes::new());
         self.publish_status();

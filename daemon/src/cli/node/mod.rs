@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
-use promptd::job::ModelName;
+use promptd::job::{ClientName, ModelName, RequestId};
 use promptd::plan::Strategy;
 use serde_json::Value;
 
@@ -133,6 +133,30 @@ pub struct Models {
     forget: bool,
 }
 
+/// Show the jobs that wait or run on the node on this machine.
+#[derive(Debug, clap::Args)]
+pub struct Jobs {
+    /// Only of this client.
+    client: Option<ClientName>,
+    #[command(flatten)]
+    local: Local,
+}
+
+/// Cancel jobs; each ends with the error `cancelled`.
+#[derive(Debug, clap::Args)]
+pub struct Cancel {
+    /// Whose.
+    #[arg(required_unless_present = "all")]
+    client: Option<ClientName>,
+    /// The client's id of one job; all of the client's jobs without it.
+    job: Option<RequestId>,
+    /// Every job of every client.
+    #[arg(long, conflicts_with = "client")]
+    all: bool,
+    #[command(flatten)]
+    local: Local,
+}
+
 /// Let the node take no new work; what it has accepted is finished.
 #[derive(Debug, clap::Args)]
 pub struct Drain {
@@ -228,6 +252,21 @@ fn only(models: Value, name: Option<&ModelName>) -> Result<Value, Failure> {
     Err(Failure::new(Code::Failed, anyhow!("no model {name}; known are: {}", known.join(", "))))
 }
 
+impl NodeCommand for Jobs {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let question = Question { client: self.client.as_ref(), ..Question::of("jobs") };
+        self.local.ask_and_show(default_socket, &question, show::jobs)
+    }
+}
+
+impl NodeCommand for Cancel {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let Self { client, job, all, local } = self;
+        let (client, job, all) = (client.as_ref(), job.as_ref(), all.then_some(true));
+        local.ask_and_show(default_socket, &Question { client, job, all, ..Question::of("cancel") }, show::fields)
+    }
+}
+
 impl NodeCommand for Drain {
     fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
         self.local.ask_and_show(default_socket, &Question::of("drain"), show::status)
@@ -242,7 +281,7 @@ impl NodeCommand for Resume {
 
 impl NodeCommand for Load {
     fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        let question = Question { verb: "load", model: Some(&self.name), strategy: self.strategy };
+        let question = Question { model: Some(&self.name), strategy: self.strategy, ..Question::of("load") };
         self.local.ask_and_show(default_socket, &question, show::models)
     }
 }
@@ -256,7 +295,7 @@ impl NodeCommand for Unload {
 
 impl NodeCommand for Switch {
     fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        let question = Question { verb: "switch", model: Some(&self.name), strategy: self.strategy };
+        let question = Question { model: Some(&self.name), strategy: self.strategy, ..Question::of("switch") };
         self.local.ask_and_show(default_socket, &question, show::models)
     }
 }

@@ -50,6 +50,27 @@ pub fn models(output: &Value) -> String {
     documents.iter().fold(table("", &rows), |text, document| text + &model_reasons(document))
 }
 
+/// Jobs that have not ended.
+pub fn jobs(output: &Value) -> String {
+    let jobs = array(&output["jobs"]);
+    let heading = ["client", "id", "task", "model", "state", "priority", "waited", "time left"].map(str::to_owned);
+    let rows = jobs.iter().map(|job| {
+        let [client, id, task, model, state, priority] =
+            ["client", "id", "task", "model", "state", "priority"].map(|name| cell(&job[name]));
+        let [waited, left] = ["age_s", "remaining_s"].map(|name| seconds(job[name].as_f64()));
+        [client, id, task, model, state, priority, waited, left]
+    });
+    let rows: Vec<[String; 8]> = std::iter::once(heading).chain(rows).collect();
+    let total = output["total"].as_u64().unwrap_or_default();
+    let rest = total.saturating_sub(jobs.len() as u64);
+    let more = if rest > 0 { format!("and {rest} more\n") } else { String::new() };
+    if jobs.is_empty() { "no job waits or runs\n".to_owned() } else { table("", &rows) + &more }
+}
+
+fn seconds(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| NOTHING.to_owned(), |seconds| format!("{seconds:.1} s"))
+}
+
 /// What a reload has brought: a line for each kind of change, then the models. That of one model is its document.
 pub fn reload(output: &Value) -> String {
     let Some(documents) = output.get("models") else { return models(output) };

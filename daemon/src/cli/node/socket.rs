@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use promptd::job::ModelName;
+use promptd::job::{ClientName, ModelName, RequestId};
 use promptd::plan::Strategy;
 use serde::Serialize;
 use serde_json::Value;
@@ -23,7 +23,7 @@ const ANSWER_MAX: u64 = 16 << 20;
 /// What is asked, as it goes over the socket.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Question<'a> {
-    /// One of `promptd::job::Control::VERBS`.
+    /// One of `promptd::job::Control::verbs`.
     pub verb: &'static str,
     /// Which model, if the verb takes one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,17 +31,26 @@ pub struct Question<'a> {
     /// With which strategy, if the verb takes one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
+    /// Whose jobs, if the verb is about jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<&'a ClientName>,
+    /// Which job of that client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<&'a RequestId>,
+    /// Every job there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
 }
 
 impl Question<'_> {
     /// The verb alone.
     pub fn of(verb: &'static str) -> Self {
-        Self { verb, model: None, strategy: None }
+        Self { verb, model: None, strategy: None, client: None, job: None, all: None }
     }
 
     /// How long an answer may take; what changes something takes as long as it takes.
     fn timeout(&self) -> Option<Duration> {
-        matches!(self.verb, "status" | "info" | "models").then_some(LOOKUP_TIMEOUT)
+        matches!(self.verb, "status" | "info" | "models" | "jobs").then_some(LOOKUP_TIMEOUT)
     }
 }
 

@@ -48,7 +48,8 @@ fn a_question_gets_its_progress_and_its_answer() {
         call.reply.finish(Ok(json!(text)));
     });
     let name = ModelName::new("main").unwrap();
-    let question = Question { verb: "load", model: Some(&name), strategy: Some(Strategy::parse("cpu:int8").unwrap()) };
+    let question =
+        Question { model: Some(&name), strategy: Some(Strategy::parse("cpu:int8").unwrap()), ..Question::of("load") };
     let mut steps = Vec::new();
     let answer =
         Node::connect(&path).unwrap().ask(&question, |step, share| steps.push((step.to_owned(), share))).unwrap();

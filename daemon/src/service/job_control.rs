@@ -1,0 +1,69 @@
+//! What operators ask about jobs.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::driver::Driver;
+use super::jobs::{Job, Stage};
+use super::operator::Answer;
+use crate::job::{ClientName, ErrorCode, JobError, JobId, Which};
+
+/// Most jobs in an answer: about 20 KB.
+const LISTED_MAX: usize = 100;
+
+impl Driver {
+    /// The open jobs, oldest first, and how many there are. No prompts.
+    pub(super) fn jobs_document(&self, client: Option<&ClientName>) -> Value {
+        let of_client = |job: &Job| client.is_none_or(|client| job.request.client == *client);
+        let mut jobs: Vec<(JobId, &Job)> = self.jobs.iter().filter(|(_, job)| of_client(job)).collect();
+        jobs.sort_unstable_by_key(|(id, _)| *id);
+        let now = Instant::now();
+        let listed: Vec<Value> = jobs.iter().take(LISTED_MAX).map(|(_, job)| document(job, now)).collect();
+        json!({ "total": jobs.len(), "jobs": listed })
+    }
+
+    /// Cancels jobs; those that run end within a step.
+    pub(super) fn cancel_for(&mut self, which: &Which) -> Answer {
+        let jobs: Vec<JobId> = match which {
+            Which::One { client, id } => self.jobs.find(client, id).map(|(job, _)| job).into_iter().collect(),
+            Which::Client(client) => {
+                self.jobs.iter().filter(|(_, job)| job.request.client == *client).map(|(id, _)| id).collect()
+            }
+            Which::All => self.jobs.iter().map(|(id, _)| id).collect(),
+        };
+        if let (Which::One { client, id }, []) = (which, jobs.as_slice()) {
+            return Err(JobError::new(ErrorCode::NotFound, format!("no open job {id} of the client {client}")));
+        }
+        for &job in &jobs {
+            self.cancel(job, "an operator cancelled it");
+        }
+        Ok(json!({ "cancelled": jobs.len() }))
+    }
+
+    /// Cancels a job, waiting or running.
+    pub(super) fn cancel(&mut self, id: JobId, reason: &str) {
+        let Some(job) = self.jobs.get(id) else { return };
+        if job.is_waiting() {
+            self.fail(id, JobError::new(ErrorCode::Cancelled, format!("{reason} before it started")));
+        } else {
+            self.stop(id, JobError::new(ErrorCode::Cancelled, format!("{reason} while it was running")));
+        }
+    }
+}
+
+fn document(job: &Job, now: Instant) -> Value {
+    let Job { request, model, received, deadline, crashes, stage, .. } = job;
+    let state = match stage {
+        Stage::Waiting => "waiting",
+        Stage::Running { stopping: None, .. } => "running",
+        Stage::Running { stopping: Some(_), .. } => "stopping",
+    };
+    let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
+    json!({
+        "client": request.client, "id": request.id, "task": request.task.name(), "model": model, "state": state,
+        "priority": request.priority, "crashes": crashes,
+        "age_s": tenths(now.saturating_duration_since(*received).as_secs_f64()),
+        "remaining_s": tenths(deadline.saturating_duration_since(now).as_secs_f64()),
+    })
+}

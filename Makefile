@@ -85,9 +85,10 @@ vmtest: deb model ## Install the package on booted Debian machines (nspawn and Q
 arm64: deps ## Build the Debian package for arm64 on amd64, into target/arm64/deb
 	@packaging/arm64.sh "$(TARGET)"
 
-bench: build model ## Measure the engine, what MQTT adds, and what the sensors cost, on this machine
+bench: build model ## Measure the engine, what MQTT adds, and what sensors and journal cost, on this machine
 	@tests/tools/bench.sh "$(PROMPTD)" "$(MODEL)"
 	$(CARGO) bench --locked --bench sensors
+	$(CARGO) bench --locked --bench journal
 
 bench-peers: build model ## Measure promptd side by side with llama.cpp's own tools and a Python bridge
 	tests/peers/setup.sh "$(TARGET)/peers"

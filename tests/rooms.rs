@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and its floor. A room imports only from floors below its own.
-const ROOMS: [(&str, u8); 14] = [
+const ROOMS: [(&str, u8); 15] = [
     ("job", 1),
     ("plan", 1),
     ("queue", 1),
     ("gguf", 1),
     ("config", 2),
+    ("journal", 3),
     ("mqtt", 3),
     ("engine", 3),
     ("health", 3),
@@ -31,19 +32,20 @@ const VOCABULARY: &str = "job";
 const LINES_MAX: usize = 400;
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 18] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),
     ("rustls", &["cli", "mqtt"]),
     ("rustls_native_certs", &["mqtt"]),
     ("x509_parser", &["mqtt"]),
-    ("tokio", &["mqtt", "engine", "control", "web", "service", "cli"]),
+    ("tokio", &["journal", "mqtt", "engine", "control", "web", "service", "cli"]),
     ("hyper_util", &["web"]),
     ("http_body_util", &["web"]),
     ("prometheus_client", &["telemetry"]),
     ("sysinfo", &["health"]),
     ("nvml_wrapper", &["health"]),
+    ("rusqlite", &["journal"]),
     ("toml", &["config"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

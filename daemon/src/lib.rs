@@ -7,6 +7,7 @@ pub mod engine;
 pub mod gguf;
 pub mod health;
 pub mod job;
+pub mod journal;
 pub mod mqtt;
 pub mod plan;
 pub mod queue;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{
-    Config, Disk, Engine, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Telemetry, Thermal, Tls,
+    Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Telemetry, Thermal, Tls,
 };
 use crate::job::ModelName;
 
@@ -278,6 +278,20 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
             heartbeat_timeout: Effect::Engine,
             crash_quarantine: Effect::None,
             reproducible: Effect::Engine,
+        }
+    );
+    compare!(
+        found,
+        "journal",
+        &old.journal,
+        new.journal,
+        Journal {
+            // The file is opened with them.
+            durability: Effect::Restart,
+            commit_window: Effect::Restart,
+            keep: Effect::None,
+            size_max: Effect::Restart,
+            on_unwritable: Effect::None,
         }
     );
     compare!(found, "disk", &old.disk, new.disk, Disk { reserve: Effect::None, derived_max: Effect::None });

@@ -18,6 +18,7 @@ mod disk;
 mod engine;
 mod error;
 mod fingerprint;
+mod journal;
 mod last_good;
 mod limits;
 mod machine;
@@ -52,6 +53,7 @@ pub use credential::Secret;
 pub use disk::Disk;
 pub use engine::{Engine, Load};
 pub use error::{ConfigError, Place, Problem, SyntaxError};
+pub use journal::{Durability, Journal, OnUnwritable};
 pub use limits::Limits;
 pub use memory::Memory;
 pub use model::{Expect, Model};
@@ -91,6 +93,8 @@ pub struct Config {
     pub thermal: Thermal,
     /// The engine children.
     pub engine: Engine,
+    /// The journal of jobs and their outcomes.
+    pub journal: Journal,
     /// The file system with the state folder.
     pub disk: Disk,
     /// What is told about the machine.
@@ -180,6 +184,7 @@ impl Config {
                 memory: root.table("memory", |section| Memory::read(section, profile)),
                 thermal: root.table("thermal", Thermal::read),
                 engine: root.table("engine", Engine::read),
+                journal: root.table("journal", Journal::read),
                 disk: root.table("disk", Disk::read),
                 telemetry: root.table("telemetry", Telemetry::read),
                 service: root.table("service", |section| Service::read(section, machine)),

@@ -42,6 +42,8 @@ fn each_key_asks_for_what_hangs_on_it() {
         ("load.idle_unload = '1h'", vec![]),
         ("load.timeout = '1h'", vec![]),
         ("engine.crash_quarantine = 3", vec![]),
+        ("journal.keep = '2h'", vec![]),
+        ("journal.on_unwritable = 'memory'", vec![]),
         ("disk.reserve = '10%'", vec![]),
         ("telemetry.interval = '2m'", vec![Step::Telemetry]),
         ("telemetry.http = '127.0.0.1:9471'", vec![Step::Telemetry]),
@@ -83,7 +85,8 @@ fn files_for_tls_are_named_by_their_keys() {
 #[test]
 fn what_needs_a_restart_keeps_its_old_value_and_is_named() {
     let new = "[node]\nname = 'other'\n[mqtt]\nroot = 'r'\noutbox_max = 512\n[service]\nstate_dir = '/s'\n\
-               control_socket = '/c'\n[limits]\nmax_tokens = 7\n";
+               control_socket = '/c'\n[limits]\nmax_tokens = 7\n\
+               [journal]\ndurability = 'memory'\nsize_max = '64MiB'\n";
     let old = with_model("");
     let change = Change::between(&old, with_model(new));
     let mut expected = old.clone();
@@ -91,8 +94,16 @@ fn what_needs_a_restart_keeps_its_old_value_and_is_named() {
     assert_eq!(change.config, expected);
     assert_eq!(change.keys, ["limits.max_tokens"]);
     // The client id follows the node's name.
-    let named =
-        ["node.name", "mqtt.client_id", "mqtt.root", "mqtt.outbox_max", "service.state_dir", "service.control_socket"];
+    let named = [
+        "node.name",
+        "mqtt.client_id",
+        "mqtt.root",
+        "mqtt.outbox_max",
+        "journal.durability",
+        "journal.size_max",
+        "service.state_dir",
+        "service.control_socket",
+    ];
     assert_eq!(change.restart, named);
     // It stays named as long as it is so, and is forgotten when the files say again what is in force.
     let again = Change::between(&change.config, with_model(new));

@@ -1,13 +1,26 @@
 use std::time::Duration;
 
-use super::super::{BrokerUrl, Deadbands, Expect, LogLevel, Model, ModelFile, Scheme};
+use super::super::{BrokerUrl, Deadbands, Durability, Expect, LogLevel, Model, ModelFile, OnUnwritable, Scheme};
 use super::*;
 use crate::plan::{Bytes, KvType, Percent, Profile, Reserve};
 
 #[test]
 fn are_the_documented_ones() {
-    let Config { node, mqtt, limits, models, load, memory, thermal, engine, disk, telemetry, service, profile } =
-        read(&[]).unwrap();
+    let Config {
+        node,
+        mqtt,
+        limits,
+        models,
+        load,
+        memory,
+        thermal,
+        engine,
+        journal,
+        disk,
+        telemetry,
+        service,
+        profile,
+    } = read(&[]).unwrap();
     let percent = |text: &str| Percent::parse(text).unwrap();
 
     assert_eq!(node.name.as_str(), "gw1");
@@ -39,6 +52,9 @@ fn are_the_documented_ones() {
     assert_eq!(engine.max_stall, Duration::from_millis(250));
     assert_eq!(engine.heartbeat_timeout, Duration::from_secs(30));
     assert_eq!((engine.crash_quarantine, engine.reproducible), (2, false));
+    assert_eq!((journal.durability, journal.on_unwritable), (Durability::Full, OnUnwritable::Refuse));
+    assert_eq!((journal.commit_window, journal.keep), (Duration::from_millis(2), Duration::from_hours(1)));
+    assert_eq!(journal.size_max, Bytes(256 << 20));
     assert_eq!((disk.reserve, disk.derived_max), (Reserve::Percent(percent("5%")), Bytes(16 << 30)));
     let seconds = Duration::from_secs;
     assert_eq!((telemetry.interval, telemetry.stream_interval), (seconds(60), seconds(10)));

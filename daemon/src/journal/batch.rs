@@ -1,0 +1,143 @@
+//! What waits to be written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::index::Key;
+use super::time::Stamp;
+use super::{Outcome, Settlement};
+use crate::job::JobId;
+
+/// A job that was accepted.
+pub(super) struct NewRow {
+    pub key: Arc<Key>,
+    pub fingerprint: [u8; 32],
+    /// When it was received.
+    pub at: Stamp,
+    /// Bytes that its outcome may take.
+    pub reserve: u64,
+    /// The request.
+    pub record: Vec<u8>,
+}
+
+/// A step of a job's life.
+pub(super) enum Write {
+    Accept(NewRow),
+    Stage(Stage),
+    Finish(Stamp, Outcome),
+    Settle(Settlement),
+    Remove,
+}
+
+/// Where an open job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stage {
+    pub running: bool,
+    pub crashes: u32,
+}
+
+/// How a job's row shall become, in this order. It says how the row is afterwards, not what happens to it: written twice it does
+/// no harm.
+#[derive(Default)]
+pub(super) struct Change {
+    pub accept: Option<NewRow>,
+    pub stage: Option<Stage>,
+    pub finish: Option<(Stamp, Outcome)>,
+    pub settle: Option<Settlement>,
+    /// It goes, whatever else was to be.
+    pub remove: bool,
+}
+
+impl Change {
+    /// Adds what came later.
+    fn push(&mut self, write: Write) {
+        match write {
+            Write::Accept(row) => self.accept = Some(row),
+            Write::Stage(stage) => self.stage = Some(stage),
+            Write::Finish(at, outcome) => {
+                if let Some(row) = &mut self.accept {
+                    // Nobody will ask for it any more.
+                    row.record = Vec::new();
+                }
+                self.finish = Some((at, outcome));
+            }
+            Write::Settle(settlement) => self.settle = Some(settlement),
+            Write::Remove => *self = Self { remove: true, accept: self.accept.take(), ..Self::default() },
+        }
+    }
+
+    fn append(&mut self, later: Self) {
+        let Self { accept, stage, finish, settle, remove } = later;
+        let finish = finish.map(|(at, outcome)| Write::Finish(at, outcome));
+        let writes = [accept.map(Write::Accept), stage.map(Write::Stage), finish, settle.map(Write::Settle)];
+        for write in writes.into_iter().flatten().chain(remove.then_some(Write::Remove)) {
+            self.push(write);
+        }
+    }
+
+    /// A job that comes and goes before anything was written.
+    fn is_nothing(&self) -> bool {
+        self.remove && self.accept.is_some()
+    }
+
+    /// Bytes of its texts.
+    fn bytes(&self) -> u64 {
+        let record = self.accept.as_ref().map_or(0, |row| row.record.len() as u64);
+        record + self.finish.as_ref().map_or(0, |(_, outcome)| outcome.size())
+    }
+}
+
+/// Changes that become one transaction.
+///
+/// Bounded, however long the disk takes nothing: there is one for each job, texts are bounded by
+/// [`Journal::accept`](super::Journal::accept), which looks at `bytes`, and one that goes before it was written leaves
+/// nothing.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// By number, which is the order of receipt: rows that are neighbours are written together.
+    pub changes: BTreeMap<JobId, Change>,
+    /// A moment to keep.
+    pub note: Option<Stamp>,
+    /// Of texts, in all changes together.
+    pub bytes: u64,
+    /// It must be on the disk, not only with the kernel.
+    pub sync: bool,
+    /// The number of its last step; 0 without any.
+    pub last: u64,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.last == 0 && self.note.is_none()
+    }
+
+    pub fn push(&mut self, job: JobId, write: Write) {
+        self.change(job, |change| change.push(write));
+    }
+
+    fn change(&mut self, job: JobId, apply: impl FnOnce(&mut Change)) {
+        let change = self.changes.entry(job).or_default();
+        self.bytes -= change.bytes();
+        apply(change);
+        if change.is_nothing() {
+            self.changes.remove(&job);
+        } else {
+            self.bytes += change.bytes();
+        }
+    }
+
+    /// Adds what came later.
+    pub fn append(&mut self, later: Self) {
+        for (job, change) in later.changes {
+            self.change(job, |before| before.append(change));
+        }
+        self.note = later.note.or(self.note);
+        self.sync |= later.sync;
+        self.last = self.last.max(later.last);
+    }
+
+    /// The outcome of a job, if it is about to be written.
+    pub fn outcome(&self, job: JobId) -> Option<&Outcome> {
+        self.changes.get(&job)?.finish.as_ref().map(|(_, outcome)| outcome)
+    }
+}

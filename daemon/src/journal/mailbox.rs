@@ -1,0 +1,150 @@
+//! Between the driver and the thread that writes: neither ever waits for the other to make room.
+//!
+//! The driver puts changes in and goes on. The thread takes all of them at once, which is the group of a group commit. What
+//! comes back is one number, how far everything is written, and the answers to questions, whose places are counted.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Outcome;
+use super::batch::{Batch, Write};
+use super::time::Stamp;
+use crate::job::JobId;
+
+/// So many changes wait for no more: the gain of a larger transaction is small.
+const ENOUGH: usize = 128;
+
+/// What the thread has to do next.
+pub(super) struct Work {
+    /// To be written, if there is anything.
+    pub batch: Batch,
+    /// Outcomes that are asked for.
+    pub questions: VecDeque<JobId>,
+    /// Nothing more comes.
+    pub closing: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Mailbox {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    batch: Batch,
+    questions: VecDeque<JobId>,
+    /// When the first change of the batch came.
+    since: Option<Instant>,
+    numbers: u64,
+    /// Bytes that the thread is writing.
+    taken: u64,
+    closing: bool,
+}
+
+impl State {
+    /// How long the batch has to wait; none if it is empty.
+    fn rest(&self, window: Duration, not_before: Option<Instant>) -> Option<Duration> {
+        if self.batch.is_empty() {
+            return None;
+        }
+        let wanted = if self.batch.changes.len() >= ENOUGH { None } else { self.since.map(|since| since + window) };
+        let at = wanted.max(not_before);
+        Some(at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())))
+    }
+}
+
+impl Mailbox {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under the lock leaves it half changed when it panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a change in and gives its number. `sync`: it must be on the disk when its number is told.
+    pub fn put(&self, job: JobId, write: Write, sync: bool) -> u64 {
+        let mut state = self.state();
+        state.numbers += 1;
+        state.batch.last = state.numbers;
+        state.batch.sync |= sync;
+        state.batch.push(job, write);
+        state.since.get_or_insert_with(Instant::now);
+        let number = state.numbers;
+        // It sleeps until the first, and looks again when there are enough.
+        let wake = matches!(state.batch.changes.len(), 1 | ENOUGH);
+        drop(state);
+        if wake {
+            self.changed.notify_one();
+        }
+        number
+    }
+
+    /// Keeps a moment with the next changes.
+    pub fn note(&self, stamp: Stamp) {
+        let mut state = self.state();
+        state.batch.note = Some(stamp);
+        state.since.get_or_insert_with(Instant::now);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Asks for an outcome. The caller bounds the number of questions.
+    pub fn ask(&self, job: JobId) {
+        self.state().questions.push_back(job);
+        self.changed.notify_one();
+    }
+
+    /// Bytes that are not written yet.
+    pub fn bytes(&self) -> u64 {
+        let state = self.state();
+        state.batch.bytes + state.taken
+    }
+
+    /// Ends it, with a last moment to keep.
+    pub fn close(&self, stamp: Stamp) {
+        let mut state = self.state();
+        state.closing = true;
+        state.batch.note = Some(stamp);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Waits until there is something to do: questions at once, changes `window` after the first of them came and not before
+    /// that time, if it is given.
+    pub fn take(&self, window: Duration, not_before: Option<Instant>) -> Work {
+        let mut state = self.state();
+        loop {
+            let rest = state.rest(window, not_before);
+            let due = state.closing || rest.is_some_and(|rest| rest.is_zero());
+            if due || !state.questions.is_empty() {
+                let batch = if due { std::mem::take(&mut state.batch) } else { Batch::default() };
+                state.since = state.since.filter(|_| !due);
+                state.taken = batch.bytes;
+                return Work { batch, questions: std::mem::take(&mut state.questions), closing: state.closing };
+            }
+            state = match rest {
+                // Nothing wakes it while there is nothing.
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(rest) => self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// What was taken last is written.
+    pub fn written(&self) {
+        self.state().taken = 0;
+    }
+
+    /// What was taken last could not be written: it comes first again.
+    pub fn put_back(&self, mut batch: Batch) {
+        let mut state = self.state();
+        batch.append(std::mem::take(&mut state.batch));
+        state.batch = batch;
+        state.taken = 0;
+    }
+
+    /// The outcome of a job, if it waits to be written.
+    pub fn outcome(&self, job: JobId) -> Option<Outcome> {
+        self.state().batch.outcome(job).cloned()
+    }
+}

@@ -28,7 +28,7 @@ first_boot() {
   promptd model add ./model.gguf --sha256 "$sha256" || fail 'to add it again is no error'
 
   step 'a device asks from its own network'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   systemctl status --no-pager promptd
   promptd models
 
@@ -46,7 +46,7 @@ killed() {
   kill -KILL "$engine"
   until_true 60 is_another engine_of "$engine" || fail 'no other engine'
   until_true 60 is_state ready || fail 'not ready again'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
 
   step 'the engine is stopped: its heartbeat is missed'
   engine=$(engine_of)
@@ -61,7 +61,7 @@ killed() {
   kill -KILL "$daemon"
   until_true 60 is_another pid_of "$daemon" || fail 'no other daemon'
   until_true 60 is_state ready || fail 'not ready again'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   [ "$(pgrep -fc 'promptd engine')" = 1 ] || fail 'an engine was left behind'
 
   step 'the daemon is stopped: the watchdog bites'
@@ -75,7 +75,7 @@ killed() {
   until_true 60 is_another pid_of "$daemon" || fail 'the watchdog did not bite'
   journalctl --no-pager --unit promptd | grep -i 'watchdog timeout' || fail 'it was not the watchdog'
   until_true 60 is_state ready || fail 'not ready again'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   rm /etc/systemd/system/promptd.service.d/vm.conf
   systemctl daemon-reload
 }
@@ -94,7 +94,7 @@ configured() {
   echo 'max_tokens_cup = 5' >>"$settings"
   systemctl reload promptd
   until_true 20 is_state misconfigured || fail 'not misconfigured'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   [ "$(engine_of) $(pid_of)" = "$engine $daemon" ] || fail 'something was restarted'
 
   step 'started with it, the last good one is in force'
@@ -102,7 +102,7 @@ configured() {
   until_true 60 serves || fail 'the model does not serve'
   is_state misconfigured || fail 'not misconfigured'
   systemctl status --no-pager promptd | sed -n '1,8p'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   promptd check && fail 'check finds nothing wrong'
   cp good.toml "$settings"
   systemctl reload promptd
@@ -146,7 +146,7 @@ surrounded() {
   systemctl start promptd
   until_true 60 systemctl is-active promptd || fail 'not active'
   until_true 60 serves || fail 'the model does not serve'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   promptd model add ./model.gguf --name other && fail 'a model was added to a full disk'
   [ -z "$(ls /var/lib/promptd/models)" ] || fail 'an import was left behind'
   systemctl stop promptd
@@ -173,7 +173,7 @@ upgraded() {
   grep '"event":"result"' running.json || fail 'the job that ran has no result'
   is_another pid_of "$daemon" || fail 'the daemon was not restarted'
   until_true 60 is_state ready || fail 'not ready'
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   grep -q 'A line of the operator' "$conffile" || fail 'the settings of the operator are lost'
   dpkg-query --show promptd
 }
@@ -190,7 +190,7 @@ second_boot() {
   echo "ready $(milliseconds_since UserspaceTimestampMonotonic '') ms after systemd began," \
     "$(milliseconds_since InactiveExitTimestampMonotonic promptd) ms after its own start"
   connect_device
-  answers 30 || fail 'no answer'
+  answers 90 || fail 'no answer'
   promptd doctor || fail 'doctor'
 }
 

@@ -90,7 +90,7 @@ impl Client {
         let topic = self.topics.request(task, &self.name);
         let payload = serde_json::to_vec(request)?.into();
         let slot = self.link.reserve().await;
-        slot.publish(Publication { topic, payload, content_type: Some("application/json"), correlation: None });
+        slot.publish(Publication { topic, payload, content_type: Some("application/json".into()), correlation: None });
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobError, ModelName};
+use super::{ErrorCode, JobError, ModelName};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,16 @@ pub enum Outcome {
     Completed(Completion),
     /// It was not.
     Failed(JobError),
+}
+
+impl Outcome {
+    /// Why there is no answer.
+    pub fn error(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Completed(_) => None,
+            Self::Failed(error) => Some(error.code),
+        }
+    }
 }
 
 /// An answer and what it cost.

@@ -1,5 +1,6 @@
 //! A message on its way out.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ pub struct Publication {
     /// The message.
     pub payload: Bytes,
     /// MQTT 5 Content Type.
-    pub content_type: Option<&'static str>,
+    pub content_type: Option<Cow<'static, str>>,
     /// MQTT 5 Correlation Data.
     pub correlation: Option<Vec<u8>>,
 }
@@ -21,7 +22,7 @@ impl Publication {
     /// The size of its packet at QoS 1: what a broker's Maximum Packet Size is compared with.
     pub fn packet_size(&self) -> usize {
         let property = |length: usize| 3 + length;
-        let properties = self.content_type.map_or(0, |text| property(text.len()))
+        let properties = self.content_type.as_ref().map_or(0, |text| property(text.len()))
             + self.correlation.as_ref().map_or(0, |data| property(data.len()));
         // Topic with its length, packet id, properties with their length, payload.
         let remaining = 2 + self.topic.len() + 2 + varint(properties) + properties + self.payload.len();
@@ -66,7 +67,7 @@ mod tests {
                     correlation,
                 };
                 let properties = PublishProperties {
-                    content_type: publication.content_type.map(str::to_owned),
+                    content_type: publication.content_type.clone().map(Cow::into_owned),
                     correlation_data: publication.correlation.clone().map(Bytes::from),
                     ..PublishProperties::default()
                 };

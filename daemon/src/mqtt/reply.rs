@@ -117,7 +117,7 @@ fn publication(payload: Vec<u8>, content_type: &'static str, to: &ReplyTo) -> Pu
     Publication {
         topic: to.topic.clone(),
         payload: payload.into(),
-        content_type: Some(content_type),
+        content_type: Some(content_type.into()),
         correlation: to.correlation.clone(),
     }
 }

@@ -1,5 +1,6 @@
 //! One connection, from the attempt to its end.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
@@ -298,7 +299,7 @@ impl<'w> Session<'w> {
     fn send(&mut self, outgoing: Outgoing) {
         let publication = outgoing.publication;
         let properties = PublishProperties {
-            content_type: publication.content_type.map(str::to_owned),
+            content_type: publication.content_type.map(Cow::into_owned),
             correlation_data: publication.correlation.map(Into::into),
             ..PublishProperties::default()
         };

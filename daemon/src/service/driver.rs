@@ -14,6 +14,7 @@ use super::governor::Governor;
 use super::jobs::{Jobs, Stage};
 use super::memory::MemoryWatch;
 use super::models::{Failures, ModelEntry, Prepared, Ticket};
+use super::recording::Recorder;
 use super::reporting::Reporting;
 use super::startup::{SetLogLevel, Startup};
 use super::status::{NodeFault, StatusBoard};
@@ -59,6 +60,7 @@ pub(super) struct Driver {
     pub(super) link: LinkHandle,
     pub(super) queue: Queue,
     pub(super) jobs: Jobs,
+    pub(super) recorder: Recorder,
     pub(super) models: Vec<ModelEntry>,
     pub(super) board: StatusBoard,
     pub(super) phase: Phase,
@@ -107,6 +109,7 @@ pub(super) struct Driver {
 /// The ways in which others reach the driver.
 pub(super) struct Doors {
     pub(super) link: LinkHandle,
+    pub(super) recorder: Recorder,
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) prepared: mpsc::Sender<(Ticket, Prepared)>,
     pub(super) derived: mpsc::Sender<DerivedReport>,
@@ -141,6 +144,7 @@ impl Driver {
             link: doors.link,
             queue: Queue::new(queue_limits(&config)),
             jobs: Jobs::default(),
+            recorder: doors.recorder,
             models: config.models.iter().cloned().map(|model| ModelEntry::new(model, now)).collect(),
             board: StatusBoard::new(config.node.name.clone(), config.telemetry.interval),
             reporting: Reporting::new(now, &config),
@@ -211,7 +215,8 @@ impl Driver {
                     self.publish_status();
                 }
             }
-            LinkEvent::Disconnected { .. } | LinkEvent::Settled { .. } => {}
+            LinkEvent::Settled { tag, delivery } => self.on_settled(tag, delivery),
+            LinkEvent::Disconnected { .. } => {}
         }
     }
 
@@ -232,7 +237,13 @@ impl Driver {
         let certificates = self.next_look_at_certificates();
         let health = [self.next_look_at_health()];
         let waits = self.queue.next_deadline().into_iter().chain(watchdog).chain(self.duplicate_until).chain(turn);
-        let waits = waits.chain(running).chain(draining).chain(retries).chain(certificates).chain(health);
+        let waits = waits
+            .chain(self.next_expiry())
+            .chain(running)
+            .chain(draining)
+            .chain(retries)
+            .chain(certificates)
+            .chain(health);
         waits.fold(self.reporting.next(), Instant::min)
     }
 
@@ -256,6 +267,7 @@ impl Driver {
         if self.models.iter().any(|entry| entry.preparing.is_some()) {
             self.board.still_loading();
         }
+        self.expire_outcomes();
         self.retry_models(now);
         if self.must_govern() && self.next_turn <= now {
             self.govern(now);
@@ -279,11 +291,14 @@ impl Driver {
         let running = self.jobs.running().count();
         tracing::info!(running, waiting = self.queue.len(), "stopping");
         self.phase = Phase::Draining { until: Instant::now() + self.config.service.drain_timeout };
-        let waiting: Vec<JobId> =
-            self.jobs.iter().filter(|(_, j)| matches!(j.stage, Stage::Waiting)).map(|(id, _)| id).collect();
-        let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
-        for job in waiting {
-            self.fail(job, error.clone());
+        // What is in the journal goes on in the next run.
+        if !self.is_durable() {
+            let waiting: Vec<JobId> =
+                self.jobs.iter().filter(|(_, j)| matches!(j.stage, Stage::Waiting)).map(|(id, _)| id).collect();
+            let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
+            for job in waiting {
+                self.fail(job, error.clone());
+            }
         }
         self.publish_status();
     }
@@ -292,19 +307,32 @@ impl Driver {
         match self.phase {
             Phase::Open | Phase::Paused => false,
             Phase::Draining { until } => {
-                let done = self.jobs.is_empty() && self.link.outbox_len() == 0;
+                let open = self.jobs.iter().filter(|(_, job)| !job.is_waiting()).count();
+                // Those that wait hold the places of their answers.
+                let unsent = self.link.outbox_len().saturating_sub(self.jobs.iter().count() - open);
+                let done = open == 0 && unsent == 0 && self.recorder.is_settled();
                 done || until <= Instant::now()
             }
         }
     }
 
-    /// Ends what is still open, lets the engines go, and leaves the broker as it should be left.
-    pub(super) async fn say_goodbye(&mut self) {
-        let stopping = JobError::new(ErrorCode::Draining, "the node is stopping");
+    /// Ends what is still open or leaves it to the next run, lets the engines go, and leaves the broker as it should be left.
+    pub(super) async fn say_goodbye(mut self) {
         let open: Vec<JobId> = self.jobs.iter().map(|(id, _)| id).collect();
-        for job in open {
-            self.fail(job, stopping.clone());
+        if self.is_durable() {
+            if !open.is_empty() {
+                tracing::info!(jobs = open.len(), "jobs wait in the journal for the next run");
+            }
+            for job in open {
+                self.set_aside(job);
+            }
+        } else {
+            let stopping = JobError::new(ErrorCode::Draining, "the node is stopping");
+            for job in open {
+                self.fail(job, stopping.clone());
+            }
         }
+        self.settle_journal().await;
         self.deriving = None;
         self.models.clear();
         self.board.publish_state(&self.link, &self.topics, NodeState::Stopped, Vec::new());
@@ -316,8 +344,10 @@ impl Driver {
         }
         let unsent = self.link.outbox_len();
         if unsent > 0 {
-            tracing::error!(unsent, ?end, "the broker could not be told everything: answers are lost");
+            let kept = if self.is_durable() { "they are published by the next run" } else { "they are lost" };
+            tracing::error!(unsent, ?end, "the broker could not be told all answers: {kept}");
         }
+        self.recorder.journal.close().await;
     }
 
     /// Publishes a model's document and, as it follows from the models, the node's state.
@@ -330,8 +360,14 @@ impl Driver {
     /// Publishes the node's state.
     pub(super) fn publish_status(&mut self) {
         let heat = cooling::state_of(&self.thermal);
-        let (state, mut reasons) =
-            super::status::state_of(self.phase, self.governor.level(), heat, &self.faults, &self.models);
+        let (state, mut reasons) = super::status::state_of(
+            self.phase,
+            self.governor.level(),
+            heat,
+            &self.faults,
+            &self.models,
+            self.journal_trouble(),
+        );
         if !self.needs_restart.is_empty() {
             reasons.push(format!("needs_restart: {}", self.needs_restart.join(", ")));
         }

@@ -12,12 +12,14 @@ use super::deriving::{DerivedReport, clean_folder};
 use super::driver::{Doors, Driver, Phase};
 use super::models::{Prepared, Ticket};
 use super::operator::Operator;
+use super::recording::Opened;
 use super::startup::Startup;
 use super::wiring::{control_server, link_config, next_call};
 use super::{ServiceError, self_test};
 use crate::control::ControlCall;
 use crate::doctor::Finding;
 use crate::engine::{EngineReport, backends_folder};
+use crate::journal;
 use crate::mqtt::{Link, LinkEvent, LinkHandle, Slot, Topics};
 
 /// Reports that may wait for the driver, of all engines together.
@@ -37,6 +39,7 @@ enum Wake {
     Health(HealthReport),
     SelfTested(Vec<Finding>),
     Control(ControlCall),
+    Journal(journal::Event),
     Deadline,
     Signal,
     Hangup,
@@ -53,7 +56,11 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
     let topics = Topics::new(&config.mqtt.root, &config.node.name)?;
     let backends = backends_folder()?;
     let mut control = control_server(config).await;
-    let (link, mut link_events) = Link::spawn(link_config(config, &topics));
+    let opened = Opened::of(config).await?;
+    let mut link_config = link_config(config, &topics);
+    link_config.outbox_max += opened.places();
+    let (recorder, recovery) = opened.split();
+    let (link, mut link_events) = Link::spawn(link_config);
     let (reports, mut engine_reports) = mpsc::channel(REPORTS);
     let (prepared, mut preparations) = mpsc::channel(PREPARATIONS);
     // One derivation at a time; one that was stopped may have ended before.
@@ -61,12 +68,15 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
     // They are read one after the other.
     let (health, mut readings) = mpsc::channel(1);
     let mut self_test = self_test::start(config.clone());
-    let mut driver = Driver::new(startup, topics, backends, Doors { link, reports, prepared, derived, health })?;
+    let mut driver =
+        Driver::new(startup, topics, backends, Doors { link, recorder, reports, prepared, derived, health })?;
     clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.look_at_certificates();
     driver.board.publish_info(&driver.link, &driver.topics, &driver.config);
+    driver.tell_durability();
     driver.publish_status();
+    driver.recover(recovery);
     for index in 0..driver.models.len() {
         driver.prepare(index);
     }
@@ -81,6 +91,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             Some(report) = readings.recv() => Wake::Health(report),
             Some(findings) = self_test.recv() => Wake::SelfTested(findings),
             Some(call) = next_call(&mut control) => Wake::Control(call),
+            event = driver.recorder.journal.next_event() => Wake::Journal(event),
             () = sleep_until(deadline.into()) => Wake::Deadline,
             () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
             _ = hangup.recv() => Wake::Hangup,
@@ -98,6 +109,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             Wake::Health(report) => driver.on_health(report),
             Wake::SelfTested(findings) => driver.on_self_tested(&findings),
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
+            Wake::Journal(event) => driver.on_journal(event),
             Wake::Deadline => driver.on_deadline(),
             Wake::Signal => driver.on_signal(),
             Wake::Hangup => driver.on_hangup(),

@@ -16,7 +16,7 @@ impl Driver {
     pub(super) fn fail(&mut self, id: JobId, error: JobError) {
         self.queue.remove(id);
         if let Some(job) = self.jobs.remove(id) {
-            self.publish_outcome(job, &Outcome::Failed(error));
+            self.publish_outcome(id, job, &Outcome::Failed(error));
         }
     }
 
@@ -48,6 +48,7 @@ impl Driver {
                 format!("the job was running in {} engine crashes (engine.crash_quarantine = {most})", job.crashes);
             self.fail(id, JobError::new(ErrorCode::Quarantined, text));
         } else {
+            self.recorder.journal.put_back(id, job.crashes);
             self.queue.put_back(waiting(id, &job.request, &job.model, job.received, job.deadline));
             self.tell_open_job(id, JobChange::Waiting(None));
         }
@@ -75,7 +76,7 @@ impl Driver {
             (Err(error), Some(reason)) if error.code == ErrorCode::Cancelled => Outcome::Failed(reason.clone()),
             (Err(error), _) => Outcome::Failed(error),
         };
-        self.publish_outcome(job, &outcome);
+        self.publish_outcome(id, job, &outcome);
     }
 
     fn completed(&self, job: &Job, answer: Answer, since: Instant, engine: EngineId) -> Outcome {
@@ -103,18 +104,19 @@ impl Driver {
         })
     }
 
-    fn publish_outcome(&self, job: Job, outcome: &Outcome) {
+    fn publish_outcome(&mut self, id: JobId, job: Job, outcome: &Outcome) {
         let Job { request, reply, slot, model, .. } = job;
         log_end(&request, &model, outcome);
         let publication = self.replies.outcome(&request.id, request.task.name(), outcome, &reply);
         let size = publication.packet_size();
         if let Some(max) = self.link.broker_packet_max().filter(|&max| size > max as usize) {
             let text = format!("the answer makes a packet of {size} bytes; the broker takes {max}");
-            let outcome = Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
-            slot.publish(self.replies.outcome(&request.id, request.task.name(), &outcome, &reply));
-            self.tell_end(&request, &model, &outcome);
+            let error = JobError::new(ErrorCode::ResultTooLarge, text);
+            let publication = self.replies.error(&request.id, &error, &reply);
+            self.conclude(id, slot, publication, Some(error.code));
+            self.tell_end(&request, &model, &Outcome::Failed(error));
         } else {
-            slot.publish(publication);
+            self.conclude(id, slot, publication, outcome.error());
             self.tell_end(&request, &model, outcome);
         }
     }

@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use super::driver::{Driver, Phase};
-use super::jobs::{self, Deltas, Job};
+use super::jobs::{self, Deltas, Job, Mark};
 use super::models::{Down, DownWhy, ModelEntry, Stage, Then, unavailable};
+use super::recording::Promise;
 use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
-use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Slot, parse_cancel};
+use crate::journal::{Known, Ticket};
+use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Publication, Slot, parse_cancel};
 use crate::queue::Waiting;
 use crate::telemetry::JobChange;
 
@@ -15,45 +17,61 @@ impl Driver {
     /// Takes a message; its answer already has a place.
     pub(super) fn on_message(&mut self, slot: Slot, mut message: InboundMessage) {
         let ack = message.ack.take();
+        let mut ticket = None;
         match self.topics.classify(&message.topic) {
-            Ok(InboundTopic::Request { task, client }) => self.on_request(slot, &task, &client, &message),
+            Ok(InboundTopic::Request { task, client }) => ticket = self.on_request(slot, &task, &client, &message),
             Ok(InboundTopic::Cancel { client }) => self.on_cancel(slot, &client, &message),
             Ok(InboundTopic::Control { verb }) => self.on_control_message(slot, &verb, &message),
             Ok(InboundTopic::Other) => tracing::debug!("a message on a topic of nobody's here"),
             // The topic names no client that could be answered.
             Err(e) => tracing::warn!("a request on an unusable topic was dropped: {e}"),
         }
-        if let Some(ack) = ack {
-            self.link.ack(ack);
+        match (ack, ticket) {
+            (Some(ack), Some(ticket)) => self.recorder.promise(ticket, Promise::Acknowledge(ack)),
+            (Some(ack), None) => self.link.ack(ack),
+            (None, _) => {}
         }
     }
 
-    fn on_request(&mut self, slot: Slot, task: &str, client: &ClientName, message: &InboundMessage) {
+    /// Gives what the journal must have before the request is acknowledged; none if there is nothing to keep.
+    fn on_request(&mut self, slot: Slot, task: &str, client: &ClientName, message: &InboundMessage) -> Option<Ticket> {
         self.reporting.metrics.jobs.received();
         let accepted = match self.reader.read(task, client.clone(), message, made_id) {
             Ok(accepted) => accepted,
             Err(rejected) => {
                 self.refuse(slot, &rejected.id, &rejected.error, &rejected.reply);
-                return;
+                return None;
             }
         };
         if *client == ClientName::anonymous() && !self.config.mqtt.anonymous {
             let text = "requests need a client in their topic: request/<task>/<client> (mqtt.anonymous = false)";
             self.refuse(slot, &accepted.request.id, &JobError::new(ErrorCode::Forbidden, text), &accepted.reply);
-            return;
+            return None;
         }
-        match self.jobs.find(client, &accepted.request.id) {
+        match self.recorder.journal.find(client, &accepted.request.id) {
             None => self.admit(slot, accepted, message.received),
-            // A redelivery, or a client that asks again: the one answer is on its way.
-            Some((_, open)) if open.fingerprint == accepted.fingerprint => self.reporting.metrics.jobs.repeated(),
+            Some(known) if known.fingerprint == accepted.fingerprint => self.repeat(slot, &known, &accepted),
             Some(_) => {
-                let text = "another request with this id is open";
+                let text = "the client has asked something else under this id";
                 self.refuse(slot, &accepted.request.id, &JobError::new(ErrorCode::IdConflict, text), &accepted.reply);
+                None
             }
         }
     }
 
-    fn admit(&mut self, slot: Slot, accepted: Accepted, received: Instant) {
+    /// A redelivery, or a client that asks again: if the job is open its one answer is on its way, else it gets the first
+    /// again. Either way the first message must be safe before this one is acknowledged.
+    fn repeat(&mut self, slot: Slot, known: &Known, accepted: &Accepted) -> Option<Ticket> {
+        self.reporting.metrics.jobs.repeated();
+        if known.ended.is_some()
+            && let Err((slot, error)) = self.publish_again(known.job, slot)
+        {
+            self.refuse(slot, &accepted.request.id, &error, &accepted.reply);
+        }
+        self.recorder.unsafe_until()
+    }
+
+    fn admit(&mut self, slot: Slot, accepted: Accepted, received: Instant) -> Option<Ticket> {
         let Accepted { request, reply, fingerprint } = accepted;
         let admitted = self.model_for(&request).and_then(|model| {
             let id = self.jobs.next_id();
@@ -73,21 +91,31 @@ impl Driver {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.refuse(slot, &request.id, &error, &reply);
-                return;
+                return None;
+            }
+        };
+        let ticket = match self.record(id, &request, &reply, &model, fingerprint, received) {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                self.queue.remove(id);
+                self.refuse(slot, &request.id, &error, &reply);
+                return None;
             }
         };
         if request.ack && reply.format == ReplyFormat::Json {
-            self.publish_accepted(&request.id, &model, position, &reply);
+            let accepted = self.accepted_reply(&request.id, &model, position, &reply);
+            self.recorder.promise(ticket, Promise::Tell(accepted));
         }
         self.reporting.metrics.jobs.accepted();
         self.tell_job(&request, &model, JobChange::Waiting(Some(position)));
         let stage = jobs::Stage::Waiting;
         let deltas = Deltas { count: 0, ended: false };
-        let (crashes, spent) = (0, Some(0.0));
+        let (crashes, spent, mark) = (0, Some(0.0), Mark::None);
         self.wake_model(&model);
-        let job = Job { request, reply, fingerprint, model, received, deadline, slot, deltas, crashes, spent, stage };
+        let job = Job { request, reply, model, received, deadline, slot, deltas, crashes, spent, mark, stage };
         self.jobs.insert(id, job);
         self.dispatch();
+        Some(ticket)
     }
 
     /// The model that shall answer, if it can or soon can.
@@ -105,7 +133,7 @@ impl Driver {
             let text = "the machine is short of memory: new work is refused until it has come back";
             return Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(after));
         }
-        if let Some(error) = self.heat_refusal() {
+        if let Some(error) = self.heat_refusal().or_else(|| self.storage_refusal()) {
             return Err(error);
         }
         match (&entry.stage, entry.failure()) {
@@ -152,16 +180,11 @@ impl Driver {
         }
     }
 
-    fn publish_accepted(&self, id: &RequestId, model: &ModelName, position: usize, reply: &ReplyTo) {
+    fn accepted_reply(&self, id: &RequestId, model: &ModelName, position: usize, reply: &ReplyTo) -> Publication {
         let sequences = self.models.iter().find(|e| e.name() == model).map_or(1, |e| e.config.sequences);
         let rounds = u32::try_from(position).unwrap_or(u32::MAX) / sequences.max(1) + 1;
         let eta = self.job_time.map(|time| time.saturating_mul(rounds));
-        let publication = self.replies.accepted(id, position, eta, reply);
-        if let Some(slot) = self.link.try_reserve() {
-            slot.publish(publication);
-        } else {
-            tracing::warn!("the outbox is full: an \"accepted\" message was left out");
-        }
+        self.replies.accepted(id, position, eta, reply)
     }
 
     fn on_cancel(&mut self, slot: Slot, client: &ClientName, message: &InboundMessage) {
@@ -207,15 +230,44 @@ impl Driver {
 
     /// Starts waiting jobs wherever a sequence is free.
     pub(super) fn dispatch(&mut self) {
-        if self.is_too_hot() {
+        // What waits when the node stops is for the next run.
+        if self.is_too_hot() || matches!(self.phase, Phase::Draining { .. }) {
             return;
         }
         for index in 0..self.models.len() {
             while self.models[index].has_room() {
                 let Some(id) = self.queue.next(self.models[index].name(), Instant::now()) else { break };
+                if !self.may_start(id) {
+                    break;
+                }
                 self.start(index, id);
             }
         }
+    }
+
+    /// A job that may have ended an earlier run waits, and others behind it, until the journal has that it runs. If the disk
+    /// takes nothing, it goes without.
+    fn may_start(&mut self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get_mut(id) else { return true };
+        let waits = match job.mark {
+            Mark::None => false,
+            Mark::Needed => {
+                let ticket = self.recorder.journal.start(id, job.crashes);
+                job.mark = ticket.map_or(Mark::None, Mark::Awaited);
+                if let Some(ticket) = ticket {
+                    self.recorder.promise(ticket, Promise::Start);
+                }
+                ticket.is_some()
+            }
+            Mark::Awaited(ticket) => !self.recorder.has(ticket) && self.recorder.trouble.is_none(),
+        };
+        if waits {
+            let entry = waiting(id, &job.request, &job.model, job.received, job.deadline);
+            self.queue.put_back(entry);
+        } else {
+            job.mark = Mark::None;
+        }
+        !waits
     }
 
     fn start(&mut self, index: usize, id: JobId) {
@@ -240,6 +292,7 @@ impl Driver {
         job.stage = jobs::Stage::Running { engine: active.id(), since: Instant::now(), stopping: None };
         if active.engine().submit(work) {
             active.running += 1;
+            self.recorder.journal.start(id, job.crashes);
             self.reporting.energy.begin(Instant::now(), id);
             self.tell_open_job(id, JobChange::Running);
         } else {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::engine::EngineId;
 use crate::job::{ClientName, JobError, JobId, ModelName, ReplyTo, Request, RequestId};
+use crate::journal::Ticket;
 use crate::mqtt::Slot;
 
 /// An accepted job that has not ended.
@@ -13,8 +14,6 @@ pub struct Job {
     pub request: Request,
     /// Where the answer goes.
     pub reply: ReplyTo,
-    /// Tells a retry from another request under the same id.
-    pub fingerprint: [u8; 32],
     /// The model that shall answer.
     pub model: ModelName,
     /// When it came.
@@ -29,8 +28,22 @@ pub struct Job {
     pub crashes: u32,
     /// Joules that went into it in engines that gave it back; none if that is not known.
     pub spent: Option<f64>,
+    /// Whether it may start only when the journal has that it runs.
+    pub mark: Mark,
     /// Where it is.
     pub stage: Stage,
+}
+
+/// Whether a job may have ended an earlier run. Such a one starts only when it is on the disk that it runs: the next run must
+/// know which job it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// It has not.
+    None,
+    /// It may have.
+    Needed,
+    /// It may have, and this tells when the disk has the mark.
+    Awaited(Ticket),
 }
 
 impl Job {
@@ -74,6 +87,11 @@ pub struct Jobs {
 }
 
 impl Jobs {
+    /// Numbers of new jobs are higher than this one.
+    pub fn begin_after(&mut self, last: JobId) {
+        self.created = self.created.max(last.0);
+    }
+
     /// A number for a new job.
     pub fn next_id(&mut self) -> JobId {
         self.created += 1;
@@ -117,10 +135,5 @@ impl Jobs {
     /// Jobs in the engine that nobody has stopped yet.
     pub fn running(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.iter().filter(|(_, job)| matches!(job.stage, Stage::Running { stopping: None, .. }))
-    }
-
-    /// Whether no job is open.
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
     }
 }

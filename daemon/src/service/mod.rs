@@ -21,6 +21,8 @@ mod memory;
 mod models;
 mod operator;
 mod pages;
+mod recording;
+mod recovering;
 mod reload;
 mod removal;
 mod reporting;

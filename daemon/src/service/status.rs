@@ -33,6 +33,7 @@ pub struct StatusBoard {
     last: (NodeState, Vec<String>),
     since: SystemTime,
     clock_synced: Option<bool>,
+    durability: &'static str,
     /// The longest silence of `telemetry`.
     heartbeat: Duration,
     told_ready: bool,
@@ -51,6 +52,7 @@ impl StatusBoard {
             last,
             since: UNIX_EPOCH,
             clock_synced: None,
+            durability: "memory",
             heartbeat,
             told_ready: false,
         }
@@ -109,8 +111,8 @@ impl StatusBoard {
 
     fn status(&self) -> Vec<u8> {
         let (state, reasons) = (self.last.0, self.last.1.as_slice());
-        let Self { since, heartbeat, clock_synced, .. } = *self;
-        self.documents.status(Status { state, reasons, since, heartbeat, clock_synced })
+        let Self { since, heartbeat, clock_synced, durability, .. } = *self;
+        self.documents.status(Status { state, reasons, since, heartbeat, clock_synced, durability })
     }
 
     /// The state that was said last, and why it is not better.
@@ -122,6 +124,14 @@ impl StatusBoard {
     pub fn set_clock_synced(&mut self, link: &LinkHandle, topics: &Topics, synced: Option<bool>) {
         if self.clock_synced != synced {
             self.clock_synced = synced;
+            link.set_retained(topics.status(), self.status());
+        }
+    }
+
+    /// Whether accepted jobs outlive the daemon: `full`, or `memory`; `status` tells it.
+    pub fn set_durability(&mut self, link: &LinkHandle, topics: &Topics, durability: &'static str) {
+        if self.durability != durability {
+            self.durability = durability;
             link.set_retained(topics.status(), self.status());
         }
     }
@@ -242,6 +252,7 @@ pub fn state_of(
     heat: Option<(NodeState, String)>,
     faults: &BTreeSet<NodeFault>,
     models: &[ModelEntry],
+    journal_trouble: Option<&str>,
 ) -> (NodeState, Vec<String>) {
     match phase {
         Phase::Draining { .. } => return (NodeState::Draining, Vec::new()),
@@ -263,7 +274,8 @@ pub fn state_of(
         entry.shortcomings().into_iter().map(|reason| format!("{}: {}", entry.name(), entry.without_folders(&reason)))
     });
     let pressure = (level >= Level::Refuse).then(|| format!("memory: {level}, new work is refused"));
-    let reasons: Vec<String> = pressure.into_iter().chain(failures).chain(shortcomings).collect();
+    let unwritable = journal_trouble.map(|trouble| format!("journal: {trouble}"));
+    let reasons: Vec<String> = pressure.into_iter().chain(unwritable).chain(failures).chain(shortcomings).collect();
     if let Some((state, reason)) = heat {
         return (state, std::iter::once(reason).chain(reasons).collect());
     }

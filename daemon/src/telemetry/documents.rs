@@ -37,6 +37,7 @@ struct StatusDocument<'a> {
     heartbeat_s: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_synced: Option<bool>,
+    durability: &'a str,
 }
 
 /// What `status` tells.
@@ -52,6 +53,8 @@ pub struct Status<'a> {
     pub heartbeat: Duration,
     /// Whether the clock can be believed, if that is known.
     pub clock_synced: Option<bool>,
+    /// Whether accepted jobs outlive the daemon: `full`, or `memory`.
+    pub durability: &'static str,
 }
 
 /// Where a model is.
@@ -198,6 +201,7 @@ impl Documents {
             epoch: self.epoch,
             heartbeat_s: status.heartbeat.as_secs(),
             clock_synced: status.clock_synced,
+            durability: status.durability,
         })
     }
 
@@ -231,7 +235,8 @@ mod tests {
 
     fn status(reasons: &[String]) -> Status<'_> {
         let heartbeat = Duration::from_mins(1);
-        Status { state: NodeState::Ready, reasons, since: SystemTime::now(), heartbeat, clock_synced: Some(true) }
+        let (since, clock_synced) = (SystemTime::now(), Some(true));
+        Status { state: NodeState::Ready, reasons, since, heartbeat, clock_synced, durability: "full" }
     }
 
     fn documents() -> Documents {

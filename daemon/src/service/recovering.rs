@@ -1,0 +1,119 @@
+//! What earlier runs have left in the journal goes on; outcomes are published again for those who missed them.
+
+use std::time::{Duration, Instant};
+
+use super::driver::Driver;
+use super::intake::waiting;
+use super::jobs::{Deltas, Job, Mark, Stage};
+use crate::job::{ErrorCode, JobError, JobId};
+use crate::journal::{OpenJob, Outcome, Recovery};
+use crate::mqtt::{Publication, Slot};
+
+impl Driver {
+    /// Lets the jobs of earlier runs wait again, or ends them.
+    pub(super) fn recover(&mut self, recovery: Recovery) {
+        let Recovery { open, unsettled, last, set_aside, unreadable, clean } = recovery;
+        self.jobs.begin_after(last);
+        if let Some(path) = set_aside {
+            tracing::error!("the journal was damaged: it lies in {}, and a new one was begun", path.display());
+        }
+        if unreadable > 0 {
+            tracing::error!(unreadable, "jobs of the last run could not be read and are lost");
+        }
+        if !open.is_empty() || !unsettled.is_empty() {
+            tracing::info!(open = open.len(), unsettled = unsettled.len(), clean, "earlier runs have left jobs");
+        }
+        for job in open {
+            self.wait_on(job);
+        }
+        self.fetch_backlog();
+    }
+
+    fn wait_on(&mut self, open: OpenJob) {
+        let OpenJob { job: id, request, reply, model, waited, remaining, suspect, crashes, deaths, .. } = open;
+        // Room was made for it.
+        let Some(slot) = self.link.try_reserve() else {
+            tracing::error!("a job of an earlier run waits for the next: the outbox is full");
+            return;
+        };
+        let now = Instant::now();
+        let received = now.checked_sub(waited).unwrap_or(now);
+        let deadline = now + remaining;
+        let most = self.config.engine.crash_quarantine;
+        let crashes = crashes + deaths;
+        let job = Job {
+            request,
+            reply,
+            model,
+            received,
+            deadline,
+            slot,
+            // Its client may have got some in the last run.
+            deltas: Deltas { count: 0, ended: true },
+            crashes,
+            spent: None,
+            mark: if suspect && crashes > 0 { Mark::Needed } else { Mark::None },
+            stage: Stage::Waiting,
+        };
+        let entry = waiting(id, &job.request, &job.model, received, deadline);
+        let configured = self.configured(&job.model).is_some();
+        let unknown = self.unknown_model(&job.model);
+        self.jobs.insert(id, job);
+        if crashes >= most {
+            let text = format!("the job was running in {crashes} crashes (engine.crash_quarantine = {most})");
+            self.fail(id, JobError::new(ErrorCode::Quarantined, text));
+        } else if remaining == Duration::ZERO {
+            let text = "the deadline passed while the node was not running";
+            self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, text));
+        } else if configured {
+            self.queue.put_back(entry);
+        } else {
+            self.fail(id, unknown);
+        }
+    }
+
+    /// A client asks again for what has ended: it gets the first outcome.
+    pub(super) fn publish_again(&mut self, job: JobId, slot: Slot) -> Result<(), (Slot, JobError)> {
+        if let Some(asked) = self.recorder.asked.get_mut(&job) {
+            // Each of them gets it: a place for each was reserved.
+            asked.push(slot);
+            return Ok(());
+        }
+        if !self.recorder.journal.fetch(job) {
+            let error = JobError::new(ErrorCode::QueueFull, "too many outcomes are asked for at once");
+            return Err((slot, error.retry_after(Duration::from_secs(1))));
+        }
+        self.recorder.asked.insert(job, vec![slot]);
+        Ok(())
+    }
+
+    /// Asks for the outcomes of earlier runs, as many as the journal takes at once.
+    fn fetch_backlog(&mut self) {
+        while let Some(&job) = self.recorder.backlog.front() {
+            let Some(slot) = self.link.try_reserve() else { return };
+            if !self.recorder.journal.fetch(job) {
+                return;
+            }
+            self.recorder.backlog.pop_front();
+            self.recorder.asked.entry(job).or_default().push(slot);
+        }
+    }
+
+    /// An outcome that was asked for.
+    pub(super) fn on_fetched(&mut self, job: JobId, outcome: Option<Outcome>) {
+        let slots = self.recorder.asked.remove(&job).unwrap_or_default();
+        if let Some(outcome) = outcome {
+            for slot in slots {
+                slot.publish_tracked(publication(outcome.clone()), job.0);
+            }
+        } else {
+            tracing::error!(%job, "the outcome of a job cannot be read");
+        }
+        self.fetch_backlog();
+    }
+}
+
+fn publication(outcome: Outcome) -> Publication {
+    let Outcome { error: _, topic, payload, content_type, correlation } = outcome;
+    Publication { topic, payload, content_type: content_type.map(Into::into), correlation }
+}

@@ -107,7 +107,7 @@ async fn a_clean_stop_says_so_and_a_crash_leaves_the_will() {
     let broker = Broker::start().await;
     let mut watcher = Device::connect(&broker, "watcher").await;
     watcher.subscribe("promptd/gw/availability").await;
-    let tables = "[service]\ndrain_timeout = \"10m\"".to_owned();
+    let tables = "[service]\ndrain_timeout = \"10m\"\n[journal]\ndurability = \"memory\"".to_owned();
     let mut node = Node::ready(&broker, Setup { sequences: 1, tables, ..Setup::default() }).await;
     assert_eq!(watcher.next().await.payload, "online");
     let mut device = Device::connect(&broker, "dev").await;
@@ -118,7 +118,7 @@ async fn a_clean_stop_says_so_and_a_crash_leaves_the_will() {
     device.ask("generate", &json!({ "id": "3", "prompt": "Hi", "ack": true })).await;
     while device.next().await.json["event"] != "accepted" {}
     node.signal(Signal::TERM);
-    // What runs is finished, what waits is told.
+    // What runs is finished, what waits is told: nothing outlives this daemon.
     let mut outcomes = HashSet::new();
     for _ in 0..3 {
         let reply = device.outcome_of_any().await;

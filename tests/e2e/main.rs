@@ -13,6 +13,7 @@ mod derive;
 mod deriving;
 mod doctor;
 mod documents;
+mod durable;
 mod engine_trouble;
 mod estimate;
 mod fleet_rights;

@@ -141,7 +141,7 @@ async fn properties_go_out() {
     let mut client = Client::connect(broker.port(), "client").await;
     client.subscribe("out").await;
     node.link.try_reserve().unwrap().publish(Publication {
-        content_type: Some("application/json"),
+        content_type: Some("application/json".into()),
         correlation: Some(vec![0, 255]),
         ..publication("out", "{}")
     });

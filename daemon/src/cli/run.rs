@@ -32,7 +32,10 @@ impl Run {
             let code = match &error {
                 ServiceError::Topic(_) => Code::Configuration,
                 ServiceError::Engine(EngineError::Replaced | EngineError::NoBackends(_)) => Code::Unavailable,
-                ServiceError::Engine(_) | ServiceError::Signals(_) => Code::Software,
+                ServiceError::Engine(_)
+                | ServiceError::Journal(_)
+                | ServiceError::JournalPanicked
+                | ServiceError::Signals(_) => Code::Software,
             };
             Failure::new(code, error)
         })?;

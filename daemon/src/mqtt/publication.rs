@@ -63,7 +63,7 @@ mod tests {
                 let publication = Publication {
                     topic: "a/bc".to_owned(),
                     payload: vec![0; payload].into(),
-                    content_type,
+                    content_type: content_type.map(Cow::Borrowed),
                     correlation,
                 };
                 let properties = PublishProperties {

@@ -64,7 +64,10 @@ fn writes_results_as_the_interface_has_them() {
             r#""timings":{"queue_ms":3,"prefill_ms":41.25,"decode_ms":130.123,"total_ms":0},"deltas":0}"#
         )
     );
-    assert_eq!((result.topic.as_str(), result.content_type), ("promptd/gw1/response/cam/7", Some("application/json")));
+    assert_eq!(
+        (result.topic.as_str(), result.content_type.as_deref()),
+        ("promptd/gw1/response/cam/7", Some("application/json"))
+    );
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn text_format_is_the_output_alone() {
     let (replies, id) = replies();
     let to = to(ReplyFormat::Text);
     let result = replies.result(&id, "generate", &completion(), &to);
-    assert_eq!((written(&result).as_str(), result.content_type), ("Ja, \"ä\"", Some("text/plain")));
+    assert_eq!((written(&result).as_str(), result.content_type.as_deref()), ("Ja, \"ä\"", Some("text/plain")));
     assert_eq!(written(&replies.error(&id, &JobError::new(ErrorCode::Thermal, "hot"), &to)), "error: thermal");
     assert_eq!(result.correlation, Some(vec![0, 255]));
 }

@@ -1,0 +1,223 @@
+//! What was accepted is answered once, whatever happens to the daemon.
+
+use std::collections::HashMap;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{Broker, Device, Disk, Node, Send, Setup, until};
+
+fn request(id: &str, tokens: u32) -> Value {
+    json!({ "id": id, "prompt": "Count.", "max_tokens": tokens, "ignore_eos": true, "ack": true })
+}
+
+/// Asks, and waits until the node has taken it in.
+async fn accepted(device: &mut Device, request: &Value) {
+    device.ask("generate", request).await;
+    while device.next().await.json["event"] != "accepted" {}
+}
+
+/// All that ends a job, by its id, after so many have come; a second message about a job is an error.
+async fn outcomes(device: &mut Device, count: usize) -> HashMap<String, Value> {
+    let mut all = HashMap::new();
+    while all.len() < count {
+        let reply = device.outcome_of_any().await;
+        let id = reply["id"].as_str().unwrap().to_owned();
+        assert!(all.insert(id, reply.clone()).is_none(), "twice: {reply}");
+    }
+    all
+}
+
+#[tokio::test]
+async fn jobs_outlive_a_daemon_that_is_killed() {
+    let broker = Broker::start().await;
+    let setup = || Setup { sequences: 2, ..Setup::default() };
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    for number in 0..6 {
+        accepted(&mut device, &request(&number.to_string(), 40)).await;
+    }
+    node.restart(&setup());
+    let all = outcomes(&mut device, 6).await;
+    for (id, reply) in &all {
+        assert_eq!(reply["event"], "result", "{id}: {reply}");
+        assert_eq!(reply["usage"]["generated_tokens"], 40, "{reply}");
+    }
+    let status = node.wait_for_state(&broker, "ready").await;
+    assert_eq!(status["durability"], "full", "{status}");
+    assert_eq!(node.operator_json(&["jobs"])["total"], 0);
+    // Nothing more comes: what was published is not published by yet another run.
+    node.restart(&setup());
+    node.wait_for_state(&broker, "ready").await;
+    assert_eq!(device.answer("generate", request("last", 1)).await["id"], "last");
+}
+
+#[tokio::test]
+async fn who_asks_again_gets_the_first_answer_from_this_run_and_the_next() {
+    let broker = Broker::start().await;
+    let setup = || Setup { sequences: 1, ..Setup::default() };
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    // Sampled without a seed: no two answers are alike.
+    let request = json!({ "id": "1", "prompt": "A word?", "max_tokens": 30, "ignore_eos": true, "temperature": 5.0 });
+    let first = device.answer("generate", request.clone()).await;
+    assert_eq!(first["event"], "result", "{first}");
+    assert_eq!(device.answer("generate", request.clone()).await, first);
+    node.restart(&setup());
+    node.wait_for_state(&broker, "ready").await;
+    assert_eq!(device.answer("generate", request.clone()).await, first, "after a crash");
+
+    let other = json!({ "id": "1", "prompt": "Another word?", "max_tokens": 30 });
+    let reply = device.answer("generate", other.clone()).await;
+    assert_eq!((&reply["event"], &reply["code"]), (&json!("error"), &json!("id_conflict")), "{reply}");
+    // Of another client it is another job.
+    let mut second = Device::connect(&broker, "second").await;
+    assert_eq!(second.answer("generate", other).await["event"], "result");
+}
+
+#[tokio::test]
+async fn jobs_that_wait_when_the_node_stops_go_on_in_the_next_run() {
+    let broker = Broker::start().await;
+    let setup = || Setup { sequences: 1, ..Setup::default() };
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    for id in ["1", "2", "3"] {
+        accepted(&mut device, &request(id, 100)).await;
+    }
+    node.signal(Signal::TERM);
+    assert_eq!(node.ended().await, Some(0), "{}", node.log());
+    // The one that ran was finished.
+    assert_eq!(device.outcome_of_any().await["id"], "1");
+    assert!(node.log().contains("jobs wait in the journal for the next run"), "{}", node.log());
+    node.restart(&setup());
+    let rest = outcomes(&mut device, 2).await;
+    assert!(rest.values().all(|reply| reply["event"] == "result"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn answers_wait_for_a_broker_that_has_lost_its_memory_even_in_the_next_run() {
+    let mut broker = Broker::start().await;
+    let setup = || Setup { sequences: 2, ..Setup::default() };
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    for id in ["1", "2"] {
+        accepted(&mut device, &request(id, 30)).await;
+    }
+    broker.kill();
+    until("both are answered", || (node.operator_json(&["jobs"])["total"] == 0).then_some(())).await;
+    node.restart(&setup());
+    until("the outcomes are found", || node.log().contains("earlier runs have left jobs").then_some(())).await;
+    broker.up().await;
+    // The broker knows nobody any more; the device asks again for what it has not got.
+    let _ = device.soon().await;
+    for id in ["1", "2"] {
+        let reply = device.answer("generate", request(id, 30)).await;
+        assert_eq!(reply["event"], "result", "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_ends_the_daemon_each_time_is_quarantined_and_no_other() {
+    let broker = Broker::start().await;
+    let setup = || Setup { sequences: 1, ..Setup::default() };
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let mut bad = request("bad", 900);
+    bad["stream"] = json!(true);
+    device.ask("generate", &bad).await;
+    while device.next().await.json["event"] != "delta" {}
+    accepted(&mut device, &request("good", 4)).await;
+    for _ in 0..2 {
+        let running = || {
+            let jobs = node.operator_json(&["jobs"]);
+            let bad = jobs["jobs"].as_array().and_then(|jobs| jobs.iter().find(|job| job["id"] == "bad").cloned());
+            bad.is_some_and(|bad| bad["state"] == "running").then_some(())
+        };
+        until("it runs", running).await;
+        node.restart(&setup());
+        until("the daemon listens", || node.operator(&["status"]).status.success().then_some(())).await;
+    }
+    let all = outcomes(&mut device, 2).await;
+    assert_eq!(all["bad"]["code"], "quarantined", "{all:?}");
+    assert_eq!(all["good"]["event"], "result", "{all:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_holds_in_the_next_run() {
+    let broker = Broker::start().await;
+    let setup = || Setup { sequences: 1, ..Setup::default() };
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    accepted(&mut device, &request("long", 900)).await;
+    let mut short = request("short", 4);
+    short["deadline_ms"] = json!(3000);
+    accepted(&mut device, &short).await;
+    let mut patient = request("patient", 4);
+    patient["priority"] = json!("high");
+    accepted(&mut device, &patient).await;
+    // Without the file of its model the next run can't start any.
+    let gone = Setup { files: vec!["/nowhere/model.gguf".into()], ..setup() };
+    node.configure(&broker, &gone);
+    node.restart(&gone);
+    assert_eq!(device.outcome("short").await["code"], "deadline_exceeded");
+    node.configure(&broker, &setup());
+    node.signal(Signal::HUP);
+    assert_eq!(device.outcome("patient").await["event"], "result");
+}
+
+#[tokio::test]
+async fn without_a_disk_new_work_is_refused_and_what_was_accepted_is_answered() {
+    let Some(disk) = Disk::mount(40) else { return };
+    let broker = Broker::start().await;
+    let tables = "[journal]\nsize_max = \"16MiB\"".to_owned();
+    let setup = Setup { sequences: 1, state_dir: Some(disk.path()), tables, ..Setup::default() };
+    let node = Node::ready(&broker, setup).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    assert_eq!(device.answer("generate", request("before", 4)).await["event"], "result");
+    disk.fill();
+    // The file may have room left in itself.
+    let mut turn = 0;
+    let refused = loop {
+        let reply = device
+            .answer("generate", json!({ "id": format!("t{turn}"), "prompt": "x ".repeat(400), "max_tokens": 1 }))
+            .await;
+        if reply["event"] == "error" {
+            break reply;
+        }
+        turn += 1;
+    };
+    assert_eq!((&refused["code"], &refused["retryable"]), (&json!("storage_full"), &json!(true)), "{refused}");
+    let status = node.wait_for_state(&broker, "degraded").await;
+    assert!(status["reasons"][0].as_str().unwrap().starts_with("journal: "), "{status}");
+    assert_eq!(status["durability"], "memory", "{status}");
+    std::fs::remove_file(disk.path().join("filler")).unwrap();
+    node.wait_for_state(&broker, "ready").await;
+    assert_eq!(device.answer("generate", request("after", 4)).await["event"], "result");
+}
+
+#[tokio::test]
+async fn without_durability_nothing_is_written() {
+    let broker = Broker::start().await;
+    let tables = "[journal]\ndurability = \"memory\"".to_owned();
+    let node = Node::ready(&broker, Setup { sequences: 1, tables, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let first = device.answer("generate", request("1", 4)).await;
+    assert_eq!(device.answer("generate", request("1", 4)).await, first, "as long as it runs");
+    let status = node.wait_for_state(&broker, "ready").await;
+    assert_eq!(status["durability"], "memory", "{status}");
+    let files: Vec<_> = std::fs::read_dir(node.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!files.iter().any(|name| name.to_string_lossy().starts_with("journal")), "{files:?}");
+}
+
+/// Without an id of the client's there is nothing to compare, and each message is a job of its own.
+#[tokio::test]
+async fn messages_without_an_id_are_jobs_of_their_own() {
+    let broker = Broker::start().await;
+    let _node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    for _ in 0..2 {
+        device.send(Send::new("promptd/gw/request/generate/dev", r#"{"prompt":"Hi","max_tokens":1}"#)).await;
+    }
+    let all = outcomes(&mut device, 2).await;
+    assert!(all.values().all(|reply| reply["event"] == "result"), "{all:?}");
+}

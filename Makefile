@@ -20,12 +20,15 @@ export CMAKE_C_COMPILER_LAUNCHER := $(CURDIR)/packaging/arm-march.sh
 export CMAKE_CXX_COMPILER_LAUNCHER := $(CMAKE_C_COMPILER_LAUNCHER)
 endif
 
+# Leaves the picture of a terminal.
+TOP_TEST := top_fleet::two_hundred_nodes_chatter_and_keys_are_answered
+
 export PROMPTD_TEST_MODEL := $(MODEL)
 export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 export PROMPTD_TEST_PROMTOOL := $(PROMTOOL)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build vulkan model model-embed promtool demo page test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
+.PHONY: help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -53,6 +56,10 @@ demo: build model ## Start a broker and promptd on loopback, ask one question, s
 
 page: build model ## Show the status page in a headless browser and check it; leaves target/page.png
 	@tests/tools/page.sh "$(PROMPTD)" "$(MODEL)" "$(TARGET)/page.png"
+
+screenshot: build model ## Make the picture of `promptd top` for the README, from a terminal with 200 simulated nodes
+	$(CARGO) test --release --locked --test e2e -- --exact $(TOP_TEST)
+	cp "$(TARGET)/tmp/top.svg" packaging/monitoring/top.svg
 
 # In this order: a package must be there before the tests of packaging and of booted machines.
 test: deps clean-links model model-embed vulkan lint unit page deny deb packaging-test vmtest ## Everything that proves the project

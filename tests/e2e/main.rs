@@ -41,3 +41,5 @@ mod switching;
 mod systemd;
 mod telemetry;
 mod thermal;
+mod top;
+mod top_fleet;

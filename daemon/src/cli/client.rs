@@ -1,4 +1,4 @@
-//! A client of a running daemon, for `ask` and `bench`.
+//! The way to a broker, for `ask`, `bench` and `top`, and a client of a running daemon.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,20 +22,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest password: what MQTT has room for.
 const PASSWORD_MAX: u64 = 65_535;
 
-/// Where the daemon is.
+/// Where the broker is, and as whom to go there.
 #[derive(Debug, clap::Args)]
-pub struct Target {
+pub struct Broker {
     #[command(flatten)]
     file: super::ConfigFile,
     /// The broker, such as `mqtt://gateway.local:1883` or, with TLS, `mqtts://gateway.local`; the configuration's by default.
-    #[arg(long, value_name = "URL", value_parser = BrokerUrl::parse)]
+    #[arg(long, visible_alias = "broker", value_name = "URL", value_parser = BrokerUrl::parse)]
     url: Option<BrokerUrl>,
-    /// The node to ask; the configuration's by default.
-    #[arg(long, value_name = "NAME")]
-    node: Option<NodeName>,
-    /// The client to appear as in topics.
-    #[arg(long, value_name = "NAME", default_value = "cli")]
-    client: ClientName,
     /// User name at the broker; the configuration's by default.
     #[arg(long, value_name = "NAME", requires = "password_file")]
     username: Option<String>,
@@ -53,6 +47,19 @@ pub struct Target {
     key_file: Option<PathBuf>,
 }
 
+/// Where the daemon is.
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    #[command(flatten)]
+    broker: Broker,
+    /// The node to ask; the configuration's by default.
+    #[arg(long, value_name = "NAME")]
+    node: Option<NodeName>,
+    /// The client to appear as in topics.
+    #[arg(long, value_name = "NAME", default_value = "cli")]
+    client: ClientName,
+}
+
 /// A connection to one node.
 pub struct Client {
     link: LinkHandle,
@@ -64,7 +71,7 @@ pub struct Client {
 impl Client {
     /// Connects; the replies to this client's requests are subscribed before the first is sent.
     pub async fn connect(target: &Target) -> Result<Self, Failure> {
-        let config = target.file.load()?;
+        let config = target.broker.load()?;
         Self::connect_with(target, config).await.map_err(Failure::unavailable)
     }
 
@@ -72,7 +79,7 @@ impl Client {
         let node = target.node.clone().unwrap_or_else(|| config.node.name.clone());
         let topics = Topics::new(&config.mqtt.root, &node)?;
         let filter = topics.responses(&target.client);
-        let link_config = link_config(target, config, filter)?;
+        let link_config = LinkConfig { subscriptions: vec![filter], ..target.broker.link_config(&config.mqtt)? };
         let (host, port) = (link_config.host.clone(), link_config.port);
         let (link, mut events) = Link::spawn(link_config);
         let connected = timeout(CONNECT_TIMEOUT, events.recv()).await;
@@ -126,58 +133,64 @@ impl Client {
     }
 }
 
-fn link_config(target: &Target, config: Config, filter: String) -> anyhow::Result<LinkConfig> {
-    let mqtt = config.mqtt;
-    let url = target.url.clone().unwrap_or_else(|| mqtt.url.clone());
-    let tls = tls(target, url.scheme, &mqtt)?;
-    let own_password = target.password_file.clone();
-    let from_config = mqtt.clone();
-    Ok(LinkConfig {
-        host: url.host,
-        port: url.port,
-        tls,
-        // One attempt is made, and its error shown.
-        clock_synced: || true,
-        client_id: format!("promptd-cli-{:08x}", fastrand::u32(..)),
-        username: target.username.clone().or_else(|| mqtt.username.clone()),
-        password: Arc::new(move || match &own_password {
-            Some(path) => read_password(path).map(Some),
-            None => match from_config.password() {
-                Ok(secret) => Ok(secret.map(|secret| secret.expose().to_owned())),
-                Err(e) => Err(e.to_string()),
-            },
-        }),
-        keep_alive: mqtt.keep_alive,
-        session_expiry: Duration::ZERO,
-        receive_maximum: mqtt.receive_maximum,
-        packet_max: mqtt.packet_max,
-        outbox_max: 64,
-        backoff_min: mqtt.backoff_min,
-        backoff_max: mqtt.backoff_max,
-        subscriptions: vec![filter],
-        will: None,
-    })
-}
+impl Broker {
+    /// The configuration, which says what the command line does not.
+    pub fn load(&self) -> Result<Config, Failure> {
+        self.file.load()
+    }
 
-/// The files for TLS: those of the command line before those of the configuration.
-fn tls(target: &Target, scheme: Scheme, mqtt: &Mqtt) -> anyhow::Result<Option<Tls>> {
-    let Target { ca_file, cert_file, key_file, .. } = target;
-    match scheme {
-        Scheme::Mqtt if ca_file.is_some() || cert_file.is_some() => {
-            bail!("--ca-file, --cert-file and --key-file are for brokers at mqtts://")
-        }
-        Scheme::Mqtt => Ok(None),
-        Scheme::Mqtts => {
-            let configured = mqtt.tls.clone().unwrap_or_default();
-            let client = match (cert_file, key_file) {
-                // A name without a path would be looked up among systemd's credentials.
-                (Some(cert_file), Some(key_file)) => Some(ClientCertificate {
-                    cert_file: cert_file.clone(),
-                    key_credential: std::path::absolute(key_file)?,
-                }),
-                _ => configured.client,
-            };
-            Ok(Some(Tls { ca_file: ca_file.clone().or(configured.ca_file), client }))
+    /// How to connect, without a session, a subscription or a will.
+    pub fn link_config(&self, mqtt: &Mqtt) -> anyhow::Result<LinkConfig> {
+        let url = self.url.clone().unwrap_or_else(|| mqtt.url.clone());
+        let own_password = self.password_file.clone();
+        let from_config = mqtt.clone();
+        Ok(LinkConfig {
+            tls: self.tls(url.scheme, mqtt)?,
+            host: url.host,
+            port: url.port,
+            // An error is shown at once, and whoever sees it looks after the clock.
+            clock_synced: || true,
+            client_id: format!("promptd-cli-{:08x}", fastrand::u32(..)),
+            username: self.username.clone().or_else(|| mqtt.username.clone()),
+            password: Arc::new(move || match &own_password {
+                Some(path) => read_password(path).map(Some),
+                None => match from_config.password() {
+                    Ok(secret) => Ok(secret.map(|secret| secret.expose().to_owned())),
+                    Err(e) => Err(e.to_string()),
+                },
+            }),
+            keep_alive: mqtt.keep_alive,
+            session_expiry: Duration::ZERO,
+            receive_maximum: mqtt.receive_maximum,
+            packet_max: mqtt.packet_max,
+            outbox_max: 64,
+            backoff_min: mqtt.backoff_min,
+            backoff_max: mqtt.backoff_max,
+            subscriptions: Vec::new(),
+            will: None,
+        })
+    }
+
+    /// The files for TLS: those of the command line before those of the configuration.
+    fn tls(&self, scheme: Scheme, mqtt: &Mqtt) -> anyhow::Result<Option<Tls>> {
+        let Self { ca_file, cert_file, key_file, .. } = self;
+        match scheme {
+            Scheme::Mqtt if ca_file.is_some() || cert_file.is_some() => {
+                bail!("--ca-file, --cert-file and --key-file are for brokers at mqtts://")
+            }
+            Scheme::Mqtt => Ok(None),
+            Scheme::Mqtts => {
+                let configured = mqtt.tls.clone().unwrap_or_default();
+                let client = match (cert_file, key_file) {
+                    // A name without a path would be looked up among systemd's credentials.
+                    (Some(cert_file), Some(key_file)) => Some(ClientCertificate {
+                        cert_file: cert_file.clone(),
+                        key_credential: std::path::absolute(key_file)?,
+                    }),
+                    _ => configured.client,
+                };
+                Ok(Some(Tls { ca_file: ca_file.clone().or(configured.ca_file), client }))
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod node;
 mod quantize;
 mod run;
 mod signals;
+mod top;
 
 use std::path::PathBuf;
 
@@ -62,6 +63,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Ask a running daemon one question over MQTT and print the answer as it is made.
     Ask(ask::Ask),
+    /// Watch a fleet, or one node of it, live: states, models, tokens per second, queues, memory, heat.
+    Top(top::Top),
     /// Show the state of the node on this machine, and why it is not better.
     Status(Node<node::Status>),
     /// Show what the node on this machine is: its version, tasks, models and limits.
@@ -172,6 +175,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Check(check) => check.execute(),
         Command::Doctor(doctor) => doctor.execute(),
         Command::Ask(ask) => ask.execute(),
+        Command::Top(top) => top.execute(),
         Command::Status(node) => node.execute(),
         Command::Info(node) => node.execute(),
         Command::Models(node) => node.execute(),

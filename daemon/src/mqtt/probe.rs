@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAckProperties, Filter, Packet, PubAckReason, Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode,
+    ConnAck, ConnAckProperties, Filter, Packet, PubAckReason, Publish, PublishProperties, RetainForwardRule,
+    SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, Event};
 use tokio::net::lookup_host;
@@ -94,22 +95,8 @@ pub struct Probe {
 impl Probe {
     /// Connects. `config` should name a client id of its own, no session and no will.
     pub async fn connect(config: &LinkConfig) -> Result<Self, ProbeError> {
-        look_up(config).await?;
-        let (client, mut poller) = connect::open(config, true, true).await?;
-        let limits = loop {
-            match poller.next().await {
-                Some(Event::Incoming(Packet::ConnAck(ack))) => break BrokerLimits::of(ack.properties.as_ref()),
-                Some(_) => {}
-                None => {
-                    let fault = poller.fault(false).await;
-                    return Err(if speaks_old_version(config, &fault).await {
-                        ProbeError::OldVersion
-                    } else {
-                        fault.into()
-                    });
-                }
-            }
-        };
+        let (client, poller, ack) = let_in(config).await?;
+        let limits = BrokerLimits::of(ack.properties.as_ref());
         Ok(Self { client, poller, limits, sent: BTreeMap::new() })
     }
 
@@ -216,6 +203,26 @@ impl BrokerLimits {
             retain: allowed(|properties| properties.retain_available),
             wildcards: allowed(|properties| properties.wildcard_subscription_available),
             shared: allowed(|properties| properties.shared_subscription_available),
+        }
+    }
+}
+
+/// Connects without a session, and tells why not as well as can be found out.
+pub(super) async fn let_in(config: &LinkConfig) -> Result<(AsyncClient, Poller, ConnAck), ProbeError> {
+    look_up(config).await?;
+    let (client, mut poller) = connect::open(config, true, true).await?;
+    loop {
+        match poller.next().await {
+            Some(Event::Incoming(Packet::ConnAck(ack))) => return Ok((client, poller, ack)),
+            Some(_) => {}
+            None => {
+                let fault = poller.fault(false).await;
+                return Err(if speaks_old_version(config, &fault).await {
+                    ProbeError::OldVersion
+                } else {
+                    fault.into()
+                });
+            }
         }
     }
 }

@@ -39,13 +39,19 @@ pub enum InboundTopic {
     Other,
 }
 
+/// Checks what every topic of a fleet begins with.
+pub(super) fn check_root(root: &str) -> Result<(), TopicError> {
+    check_topic("root", root, ROOT_MAX)?;
+    if root.starts_with('$') || root.split('/').any(str::is_empty) {
+        return Err(TopicError::Root { root: root.to_owned() });
+    }
+    Ok(())
+}
+
 impl Topics {
     /// The topics under `<root>/<node>`.
     pub fn new(root: &str, node: &NodeName) -> Result<Self, TopicError> {
-        check_topic("root", root, ROOT_MAX)?;
-        if root.starts_with('$') || root.split('/').any(str::is_empty) {
-            return Err(TopicError::Root { root: root.to_owned() });
-        }
+        check_root(root)?;
         Ok(Self { root: root.to_owned(), base: format!("{root}/{node}") })
     }
 

@@ -48,6 +48,11 @@ impl NodeState {
         matches!(self, Self::Loading | Self::Ready | Self::Degraded | Self::Throttled)
     }
 
+    /// The state that a document's word stands for; none if a later version has told it.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
     /// The word in documents.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +78,7 @@ mod tests {
     fn the_word_is_what_serde_writes() {
         for state in NodeState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            assert_eq!(NodeState::parse(state.as_str()), Some(state));
         }
     }
 }

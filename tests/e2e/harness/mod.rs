@@ -4,6 +4,7 @@
 pub mod authority;
 mod broker;
 mod cgroup;
+mod crowd;
 mod device;
 mod disk;
 pub mod files;
@@ -13,12 +14,16 @@ pub mod http;
 mod load;
 mod node;
 mod operator;
+pub mod picture;
 pub mod plot;
+mod relay;
+mod terminal;
 mod watch;
 mod web;
 
 pub use broker::Broker;
 pub use cgroup::{Cgroup, Hog, MIB, evict, uncached};
+pub use crowd::{Crowd, name as crowd_name};
 pub use device::{Device, Reply, Send};
 pub use disk::Disk;
 pub use fleet::Fleet;
@@ -26,6 +31,8 @@ pub use heat::Heat;
 pub use load::{Answer, Load};
 pub use node::{Node, Setup, alive, process_status, processor_seconds, promptd, signal_pid};
 pub use operator::Operator;
+pub use relay::Relay;
+pub use terminal::Terminal;
 pub use watch::Watch;
 pub use web::{Served, Web};
 

@@ -4,7 +4,7 @@ mod formula;
 mod report;
 mod show;
 mod survey;
-mod table;
+pub mod table;
 #[cfg(test)]
 mod tests;
 

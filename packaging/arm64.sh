@@ -14,8 +14,8 @@ missing. GPU back ends are not built: they are built on a machine of their kind 
 
 DEB_BUILD_OPTIONS: parallel=N, the number of jobs (default: one for each core)
 
-State: Debian's Rust was unpacked and made a program that ran under QEMU; llama.cpp was configured for arm64, and files of its
-back ends were compiled. The whole package was not built yet.
+What is tested: the package is built to its end, lintian has no objection, and the program starts under QEMU. It has not run on a
+board.
 TEXT
 }
 fail() { echo "arm64: $*" >&2; exit 1; }
@@ -35,21 +35,41 @@ triple=aarch64-unknown-linux-gnu
 rust=$work/rust
 libraries=$rust/usr/lib/x86_64-linux-gnu
 # rustc-web is Debian's newer Rust; its standard library for arm64 is all that is not for this machine.
-packages=(rustc-web:amd64 libstd-rust-web-1.96:amd64 libstd-rust-web-dev:amd64 libllvm22:amd64 libstd-rust-web-dev:arm64)
+rust_packages=(rustc-web:amd64 libstd-rust-web-1.96:amd64 libstd-rust-web-dev:amd64 libllvm22:amd64 libstd-rust-web-dev:arm64)
+# What the package links against. Their symbols tell from which version on they will do.
+linked=$work/linked
+linked_packages=(libc6:arm64 libgcc-s1:arm64 libstdc++6:arm64 libgomp1:arm64)
 
 # A private state of apt that knows both architectures: the system's own stays as it is.
-unpack_rust() {
-  local apt=$work/apt package
-  rm -rf "$apt" "$rust" "$rust.new"
-  mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/packages" "$rust.new"
+fetch() {
+  local apt=$work/apt
+  rm -rf "$apt"
+  mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/packages"
   local options=(-qq -o APT::Architecture=amd64 -o "APT::Architectures=amd64,arm64" -o Acquire::Languages=none
     -o Dir::State="$apt" -o Dir::State::status=/dev/null -o Dir::Cache="$apt" -o APT::Sandbox::User=)
-  echo "arm64: fetching Debian's Rust for both architectures"
+  echo "arm64: fetching $*"
   apt-get "${options[@]}" update
-  (cd "$apt/packages" && apt-get "${options[@]}" download "${packages[@]}")
-  for package in "$apt"/packages/*.deb; do dpkg -x "$package" "$rust.new"; done
+  (cd "$apt/packages" && apt-get "${options[@]}" download "$@")
+}
+
+unpack_rust() {
+  local package
+  fetch "${rust_packages[@]}"
+  rm -rf "$rust.new"
+  mkdir "$rust.new"
+  for package in "$work"/apt/packages/*.deb; do dpkg -x "$package" "$rust.new"; done
   mv "$rust.new" "$rust"
-  rm -rf "$apt"
+  rm -rf "$work/apt"
+}
+
+unpack_linked() {
+  local package
+  fetch "${linked_packages[@]}"
+  rm -rf "$linked.new"
+  mkdir "$linked.new"
+  for package in "$work"/apt/packages/*.deb; do dpkg-deb -R "$package" "$linked.new/$(basename "${package%%_*}")"; done
+  mv "$linked.new" "$linked"
+  rm -rf "$work/apt"
 }
 
 # $1: file, $2: content. A new file only if it is another one: what was built with it stays.
@@ -63,6 +83,7 @@ install_missing arm64 build-essential cmake clang libclang-dev ccache python3 de
   gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static
 mkdir -p "$work/deb"
 [ -d "$rust" ] || unpack_rust
+[ -d "$linked" ] || unpack_linked
 # Rust finds the rest by where it is itself.
 # shellcheck disable=SC2016  # For the shell that runs it.
 script "$work/rustc" '#!/bin/sh
@@ -73,6 +94,8 @@ export CARGO_TARGET_DIR=$work/target RUSTC=$work/rustc CARGO_BUILD_TARGET=$tripl
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu=-I/usr/aarch64-linux-gnu/include
 export DEB_FOLDER=$work/deb DEB_BUILD_PROFILES="cross nocheck pkg.promptd.novulkan" DEB_BUILD_OPTIONS="nocheck ${DEB_BUILD_OPTIONS:-}"
+SHLIBDEPS=$(printf -- '-S%s ' "$linked"/*)
+export SHLIBDEPS
 rm -f "$DEB_FOLDER"/*
 changes=$DEB_FOLDER/promptd.changes
 log=$DEB_FOLDER/build.log

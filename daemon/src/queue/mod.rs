@@ -100,10 +100,15 @@ impl Queue {
             return Err(Refused::ClientFull(self.limits.jobs_per_client));
         }
         let (job, model) = (waiting.job, waiting.model.clone());
+        self.rejoin(waiting);
+        Ok(self.lanes.get(&model).map_or(0, |lane| lane.before(job)))
+    }
+
+    /// Lets a job of an earlier run join at the end. It was admitted once, so no limit holds it off.
+    pub fn rejoin(&mut self, waiting: Waiting) {
         let number = self.last;
         self.last += 1;
         self.insert(number, waiting);
-        Ok(self.lanes.get(&model).map_or(0, |lane| lane.before(job)))
     }
 
     /// Lets a job that was taken and could not be finished wait again, before the client's others of its class. It was

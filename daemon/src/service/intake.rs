@@ -27,7 +27,7 @@ impl Driver {
             Err(e) => tracing::warn!("a request on an unusable topic was dropped: {e}"),
         }
         match (ack, ticket) {
-            (Some(ack), Some(ticket)) => self.recorder.promise(ticket, Promise::Acknowledge(ack)),
+            (Some(ack), Some(ticket)) => self.promise(ticket, Promise::Acknowledge(ack)),
             (Some(ack), None) => self.link.ack(ack),
             (None, _) => {}
         }
@@ -104,7 +104,7 @@ impl Driver {
         };
         if request.ack && reply.format == ReplyFormat::Json {
             let accepted = self.accepted_reply(&request.id, &model, position, &reply);
-            self.recorder.promise(ticket, Promise::Tell(accepted));
+            self.promise(ticket, Promise::Tell(accepted));
         }
         self.reporting.metrics.jobs.accepted();
         self.tell_job(&request, &model, JobChange::Waiting(Some(position)));
@@ -112,7 +112,9 @@ impl Driver {
         let deltas = Deltas { count: 0, ended: false };
         let (crashes, spent, mark) = (0, Some(0.0), Mark::None);
         self.wake_model(&model);
-        let job = Job { request, reply, model, received, deadline, slot, deltas, crashes, spent, mark, stage };
+        let accepted = Some(ticket);
+        let job =
+            Job { request, reply, model, received, deadline, slot, deltas, crashes, spent, accepted, mark, stage };
         self.jobs.insert(id, job);
         self.dispatch();
         Some(ticket)
@@ -254,9 +256,7 @@ impl Driver {
             Mark::Needed => {
                 let ticket = self.recorder.journal.start(id, job.crashes);
                 job.mark = ticket.map_or(Mark::None, Mark::Awaited);
-                if let Some(ticket) = ticket {
-                    self.recorder.promise(ticket, Promise::Start);
-                }
+                self.recorder.promises.extend(ticket.map(|ticket| (ticket, Promise::Start)));
                 ticket.is_some()
             }
             Mark::Awaited(ticket) => !self.recorder.has(ticket) && self.recorder.trouble.is_none(),

@@ -28,6 +28,8 @@ pub struct Job {
     pub crashes: u32,
     /// Joules that went into it in engines that gave it back; none if that is not known.
     pub spent: Option<f64>,
+    /// What the journal must have before the job is safe; none if it has it.
+    pub accepted: Option<Ticket>,
     /// Whether it may start only when the journal has that it runs.
     pub mark: Mark,
     /// Where it is.

@@ -46,7 +46,7 @@ pub(super) enum Promise {
 pub(super) struct Recorder {
     pub(super) journal: Journal,
     /// In the order of their tickets.
-    promises: VecDeque<(Ticket, Promise)>,
+    pub(super) promises: VecDeque<(Ticket, Promise)>,
     committed: Option<Ticket>,
     /// Of the last job that was taken in.
     accepted: Option<Ticket>,
@@ -120,20 +120,15 @@ fn moment() -> impl Fn() -> Moment + Send {
 }
 
 impl Recorder {
-    /// Something is done when the journal has written this.
-    pub(super) fn promise(&mut self, ticket: Ticket, promise: Promise) {
-        self.promises.push_back((ticket, promise));
-    }
-
     /// Whether it is written.
     pub(super) fn has(&self, ticket: Ticket) -> bool {
         self.committed.is_some_and(|committed| ticket <= committed)
     }
 
-    /// The next promise that can be kept.
-    fn due(&mut self) -> Option<Promise> {
+    /// The next promise that can be kept; `all`: whether the journal has it or not.
+    fn due(&mut self, all: bool) -> Option<Promise> {
         let (ticket, _) = self.promises.front()?;
-        if self.has(*ticket) { self.promises.pop_front().map(|(_, promise)| promise) } else { None }
+        if all || self.has(*ticket) { self.promises.pop_front().map(|(_, promise)| promise) } else { None }
     }
 
     /// What the journal must have before any job that was taken in is safe; none if all are.
@@ -216,14 +211,50 @@ impl Driver {
             tracing::info!("the journal is written again");
         }
         self.recorder.trouble = trouble;
+        self.keep_promises();
+        if let Some(error) = self.storage_refusal() {
+            self.refuse_unsafe(&error);
+        }
         self.tell_durability();
         self.publish_status();
         self.dispatch();
     }
 
+    /// Jobs that the journal has not taken were not accepted after all.
+    fn refuse_unsafe(&mut self, error: &JobError) {
+        let recorder = &mut self.recorder;
+        let is_safe = |ticket: Option<Ticket>| ticket.is_none_or(|ticket| recorder.has(ticket));
+        let jobs: Vec<JobId> = self.jobs.iter().filter(|(_, job)| !is_safe(job.accepted)).map(|(id, _)| id).collect();
+        for (ticket, promise) in std::mem::take(&mut recorder.promises) {
+            match promise {
+                // What was asked is answered by the error.
+                Promise::Acknowledge(ack) => self.link.ack(ack),
+                Promise::Tell(_) => {}
+                Promise::Publish { .. } | Promise::Start => recorder.promises.push_back((ticket, promise)),
+            }
+        }
+        for id in jobs {
+            self.recorder.journal.remove(id);
+            match self.jobs.get(id) {
+                Some(job) if job.is_waiting() => self.fail(id, error.clone()),
+                _ => self.stop(id, error.clone()),
+            }
+        }
+    }
+
+    /// Something is done when the journal has written this, or at once if it need not.
+    pub(super) fn promise(&mut self, ticket: Ticket, promise: Promise) {
+        self.recorder.promises.push_back((ticket, promise));
+        if self.recorder.trouble.is_some() {
+            self.keep_promises();
+        }
+    }
+
     fn keep_promises(&mut self) {
+        let on_unwritable = self.config.journal.on_unwritable;
+        let all = self.recorder.trouble.is_some() && on_unwritable == OnUnwritable::Memory;
         let mut starts = false;
-        while let Some(promise) = self.recorder.due() {
+        while let Some(promise) = self.recorder.due(all) {
             match promise {
                 Promise::Acknowledge(ack) => self.link.ack(ack),
                 Promise::Tell(publication) => {
@@ -247,7 +278,7 @@ impl Driver {
         let Publication { topic, payload, content_type, correlation } = publication.clone();
         let content_type = content_type.map(Cow::into_owned);
         match self.recorder.journal.finish(job, Outcome { error, topic, payload, content_type, correlation }) {
-            Ok(Some(ticket)) => self.recorder.promise(ticket, Promise::Publish { job, slot, publication }),
+            Ok(Some(ticket)) => self.promise(ticket, Promise::Publish { job, slot, publication }),
             Ok(None) => slot.publish(publication),
             Err(too_large) => {
                 // The limits were checked, and what is echoed is a part of a request that was small enough.

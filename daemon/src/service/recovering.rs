@@ -52,6 +52,8 @@ impl Driver {
             deltas: Deltas { count: 0, ended: true },
             crashes,
             spent: None,
+            // Found in the journal, so it is in it.
+            accepted: None,
             mark: if suspect && crashes > 0 { Mark::Needed } else { Mark::None },
             stage: Stage::Waiting,
         };
@@ -66,7 +68,7 @@ impl Driver {
             let text = "the deadline passed while the node was not running";
             self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, text));
         } else if configured {
-            self.queue.put_back(entry);
+            self.queue.rejoin(entry);
         } else {
             self.fail(id, unknown);
         }

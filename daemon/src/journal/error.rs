@@ -93,13 +93,13 @@ pub enum Refused {
     Known,
 }
 
-/// An outcome is larger than what was set aside for it.
+/// An outcome is larger than what was set aside for it, and there is no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the outcome has {size}; {max} were set aside for it")]
+#[error("the outcome has {size}; {max} were set aside for it, and the journal has no room for more (journal.size_max)")]
 pub struct OutcomeTooLarge {
     /// The outcome's.
     pub size: Bytes,
-    /// The most that it may have. An error always fits.
+    /// What was set aside. An error always fits.
     pub max: Bytes,
 }
 

@@ -67,7 +67,7 @@ pub struct NewJob<'a> {
     pub fingerprint: [u8; 32],
     /// Time since it was received.
     pub waited: Duration,
-    /// Bytes that its outcome may take ([`Outcome::size`]). They are kept free for it.
+    /// Bytes that its outcome is expected to take at most ([`Outcome::size`]). They are kept free for it.
     pub outcome_max: u64,
 }
 
@@ -166,13 +166,14 @@ impl Journal {
         Some(self.put(job, Write::Stage(batch::Stage { running: false, crashes }), false))
     }
 
-    /// A job ends. When the ticket is committed, its outcome may be published.
+    /// A job ends. When the ticket is committed, its outcome may be published. One that is larger than was expected is taken
+    /// if there is room for it; if not, an error in its place always is.
     pub fn finish(&mut self, job: JobId, outcome: Outcome) -> Result<Option<Ticket>, OutcomeTooLarge> {
         let Some(Stage::Open { outcome_max: max, .. }) = self.index.get(job).map(|entry| entry.stage) else {
             return Ok(None);
         };
         let size = outcome.size();
-        if size > max {
+        if size > max && !self.index.space.fits(pages(size)) {
             return Err(OutcomeTooLarge { size: Bytes(size), max: Bytes(max) });
         }
         let at = self.now();

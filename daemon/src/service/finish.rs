@@ -8,7 +8,8 @@ use super::jobs::{Job, Stage};
 use super::models::ModelEntry;
 use crate::engine::EngineId;
 use crate::engine::protocol::Answer;
-use crate::job::{Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, Request, Timings};
+use crate::job::{Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Timings};
+use crate::mqtt::Slot;
 use crate::telemetry::JobChange;
 
 impl Driver {
@@ -107,18 +108,35 @@ impl Driver {
     fn publish_outcome(&mut self, id: JobId, job: Job, outcome: &Outcome) {
         let Job { request, reply, slot, model, .. } = job;
         log_end(&request, &model, outcome);
-        let publication = self.replies.outcome(&request.id, request.task.name(), outcome, &reply);
-        let size = publication.packet_size();
-        if let Some(max) = self.link.broker_packet_max().filter(|&max| size > max as usize) {
-            let text = format!("the answer makes a packet of {size} bytes; the broker takes {max}");
-            let error = JobError::new(ErrorCode::ResultTooLarge, text);
-            let publication = self.replies.error(&request.id, &error, &reply);
-            self.conclude(id, slot, publication, Some(error.code));
-            self.tell_end(&request, &model, &Outcome::Failed(error));
-        } else {
-            self.conclude(id, slot, publication, outcome.error());
-            self.tell_end(&request, &model, outcome);
+        match self.conclude(id, slot, &request, &reply, outcome) {
+            Ok(()) => self.tell_end(&request, &model, outcome),
+            Err((slot, text)) => {
+                let failed = Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
+                if let Err((_, text)) = self.conclude(id, slot, &request, &reply, &failed) {
+                    tracing::error!("a job's end was not told: {text}");
+                }
+                self.tell_end(&request, &model, &failed);
+            }
         }
+    }
+
+    /// Keeps and publishes the one message that ends a job. Gives the place in the outbox back, with the reason, if broker or
+    /// journal do not take a message of its size; an error they always take.
+    fn conclude(
+        &mut self,
+        id: JobId,
+        slot: Slot,
+        request: &Request,
+        reply: &ReplyTo,
+        outcome: &Outcome,
+    ) -> Result<(), (Slot, String)> {
+        let publication = self.replies.outcome(&request.id, request.task.name(), outcome, reply);
+        let size = publication.packet_size();
+        let too_large = |max: &u32| size > *max as usize && outcome.error().is_none();
+        if let Some(max) = self.link.broker_packet_max().filter(too_large) {
+            return Err((slot, format!("the answer makes a packet of {size} bytes; the broker takes {max}")));
+        }
+        self.publish_kept(id, slot, publication, outcome.error()).map_err(|(slot, reason)| (slot, reason.to_string()))
     }
 
     fn tell_end(&self, request: &Request, model: &ModelName, outcome: &Outcome) {

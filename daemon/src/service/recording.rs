@@ -11,11 +11,16 @@ use super::driver::Driver;
 use crate::config::{Config, Durability, Journal as JournalConfig, OnUnwritable};
 use crate::health::{Roots, clock};
 use crate::job::{ErrorCode, JobError, JobId, ModelName, ReplyTo, Request};
-use crate::journal::{Event, Journal, JournalError, Moment, NewJob, Outcome, Recovery, Refused, Settings, Ticket};
+use crate::journal::{
+    Event, Journal, JournalError, Moment, NewJob, Outcome, OutcomeTooLarge, Recovery, Refused, Settings, Ticket,
+};
 use crate::mqtt::{AckToken, Delivery, Publication, Slot};
 
-/// What a reply has around its output at most: names, numbers, and what is echoed of the request.
-const REPLY_FRAME: usize = 16 * 1024;
+/// What a reply has around its output at most, without what it echoes of the request.
+const REPLY_FRAME: usize = 2048;
+
+/// Bytes of a token in JSON: most have four or five letters, and what is escaped takes more.
+const BYTES_PER_TOKEN: usize = 16;
 
 /// When a client shall ask again that meets a slow disk.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -173,7 +178,7 @@ impl Driver {
         fingerprint: [u8; 32],
         received: Instant,
     ) -> Result<Ticket, JobError> {
-        let outcome_max = (self.config.limits.result + REPLY_FRAME) as u64;
+        let outcome_max = expected_outcome(request, reply, self.config.limits.result) as u64;
         let new = NewJob { request, reply, model, fingerprint, waited: received.elapsed(), outcome_max };
         let ticket = self.recorder.journal.accept(job, new).map_err(|refused| match refused {
             Refused::Full { .. } => JobError::new(ErrorCode::StorageFull, refused.to_string()),
@@ -273,19 +278,23 @@ impl Driver {
         }
     }
 
-    /// The one message that ends a job goes out when the journal has it. A job that was never in it is answered at once.
-    pub(super) fn conclude(&mut self, job: JobId, slot: Slot, publication: Publication, error: Option<ErrorCode>) {
+    /// The one message that ends a job goes out when the journal has it; that of a job which was never in it at once. Gives the
+    /// place in the outbox back if the journal has no room for the message.
+    pub(super) fn publish_kept(
+        &mut self,
+        job: JobId,
+        slot: Slot,
+        publication: Publication,
+        error: Option<ErrorCode>,
+    ) -> Result<(), (Slot, OutcomeTooLarge)> {
         let Publication { topic, payload, content_type, correlation } = publication.clone();
         let content_type = content_type.map(Cow::into_owned);
         match self.recorder.journal.finish(job, Outcome { error, topic, payload, content_type, correlation }) {
             Ok(Some(ticket)) => self.promise(ticket, Promise::Publish { job, slot, publication }),
             Ok(None) => slot.publish(publication),
-            Err(too_large) => {
-                // The limits were checked, and what is echoed is a part of a request that was small enough.
-                tracing::error!("a job's answer was not kept: {too_large}");
-                slot.publish(publication);
-            }
+            Err(too_large) => return Err((slot, too_large)),
         }
+        Ok(())
     }
 
     /// What has become of an outcome at the broker.
@@ -331,4 +340,12 @@ impl Driver {
             self.on_journal(event);
         }
     }
+}
+
+/// Bytes that the outcome of a request is expected to take. One that takes more needs room that is free.
+fn expected_outcome(request: &Request, reply: &ReplyTo, result_max: usize) -> usize {
+    let echo = serde_json::to_vec(&reply.echo).map_or(0, |text| text.len());
+    let mark = reply.reference.as_ref().map_or(0, String::len) + reply.correlation.as_ref().map_or(0, Vec::len);
+    let output = (request.output.max_tokens as usize).saturating_mul(BYTES_PER_TOKEN).min(2 * result_max);
+    REPLY_FRAME + reply.topic.len() + echo + mark + output
 }

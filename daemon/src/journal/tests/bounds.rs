@@ -41,6 +41,19 @@ fn fill(journal: &mut Journal, runtime: &Runtime, random: &mut fastrand::Rng, fi
 }
 
 #[test]
+fn an_outcome_larger_than_expected_is_taken_where_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(&small(folder.path()), TestClock::new(Some(WALL)).clock()).unwrap();
+    let request = request("long");
+    journal.accept(JobId(1), new(&request, &reply("long"), &model(), 5000)).unwrap();
+    let used = journal.usage().used;
+    let larger = Outcome { payload: vec![b'z'; 100_000].into(), ..outcome("x") };
+    let ticket = journal.finish(JobId(1), larger).unwrap().unwrap();
+    assert!(journal.usage().used.0 > used.0 + 80_000);
+    committed(&runtime(), &mut journal, ticket);
+}
+
+#[test]
 fn an_accepted_job_s_outcome_always_has_room_and_removed_rows_give_theirs_back() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime();
@@ -57,10 +70,10 @@ fn an_accepted_job_s_outcome_always_has_room_and_removed_rows_give_theirs_back()
             let payload = usize::try_from(outcome_max - (largest.size() - largest.payload.len() as u64)).unwrap();
             largest.payload = vec![b'z'; payload].into();
             assert_eq!(largest.size(), *outcome_max);
-            // A byte more is too much.
-            let more = Outcome { payload: vec![b'z'; payload + 1].into(), ..largest.clone() };
-            let error = journal.finish(*job, more).unwrap_err();
-            assert_eq!(error, OutcomeTooLarge { size: Bytes(outcome_max + 1), max: Bytes(*outcome_max) });
+            // More than there is in all.
+            let more = Outcome { payload: vec![b'z'; usize::try_from(SIZE_MAX).unwrap()].into(), ..largest.clone() };
+            let error = OutcomeTooLarge { size: Bytes(more.size()), max: Bytes(*outcome_max) };
+            assert_eq!(journal.finish(*job, more), Err(error));
             last = journal.finish(*job, largest).unwrap();
             journal.delivered(*job);
             // One transaction each, so that the log has its bounds.

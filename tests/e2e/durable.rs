@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Device, Disk, Node, Send, Setup, until};
+use crate::harness::{Broker, Device, Disk, Node, Send, Setup, promptd, until};
 
 fn request(id: &str, tokens: u32) -> Value {
     json!({ "id": id, "prompt": "Count.", "max_tokens": tokens, "ignore_eos": true, "ack": true })
@@ -201,6 +201,44 @@ async fn without_durability_nothing_is_written() {
     assert_eq!(status["durability"], "memory", "{status}");
     let files: Vec<_> = std::fs::read_dir(node.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!files.iter().any(|name| name.to_string_lossy().starts_with("journal")), "{files:?}");
+}
+
+/// The broker has taken the answer, and nobody was there.
+#[tokio::test]
+async fn what_nobody_has_got_is_published_again_on_request() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    let node_of = |arguments: &[&str]| {
+        let url = format!("mqtt://127.0.0.1:{}", broker.port);
+        let output = promptd().args(arguments).args(["--url", &url, "--node", "gw"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let submit = |id: &str| node_of(&["submit", "--client", "dev", "--id", id, "--max-tokens", "4", "Count."]);
+    for id in ["1", "2"] {
+        assert_eq!(submit(id), format!("{id}\n"));
+    }
+    until("both are answered", || (node.operator_json(&["jobs"])["total"] == 0).then_some(())).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let fetch = |fields: Value| Send::new("promptd/gw/request/fetch/dev", fields.to_string());
+    device.send(fetch(json!({ "id": "all" }))).await;
+    let all = outcomes(&mut device, 3).await;
+    assert_eq!(all["all"]["output"], json!({ "fetched": 2 }), "{all:?}");
+    assert!(all["1"]["event"] == "result" && all["2"]["event"] == "result", "{all:?}");
+    // They have been delivered now; one is published again all the same.
+    device.send(fetch(json!({ "id": "none" }))).await;
+    assert_eq!(device.outcome("none").await["output"], json!({ "fetched": 0 }));
+    device.send(fetch(json!({ "id": "one", "job": "2" }))).await;
+    let one = outcomes(&mut device, 2).await;
+    assert_eq!(one["2"], all["2"]);
+    assert_eq!(node.operator_json(&["fetch", "dev", "1"]), json!({ "fetched": 1 }));
+    assert_eq!(device.outcome_of_any().await, all["1"]);
+    for (fields, code) in [(json!({ "job": "3" }), "not_found"), (json!({ "client": "other" }), "invalid_request")] {
+        device.send(fetch(fields)).await;
+        assert_eq!(device.outcome_of_any().await["code"], code);
+    }
+    // To submit it again does no harm.
+    assert_eq!(submit("1"), "1\n");
 }
 
 /// Without an id of the client's there is nothing to compare, and each message is a job of its own.

@@ -1,42 +1,25 @@
 //! `promptd ask`.
 
-use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
+use std::io::{Write, stderr, stdout};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use promptd::job::{ModelName, RequestId};
-use serde_json::{Map, Value, json};
+use anyhow::anyhow;
+use promptd::job::RequestId;
+use serde_json::{Value, json};
 use tokio::signal::ctrl_c;
 
 use super::Failure;
 use super::client::{Client, Target};
 use super::exit::Code;
+use super::prompting::Prompting;
 
 /// Ask a running daemon one question.
 #[derive(Debug, clap::Args)]
 pub struct Ask {
-    /// The question; standard input if it is left out or "-".
-    prompt: Option<String>,
+    #[command(flatten)]
+    prompting: Prompting,
     #[command(flatten)]
     target: Target,
-    /// Which model shall answer; the node's default one otherwise.
-    #[arg(long, value_name = "NAME")]
-    model: Option<ModelName>,
-    /// Instructions that come before the question.
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
-    /// Most tokens of the answer.
-    #[arg(long, value_name = "N")]
-    max_tokens: Option<u32>,
-    /// 0 takes the most likely token each time.
-    #[arg(long, value_name = "T")]
-    temperature: Option<f32>,
-    /// Same seed, same answer.
-    #[arg(long, value_name = "N")]
-    seed: Option<u32>,
-    /// A text that ends the answer; may be given several times.
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
     /// Longest time for the answer, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
@@ -56,7 +39,7 @@ impl Ask {
         let id = RequestId::new(format!("ask-{:016x}", fastrand::u64(..))).map_err(Failure::software)?;
         let request = self.request(&id).map_err(|e| Failure::new(Code::Data, e))?;
         let mut client = Client::connect(&self.target).await?;
-        client.send(self.task(), &request).await.map_err(Failure::unavailable)?;
+        client.send(self.prompting.task(), &request).await.map_err(Failure::unavailable)?;
         // The node keeps the deadline; this only catches a node that is not there.
         let wait = Duration::from_secs(self.timeout) + Duration::from_secs(5);
         let mut shown = String::new();
@@ -93,46 +76,11 @@ impl Ask {
         }
     }
 
-    fn task(&self) -> &'static str {
-        if self.system.is_some() { "chat" } else { "generate" }
-    }
-
     fn request(&self, id: &RequestId) -> anyhow::Result<Value> {
-        let prompt = self.prompt()?;
-        let mut request = Map::new();
-        request.insert("id".into(), json!(id));
-        match &self.system {
-            None => request.insert("prompt".into(), json!(prompt)),
-            Some(system) => request.insert(
-                "messages".into(),
-                json!([{ "role": "system", "content": system }, { "role": "user", "content": prompt }]),
-            ),
-        };
+        let mut request = self.prompting.request(id)?;
         request.insert("stream".into(), json!(!self.json));
         request.insert("deadline_ms".into(), json!(self.timeout.saturating_mul(1000)));
-        let optional = [
-            ("model", self.model.as_ref().map(|v| json!(v))),
-            ("max_tokens", self.max_tokens.map(|v| json!(v))),
-            ("temperature", self.temperature.map(|v| json!(v))),
-            ("seed", self.seed.map(|v| json!(v))),
-            ("stop", (!self.stop.is_empty()).then(|| json!(self.stop))),
-        ];
-        request.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         Ok(Value::Object(request))
-    }
-
-    fn prompt(&self) -> anyhow::Result<String> {
-        match self.prompt.as_deref() {
-            Some(prompt) if prompt != "-" => Ok(prompt.to_owned()),
-            _ => {
-                if stdin().is_terminal() {
-                    eprintln!("(type the question, then Ctrl-D)");
-                }
-                let mut text = String::new();
-                stdin().read_to_string(&mut text).context("cannot read the question from standard input")?;
-                Ok(text)
-            }
-        }
     }
 
     fn show_result(&self, result: &Value, shown: &str) -> std::io::Result<()> {

@@ -12,9 +12,11 @@ mod log_rate;
 mod logs;
 mod model;
 mod node;
+mod prompting;
 mod quantize;
 mod run;
 mod signals;
+mod submit;
 mod top;
 
 use std::path::PathBuf;
@@ -65,6 +67,8 @@ enum Command {
     Ask(ask::Ask),
     /// Watch a fleet, or one node of it, live: states, models, tokens per second, queues, memory, heat.
     Top(top::Top),
+    /// Give a running daemon a job over MQTT and go on; its answer waits in the node's journal.
+    Submit(submit::Submit),
     /// Show the state of the node on this machine, and why it is not better.
     Status(Node<node::Status>),
     /// Show what the node on this machine is: its version, tasks, models and limits.
@@ -75,6 +79,8 @@ enum Command {
     Jobs(Node<node::Jobs>),
     /// Cancel jobs: one, all of a client, or all.
     Cancel(Node<node::Cancel>),
+    /// Publish answers of a client again that nobody has got.
+    Fetch(Node<node::Fetch>),
     /// Load a model that was unloaded, perhaps with one strategy only.
     Load(Node<node::Load>),
     /// Let a model go once its running jobs have ended.
@@ -181,6 +187,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Models(node) => node.execute(),
         Command::Jobs(node) => node.execute(),
         Command::Cancel(node) => node.execute(),
+        Command::Fetch(node) => node.execute(),
+        Command::Submit(submit) => submit.execute(),
         Command::Load(node) => node.execute(),
         Command::Unload(node) => node.execute(),
         Command::Switch(node) => node.execute(),

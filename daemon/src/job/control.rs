@@ -53,6 +53,13 @@ pub enum Control {
     },
     /// Cancel jobs; each ends with `cancelled`.
     Cancel(Which),
+    /// Publish outcomes again: those of a client that nobody has got, or one.
+    Fetch {
+        /// Whose.
+        client: ClientName,
+        /// Only this one.
+        job: Option<RequestId>,
+    },
     /// The `status` document.
     Status,
     /// The `info` document.
@@ -88,7 +95,7 @@ struct Fields {
 }
 
 /// Every verb, as topics and the control socket name them, and the fields that it takes.
-const VERBS: [(&str, &[&str]); 12] = [
+const VERBS: [(&str, &[&str]); 13] = [
     ("load", &["model", "strategy"]),
     ("unload", &["model"]),
     ("switch", &["model", "strategy"]),
@@ -98,6 +105,7 @@ const VERBS: [(&str, &[&str]); 12] = [
     ("forget", &["model"]),
     ("jobs", &["client"]),
     ("cancel", &["client", "job", "all"]),
+    ("fetch", &["client", "job"]),
     ("status", &[]),
     ("info", &[]),
     ("models", &[]),
@@ -120,7 +128,8 @@ impl Control {
         }
         let Fields { model, strategy, client, job, all } =
             serde_json::from_value(Value::Object(fields)).map_err(|e| invalid(format!("control/{verb}: {e}")))?;
-        let needed = |model: Option<ModelName>| model.ok_or_else(|| invalid(format!("control/{verb} needs \"model\"")));
+        let needs = |field: &str| invalid(format!("control/{verb} needs {field:?}"));
+        let needed = |model: Option<ModelName>| model.ok_or_else(|| needs("model"));
         Ok(match verb {
             "load" => Self::Load { model: needed(model)?, strategy },
             "unload" => Self::Unload { model: needed(model)? },
@@ -131,6 +140,7 @@ impl Control {
             "forget" => Self::Forget { model },
             "jobs" => Self::Jobs { client },
             "cancel" => Self::Cancel(Which::read(client, job, all == Some(true))?),
+            "fetch" => Self::Fetch { client: client.ok_or_else(|| needs("client"))?, job },
             "status" => Self::Status,
             "info" => Self::Info,
             _ => Self::Models,
@@ -149,6 +159,7 @@ impl Control {
             Self::Forget { .. } => "forget",
             Self::Jobs { .. } => "jobs",
             Self::Cancel(_) => "cancel",
+            Self::Fetch { .. } => "fetch",
             Self::Status => "status",
             Self::Info => "info",
             Self::Models => "models",
@@ -191,6 +202,7 @@ mod tests {
             let fields = match verb {
                 "load" | "unload" | "switch" => json!({ "model": "m" }),
                 "cancel" => json!({ "all": true }),
+                "fetch" => json!({ "client": "cam" }),
                 _ => json!({}),
             };
             assert_eq!(read(verb, &fields).unwrap().verb(), verb);

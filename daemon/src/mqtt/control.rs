@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::job::{Control, JobError, ReplyFormat, ReplyTo, RequestId};
+use crate::job::{ClientName, Control, ErrorCode, JobError, ReplyFormat, ReplyTo, RequestId};
 
 use super::address::{Address, is_echo};
 use super::body::{check_address, check_echo};
@@ -32,6 +32,32 @@ impl RequestReader {
         message: &InboundMessage,
         make_id: impl FnOnce() -> RequestId,
     ) -> Result<AcceptedControl, Box<Rejected>> {
+        self.read_for(&operator(), message, make_id, |fields| control(verb, fields))
+    }
+
+    /// Reads a client's request for its own outcomes, the task `fetch`: `{"job"}` for one, nothing for all that it has missed.
+    pub fn read_fetch(
+        &self,
+        client: &ClientName,
+        message: &InboundMessage,
+        make_id: impl FnOnce() -> RequestId,
+    ) -> Result<AcceptedControl, Box<Rejected>> {
+        self.read_for(client, message, make_id, |mut fields| {
+            if fields.insert("client".to_owned(), client.as_str().into()).is_some() {
+                let text = "fetch takes no \"client\": everybody fetches what is theirs";
+                return Err(JobError::new(ErrorCode::InvalidRequest, text));
+            }
+            control("fetch", fields)
+        })
+    }
+
+    fn read_for(
+        &self,
+        client: &ClientName,
+        message: &InboundMessage,
+        make_id: impl FnOnce() -> RequestId,
+        read: impl FnOnce(Map<String, Value>) -> Result<Control, JobError>,
+    ) -> Result<AcceptedControl, Box<Rejected>> {
         let content = self.check_size(&message.payload).and_then(|()| object(&message.payload));
         let address = match &content {
             Ok(map) => Address::of(map),
@@ -39,12 +65,12 @@ impl RequestReader {
         };
         let id = address.id.clone().unwrap_or_else(make_id);
         let address = Address { format: ReplyFormat::Json, ..address };
-        let (reply, answerable) = self.reply_to(message, address, &operator(), &id);
+        let (reply, answerable) = self.reply_to(message, address, client, &id);
         let accepted = || {
             refuse_retained(message, "a control message")?;
             let content = content?;
             answerable?;
-            control(verb, content)
+            read(content)
         };
         match accepted() {
             Ok(control) => Ok(AcceptedControl { id, control, reply }),

@@ -99,9 +99,15 @@ impl Queue {
         if of_client >= self.limits.jobs_per_client {
             return Err(Refused::ClientFull(self.limits.jobs_per_client));
         }
-        let (job, model) = (waiting.job, waiting.model.clone());
+        let job = waiting.job;
         self.rejoin(waiting);
-        Ok(self.lanes.get(&model).map_or(0, |lane| lane.before(job)))
+        Ok(self.position(job))
+    }
+
+    /// How many jobs are likely to go before this one; 0 if it does not wait.
+    pub fn position(&self, job: JobId) -> usize {
+        let lane = self.models.get(&job).and_then(|model| self.lanes.get(model));
+        lane.map_or(0, |lane| lane.before(job))
     }
 
     /// Lets a job of an earlier run join at the end. It was admitted once, so no limit holds it off.

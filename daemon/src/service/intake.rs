@@ -35,6 +35,10 @@ impl Driver {
 
     /// Gives what the journal must have before the request is acknowledged; none if there is nothing to keep.
     fn on_request(&mut self, slot: Slot, task: &str, client: &ClientName, message: &InboundMessage) -> Option<Ticket> {
+        if task == FETCH {
+            self.on_fetch(slot, client, message);
+            return None;
+        }
         self.reporting.metrics.jobs.received();
         let accepted = match self.reader.read(task, client.clone(), message, made_id) {
             Ok(accepted) => accepted,
@@ -68,7 +72,19 @@ impl Driver {
         {
             self.refuse(slot, &accepted.request.id, &error, &accepted.reply);
         }
-        self.recorder.unsafe_until()
+        let ticket = self.recorder.unsafe_until();
+        let Accepted { request, reply, .. } = accepted;
+        if known.ended.is_none() && request.ack && reply.format == ReplyFormat::Json {
+            let model = self.jobs.get(known.job).map(|job| job.model.clone());
+            let position = self.queue.position(known.job);
+            let again = model.map(|model| self.accepted_reply(&request.id, &model, position, reply));
+            match (again, ticket) {
+                (Some(again), Some(ticket)) => self.promise(ticket, Promise::Tell(again)),
+                (Some(again), None) => self.tell(again),
+                (None, _) => {}
+            }
+        }
+        ticket
     }
 
     fn admit(&mut self, slot: Slot, accepted: Accepted, received: Instant) -> Option<Ticket> {
@@ -300,6 +316,9 @@ impl Driver {
         }
     }
 }
+
+/// The task that asks for outcomes again. It needs no model, and is no job.
+pub(super) const FETCH: &str = "fetch";
 
 /// A job's entry in the queue.
 pub(super) fn waiting(

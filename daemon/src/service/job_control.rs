@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::driver::Driver;
 use super::jobs::{Job, Stage};
 use super::operator::Answer;
-use crate::job::{ClientName, ErrorCode, JobError, JobId, Which};
+use crate::job::{ClientName, ErrorCode, JobError, JobId, RequestId, Which};
+use crate::journal::Known;
 
 /// Most jobs in an answer: about 20 KB.
 const LISTED_MAX: usize = 100;
@@ -39,6 +40,22 @@ impl Driver {
             self.cancel(job, "an operator cancelled it");
         }
         Ok(json!({ "cancelled": jobs.len() }))
+    }
+
+    /// Publishes outcomes of a client again: one, or all that nobody has got.
+    pub(super) fn fetch_for(&mut self, client: &ClientName, id: Option<&RequestId>) -> Answer {
+        let jobs = match id {
+            None => self.recorder.journal.missed_of(client),
+            Some(id) => match self.recorder.journal.find(client, id) {
+                Some(Known { job, ended: Some(_), .. }) => vec![job],
+                // Its one answer is on its way.
+                Some(Known { ended: None, .. }) => Vec::new(),
+                None => return Err(JobError::new(ErrorCode::NotFound, format!("no job {id} of the client {client}"))),
+            },
+        };
+        let fetched = jobs.len();
+        self.fetch(jobs);
+        Ok(json!({ "fetched": fetched }))
     }
 
     /// Cancels a job, waiting or running.

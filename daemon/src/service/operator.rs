@@ -9,7 +9,7 @@ use super::driver::{Driver, Phase};
 use super::models::{Down, DownWhy, Review, Stage, Then};
 use super::waiting::{Awaited, Waiter};
 use crate::control::ControlReply;
-use crate::job::{Control, ErrorCode, JobError, ModelName, ReplyTo, RequestId};
+use crate::job::{ClientName, Control, ErrorCode, JobError, ModelName, ReplyTo, RequestId};
 use crate::mqtt::{InboundMessage, Slot};
 
 /// Most operators that wait for a model at once.
@@ -44,11 +44,22 @@ impl Driver {
         }
     }
 
+    /// Takes a client's request for what it has missed.
+    pub(super) fn on_fetch(&mut self, slot: Slot, client: &ClientName, message: &InboundMessage) {
+        match self.reader.read_fetch(client, message, super::intake::made_id) {
+            Ok(accepted) => {
+                let client = Operator::Mqtt { slot, id: accepted.id, reply: Box::new(accepted.reply) };
+                self.on_control(accepted.control, client);
+            }
+            Err(rejected) => slot.publish(self.replies.error(&rejected.id, &rejected.error, &rejected.reply)),
+        }
+    }
+
     /// Does what an operator asks for, and answers now or when it is done.
     pub(super) fn on_control(&mut self, control: Control, operator: Operator) {
         let verb = control.verb();
         match control {
-            Control::Status | Control::Info | Control::Models | Control::Jobs { .. } => {
+            Control::Status | Control::Info | Control::Models | Control::Jobs { .. } | Control::Fetch { .. } => {
                 tracing::debug!(verb, "an operator asks");
             }
             _ => tracing::info!(verb, "an operator asks"),
@@ -58,6 +69,7 @@ impl Driver {
             Control::Info => Started::Done(Ok(self.info_for_operators())),
             Control::Models => Started::Done(Ok(self.models_document())),
             Control::Jobs { client } => Started::Done(Ok(self.jobs_document(client.as_ref()))),
+            Control::Fetch { client, job } => Started::Done(self.fetch_for(&client, job.as_ref())),
             Control::Cancel(which) => Started::Done(self.cancel_for(&which)),
             Control::Drain => Started::Done(Ok(self.drain())),
             Control::Resume => Started::Done(self.resume()),

@@ -1,7 +1,7 @@
 //! The driver's side of the journal: what was promised is done when the journal has it.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::timeout;
@@ -59,8 +59,8 @@ pub(super) struct Recorder {
     pub(super) trouble: Option<String>,
     /// Outcomes that were asked for, and the places in the outbox of those who asked.
     pub(super) asked: HashMap<JobId, Vec<Slot>>,
-    /// Outcomes of earlier runs that the broker has not taken, oldest first.
-    pub(super) backlog: VecDeque<JobId>,
+    /// Outcomes that are to be published when there is room: of earlier runs, and what clients have missed. Oldest first.
+    pub(super) backlog: BTreeSet<JobId>,
 }
 
 /// A journal, and what earlier runs have left in it.
@@ -262,19 +262,22 @@ impl Driver {
         while let Some(promise) = self.recorder.due(all) {
             match promise {
                 Promise::Acknowledge(ack) => self.link.ack(ack),
-                Promise::Tell(publication) => {
-                    if let Some(slot) = self.link.try_reserve() {
-                        slot.publish(publication);
-                    } else {
-                        tracing::warn!("the outbox is full: an \"accepted\" message was left out");
-                    }
-                }
+                Promise::Tell(accepted) => self.tell(accepted),
                 Promise::Publish { job, slot, publication } => slot.publish_tracked(publication, job.0),
                 Promise::Start => starts = true,
             }
         }
         if starts {
             self.dispatch();
+        }
+    }
+
+    /// A client hears that its job is accepted.
+    pub(super) fn tell(&self, accepted: Publication) {
+        if let Some(slot) = self.link.try_reserve() {
+            slot.publish(accepted);
+        } else {
+            tracing::warn!("the outbox is full: an \"accepted\" message was left out");
         }
     }
 

@@ -89,14 +89,20 @@ impl Driver {
         Ok(())
     }
 
-    /// Asks for the outcomes of earlier runs, as many as the journal takes at once.
+    /// Publishes these outcomes as soon as there is room for them.
+    pub(super) fn fetch(&mut self, jobs: Vec<JobId>) {
+        self.recorder.backlog.extend(jobs);
+        self.fetch_backlog();
+    }
+
+    /// Asks for outcomes, as many as the journal takes at once.
     fn fetch_backlog(&mut self) {
-        while let Some(&job) = self.recorder.backlog.front() {
+        while let Some(&job) = self.recorder.backlog.first() {
             let Some(slot) = self.link.try_reserve() else { return };
             if !self.recorder.journal.fetch(job) {
                 return;
             }
-            self.recorder.backlog.pop_front();
+            self.recorder.backlog.pop_first();
             self.recorder.asked.entry(job).or_default().push(slot);
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::driver::Phase;
 use super::governor::Level;
+use super::intake::FETCH;
 use super::models::{DownWhy, ModelEntry, Stage, Then};
 use super::systemd;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::telemetry::{
 };
 
 /// The tasks that this version serves.
-const TASKS: [TaskInfo; 2] = [TaskInfo { name: "chat" }, TaskInfo { name: "generate" }];
+const TASKS: [TaskInfo; 3] = [TaskInfo { name: "chat" }, TaskInfo { name: FETCH }, TaskInfo { name: "generate" }];
 
 /// What to do about a node without a model.
 const NO_MODEL: &str = "no model is configured: `promptd model add FILE|URL` brings one";

@@ -157,6 +157,17 @@ pub struct Cancel {
     local: Local,
 }
 
+/// Publish answers of a client again that nobody has got.
+#[derive(Debug, clap::Args)]
+pub struct Fetch {
+    /// Whose.
+    client: ClientName,
+    /// The client's id of one job, whether its answer was received or not.
+    job: Option<RequestId>,
+    #[command(flatten)]
+    local: Local,
+}
+
 /// Let the node take no new work; what it has accepted is finished.
 #[derive(Debug, clap::Args)]
 pub struct Drain {
@@ -264,6 +275,13 @@ impl NodeCommand for Cancel {
         let Self { client, job, all, local } = self;
         let (client, job, all) = (client.as_ref(), job.as_ref(), all.then_some(true));
         local.ask_and_show(default_socket, &Question { client, job, all, ..Question::of("cancel") }, show::fields)
+    }
+}
+
+impl NodeCommand for Fetch {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let question = Question { client: Some(&self.client), job: self.job.as_ref(), ..Question::of("fetch") };
+        self.local.ask_and_show(default_socket, &question, show::fields)
     }
 }
 

@@ -28,7 +28,7 @@ export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 export PROMPTD_TEST_PROMTOOL := $(PROMTOOL)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
+.PHONY: chaos help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -72,6 +72,9 @@ lint: deps clean-links
 # Engine tests use both cores of a small machine by themselves.
 unit: deps clean-links model model-embed promtool vulkan
 	$(CARGO) test --release --locked -- --test-threads=2
+
+chaos: deps clean-links model ## Kill daemon, engine and broker two hundred times at random under load: each job must end once
+	PROMPTD_CHAOS_KILLS=$(or $(KILLS),200) $(CARGO) test --release --locked --test e2e -- chaos:: --nocapture
 
 deny: deps ## Check licences and advisories of the dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)

@@ -8,6 +8,7 @@ mod announcements;
 mod answers;
 mod broker_trouble;
 mod cancel;
+mod chaos;
 mod command_line;
 mod derive;
 mod deriving;

@@ -1,0 +1,177 @@
+//! Everything goes wrong at random while several clients have jobs: each job ends once, and whoever asks again gets the same.
+//! `PROMPTD_CHAOS_KILLS` says how often something is killed; `make chaos` does it for long. The seed is printed, and
+//! `PROMPTD_CHAOS_SEED` repeats it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{Broker, Device, Node, Setup, until};
+
+/// How often something is killed when nobody says how often.
+const KILLS: u32 = 8;
+
+/// Jobs that are under way at once, of each client.
+const OPEN: usize = 4;
+
+fn setup() -> Setup {
+    let tables = "[engine]\nheartbeat_timeout = \"3s\"\ncrash_quarantine = 10\n[limits]\ndeadline = \"1h\"".to_owned();
+    Setup { sequences: 3, tables, ..Setup::default() }
+}
+
+/// Sampled without a seed, so that no two runs of a job have the same answer.
+fn request(id: &str) -> Value {
+    json!({ "id": id, "prompt": "Tell me something.", "max_tokens": 24, "ignore_eos": true, "temperature": 3.0, "ack": true })
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+/// A client and what it has seen.
+struct Client {
+    device: Device,
+    asked: u32,
+    open: BTreeSet<String>,
+    accepted: BTreeSet<String>,
+    outcomes: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Client {
+    async fn connect(broker: &Broker, name: &str) -> Self {
+        let device = Device::connect(broker, name).await;
+        Self { device, asked: 0, open: BTreeSet::new(), accepted: BTreeSet::new(), outcomes: BTreeMap::new() }
+    }
+
+    async fn ask(&mut self) {
+        while self.open.len() < OPEN {
+            let id = format!("job{}", self.asked);
+            self.asked += 1;
+            self.device.ask("generate", &request(&id)).await;
+            self.open.insert(id);
+        }
+    }
+
+    fn take(&mut self, reply: &Value) {
+        let id = reply["id"].as_str().unwrap_or_default().to_owned();
+        match reply["event"].as_str() {
+            Some("accepted") => _ = self.accepted.insert(id),
+            Some("result" | "error") => {
+                self.open.remove(&id);
+                self.outcomes.entry(id).or_default().insert(reply.to_string());
+            }
+            _ => {}
+        }
+    }
+
+    fn take_all(&mut self) {
+        while let Some(reply) = self.device.now() {
+            self.take(&reply.json);
+        }
+    }
+
+    /// Asks again for what is open: its message may have been lost with the broker.
+    async fn ask_again(&mut self) {
+        for id in self.open.clone() {
+            self.device.ask("generate", &request(&id)).await;
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Trouble {
+    Daemon,
+    Engine(Signal),
+    Broker,
+}
+
+/// One may be gone just now.
+fn signal_engines(node: &Node, signal: Signal) {
+    for engine in node.engines() {
+        let _ = kill_process(Pid::from_raw(i32::try_from(engine).unwrap()).unwrap(), signal);
+    }
+}
+
+async fn cause(trouble: &Trouble, node: &mut Node, broker: &mut Broker, clients: &mut [Client]) {
+    match trouble {
+        Trouble::Daemon => node.restart(&setup()),
+        Trouble::Engine(signal) => signal_engines(node, *signal),
+        // It keeps nothing on disk: sessions, subscriptions and messages are gone.
+        Trouble::Broker => {
+            broker.kill();
+            broker.up().await;
+            for client in clients.iter_mut() {
+                let filter = format!("promptd/gw/response/{}/#", client.device.name);
+                client.device.subscribe(&filter).await;
+                client.ask_again().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_killed_each_job_ends_once() {
+    let kills = number("PROMPTD_CHAOS_KILLS").map_or(KILLS, |kills| u32::try_from(kills).unwrap());
+    let seed = number("PROMPTD_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("PROMPTD_CHAOS_SEED={seed}, {kills} kills");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut broker = Broker::start().await;
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut clients = Vec::new();
+    for name in ["a", "b", "c"] {
+        clients.push(Client::connect(&broker, name).await);
+    }
+    let mut counts: HashMap<String, u32> = HashMap::new();
+    for _ in 0..kills {
+        for client in &mut clients {
+            client.take_all();
+            client.ask().await;
+        }
+        let trouble = match random.u32(0..8) {
+            0..4 => Trouble::Daemon,
+            4..6 => Trouble::Engine(Signal::KILL),
+            6 => Trouble::Engine(Signal::STOP),
+            _ => Trouble::Broker,
+        };
+        *counts.entry(format!("{trouble:?}")).or_default() += 1;
+        cause(&trouble, &mut node, &mut broker, &mut clients).await;
+        // At random moments: at once, in the start, or when it serves again.
+        if random.bool() {
+            let client = random.usize(0..clients.len());
+            if let Some(reply) = clients[client].device.soon().await {
+                clients[client].take(&reply.json);
+            }
+        }
+    }
+    // In the end nothing is killed any more.
+    signal_engines(&node, Signal::CONT);
+    for client in &mut clients {
+        client.ask_again().await;
+        while !client.open.is_empty() {
+            let reply = client.device.next().await;
+            client.take(&reply.json);
+        }
+    }
+    until("nothing is open", || (node.operator_json(&["jobs"])["total"] == 0).then_some(())).await;
+    let mut jobs = 0;
+    for client in &mut clients {
+        client.take_all();
+        for id in client.accepted.clone() {
+            // Nothing that was accepted is forgotten.
+            let known = node.operator(&["fetch", &client.device.name, &id]);
+            assert!(known.status.success(), "{id} of {} was accepted and is lost: {known:?}", client.device.name);
+        }
+        for number in 0..client.asked {
+            let id = format!("job{number}");
+            let again = client.device.answer("generate", request(&id)).await;
+            client.take(&again);
+            let outcomes = &client.outcomes[&id];
+            assert_eq!(outcomes.len(), 1, "{id} of {} ended differently: {outcomes:#?}", client.device.name);
+            let end: Value = serde_json::from_str(outcomes.first().unwrap()).unwrap();
+            assert!(end["event"] == "result" || end["code"] == "quarantined", "{end}");
+            jobs += 1;
+        }
+    }
+    eprintln!("{jobs} jobs, each ended once; killed: {counts:?}");
+}

@@ -99,7 +99,7 @@ mod tests {
             (r#"{"verb":1}"#, "\"verb\" is no string"),
             (r#"{"verb":"reboot"}"#, "no control verb \"reboot\""),
             (r#"{"verb":"load"}"#, "control/load needs \"model\""),
-            (r#"{"verb":"status","id":"7"}"#, "unknown field `id`"),
+            (r#"{"verb":"status","id":"7"}"#, "control/status takes no \"id\""),
         ] {
             let error = read(line.as_bytes()).unwrap_err();
             assert!(error.code == ErrorCode::InvalidRequest && error.message.contains(text), "{line}: {error}");

@@ -72,7 +72,7 @@ pub struct NewJob<'a> {
 }
 
 /// What the journal holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Jobs that have not ended.
     pub open: usize,

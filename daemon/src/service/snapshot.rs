@@ -6,7 +6,7 @@ use super::driver::Driver;
 use super::memory::Held;
 use super::models::{Active, ModelEntry};
 use crate::health::{HealthReading, Roots, process_memory};
-use crate::telemetry::{GovernorLevel, LinkReading, ModelReading, OpenJobs, Snapshot};
+use crate::telemetry::{GovernorLevel, JournalReading, LinkReading, ModelReading, OpenJobs, Snapshot};
 
 impl Driver {
     /// How everything stands now.
@@ -43,6 +43,7 @@ impl Driver {
             health,
             resident: resident(std::process::id()),
             energy,
+            journal: JournalReading { usage: self.recorder.journal.usage(), writable: self.recorder.trouble.is_none() },
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::health::{CpuReading, Fan, GpuReading, HealthReading, Psi, Rail, Room, Temperature, Throttling};
 use crate::job::ModelName;
+use crate::journal::Usage;
 use crate::mqtt::Counters;
 use crate::plan::{Bytes, KvType, MemoryLimit, Slack};
 
@@ -33,6 +34,10 @@ pub fn snapshot() -> Snapshot {
         health: health(),
         resident: Some(20_000_000),
         energy: Energy { total: Some(41_000.0), jobs: Some(1200.5) },
+        journal: JournalReading {
+            usage: Usage { open: 5, outcomes: 120, used: Bytes(1 << 20), max: Bytes(248 << 20), waiting: Bytes(0) },
+            writable: true,
+        },
         ..bare()
     }
 }
@@ -56,6 +61,7 @@ pub fn bare() -> Snapshot {
         health: HealthReading::default(),
         resident: None,
         energy: Energy::default(),
+        journal: JournalReading::default(),
     }
 }
 

@@ -27,6 +27,7 @@ pub fn telemetry_numbers(now: &Snapshot, totals: &JobTotals, clock: SystemTime) 
 fn add_node(numbers: &mut Numbers, now: &Snapshot, totals: &JobTotals) {
     numbers.count("uptime_s", now.uptime.as_secs());
     numbers.truth("ready", now.is_ready());
+    numbers.truth("journal_writable", now.journal.writable);
     numbers.count("models_ready", now.models_ready() as u64);
     numbers.count("jobs_waiting", now.jobs.waiting as u64);
     numbers.count("jobs_running", now.jobs.running as u64);
@@ -39,6 +40,8 @@ fn add_node(numbers: &mut Numbers, now: &Snapshot, totals: &JobTotals) {
         ("prompt_tokens", totals.prompt_tokens),
         ("cached_tokens", totals.cached_tokens),
         ("generated_tokens", totals.generated_tokens),
+        ("journal_outcomes", now.journal.usage.outcomes as u64),
+        ("journal_used_bytes", now.journal.usage.used.0),
         ("outbox_messages", now.link.outbox as u64),
         ("reconnects", now.link.counters.reconnects),
         ("daemon_resident_bytes", now.resident.unwrap_or_default()),
@@ -116,8 +119,8 @@ mod tests {
         let message = message(&example::snapshot());
         let units =
             ["_s", "_bytes", "_ratio", "_celsius", "_watts", "_hz", "_joules", "_level", "_tokens", "_messages"];
-        let counts = ["jobs_", "requests_", "models_", "reconnects"];
-        let truths = ["ready", "throttled", "under_voltage"];
+        let counts = ["jobs_", "requests_", "models_", "reconnects", "journal_outcomes"];
+        let truths = ["ready", "throttled", "under_voltage", "journal_writable"];
         for (name, value) in &message {
             assert!(value.is_number(), "{name}: {value}");
             let named = units.iter().any(|unit| name.ends_with(unit))

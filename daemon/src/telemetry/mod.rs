@@ -28,6 +28,6 @@ pub use home_assistant::{NodeTopics, home_assistant};
 pub use info::{InfoLimits, NodeInfo, SelfTest, TaskInfo, TlsDates, timestamp};
 pub use metrics::{EngineFault, EngineMetrics, JobMetrics, JobTotals, Metrics};
 pub use page::{STATUS_PAGE, status_page_policy};
-pub use snapshot::{Energy, GovernorLevel, LinkReading, ModelReading, OpenJobs, Snapshot};
+pub use snapshot::{Energy, GovernorLevel, JournalReading, LinkReading, ModelReading, OpenJobs, Snapshot};
 pub use state::NodeState;
 pub use thin_edge::{ServiceHealth, thin_edge};

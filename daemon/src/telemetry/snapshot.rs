@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{ModelDocument, ModelStage, NodeState};
 use crate::health::{HealthReading, Psi};
+use crate::journal::Usage;
 use crate::mqtt::Counters;
 use crate::plan::{MemoryLimit, Slack};
 
@@ -43,6 +44,24 @@ pub struct Snapshot {
     pub resident: Option<u64>,
     /// What was drawn from the supply.
     pub energy: Energy,
+    /// The journal.
+    pub journal: JournalReading,
+}
+
+/// The journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalReading {
+    /// What it holds.
+    pub usage: Usage,
+    /// Whether what is accepted reaches the disk; true as well if nothing is meant to.
+    pub writable: bool,
+}
+
+/// One that is empty and takes everything.
+impl Default for JournalReading {
+    fn default() -> Self {
+        Self { usage: Usage::default(), writable: true }
+    }
 }
 
 /// Jobs that have not ended.

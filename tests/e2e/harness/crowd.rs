@@ -8,8 +8,8 @@ use promptd::health::{HealthReading, Temperature, Throttling};
 use promptd::job::{ModelName, NodeName};
 use promptd::plan::{Bytes, KvType, MemoryLimit, Slack};
 use promptd::telemetry::{
-    Documents, Energy, GovernorLevel, JobTotals, LinkReading, ModelDocument, ModelReading, ModelStage, NodeState,
-    OpenJobs, RejectedStrategy, Snapshot, Status, health_document, telemetry_message,
+    Documents, Energy, GovernorLevel, JobTotals, JournalReading, LinkReading, ModelDocument, ModelReading, ModelStage,
+    NodeState, OpenJobs, RejectedStrategy, Snapshot, Status, health_document, telemetry_message,
 };
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::task::JoinHandle;
@@ -165,6 +165,7 @@ fn snapshot(number: usize, round: u64) -> Snapshot {
         },
         resident: Some(20 << 20),
         energy: Energy::default(),
+        journal: JournalReading::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod engines;
 mod jobs;
+mod journal;
 mod node;
 mod sensors;
 
@@ -92,6 +93,7 @@ impl Collector for Shared {
         let mut writer = Writer { encoder };
         node::write(&mut writer, &snapshot)?;
         node::write_models(&mut writer, &snapshot.models)?;
+        journal::write(&mut writer, &snapshot)?;
         sensors::write_memory(&mut writer, &snapshot)?;
         sensors::write_health(&mut writer, &snapshot.health)
     }

@@ -17,7 +17,7 @@ async fn the_fleet_sees_the_node_and_its_model() {
         (&json!("gw"), &json!("1.0"), &json!("plant 4"))
     );
     assert_eq!(info["models"], json!(["main"]));
-    assert_eq!(info["tasks"], json!([{ "name": "chat" }, { "name": "generate" }]));
+    assert_eq!(info["tasks"], json!([{ "name": "chat" }, { "name": "fetch" }, { "name": "generate" }]));
     assert_eq!(info["limits"]["max_tokens_cap"], 4096);
     assert!(info["machine"]["cores"].as_u64().unwrap() > 0 && info["machine"]["kernel"].is_string(), "{info}");
     let profile = &info["profile"];

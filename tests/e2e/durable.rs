@@ -142,6 +142,57 @@ async fn a_job_that_ends_the_daemon_each_time_is_quarantined_and_no_other() {
     assert_eq!(all["good"]["event"], "result", "{all:?}");
 }
 
+/// It ran when the daemon was lost once, and was given back by clean stops ever since.
+#[tokio::test]
+async fn nobody_is_blamed_twice_for_one_loss() {
+    let broker = Broker::start().await;
+    let tables = "[service]\ndrain_timeout = \"100ms\"\n[limits]\nmax_tokens_cap = 100000".to_owned();
+    let setup = || Setup { sequences: 1, context: 4096, tables: tables.clone(), ..Setup::default() };
+    let mut node = Node::ready(&broker, setup()).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    accepted(&mut device, &request("long", 700)).await;
+    for turn in 0..3 {
+        let running = || {
+            let jobs = node.operator(&["jobs", "--json"]);
+            let jobs: Value = serde_json::from_slice(&jobs.stdout).unwrap_or_default();
+            (jobs["jobs"][0]["state"] == "running").then_some(())
+        };
+        until("it runs", running).await;
+        if turn > 0 {
+            node.signal(Signal::TERM);
+            assert_eq!(node.ended().await, Some(0), "{}", node.log());
+        }
+        node.restart(&setup());
+    }
+    assert_eq!(device.outcome("long").await["event"], "result");
+}
+
+/// There are fewer places in the outbox than answers that nobody has got.
+#[tokio::test]
+async fn all_that_was_missed_is_published_however_much_it_is() {
+    let broker = Broker::start().await;
+    let tables = "[limits]\nqueue_jobs = 8\nqueue_jobs_per_client = 8".to_owned();
+    let mqtt = "outbox_max = 16".to_owned();
+    let node = Node::ready(&broker, Setup { sequences: 1, tables, mqtt, ..Setup::default() }).await;
+    let sender = Device::connect(&broker, "sender").await;
+    for number in 0..40 {
+        let request = json!({ "id": number.to_string(), "prompt": "Hi", "max_tokens": 1 });
+        sender.send(Send::new("promptd/gw/request/generate/absent", request.to_string())).await;
+        let fetched = || {
+            let document = node.operator(&["fetch", "absent", &number.to_string(), "--json"]);
+            let document: Value = serde_json::from_slice(&document.stdout).unwrap_or_default();
+            (document["fetched"] == 1).then_some(())
+        };
+        until("it is answered", fetched).await;
+    }
+    let mut absent = Device::connect(&broker, "absent").await;
+    absent.send(Send::new("promptd/gw/request/fetch/absent", r#"{"id":"all"}"#)).await;
+    let mut got = std::collections::BTreeSet::new();
+    while got.len() < 41 {
+        got.insert(absent.outcome_of_any().await["id"].to_string());
+    }
+}
+
 #[tokio::test]
 async fn a_deadline_holds_in_the_next_run() {
     let broker = Broker::start().await;
@@ -187,6 +238,24 @@ async fn without_a_disk_new_work_is_refused_and_what_was_accepted_is_answered() 
     std::fs::remove_file(disk.path().join("filler")).unwrap();
     node.wait_for_state(&broker, "ready").await;
     assert_eq!(device.answer("generate", request("after", 4)).await["event"], "result");
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_opened_is_tried_again() {
+    let Some(disk) = Disk::mount(40) else { return };
+    disk.fill();
+    let broker = Broker::start().await;
+    let tables = "[journal]\nsize_max = \"16MiB\"".to_owned();
+    let setup = Setup { sequences: 1, state_dir: Some(disk.path()), tables, ..Setup::default() };
+    let node = Node::start(&broker, &setup);
+    let status = node.wait_for_state(&broker, "degraded").await;
+    assert!(status["reasons"][0].as_str().unwrap().starts_with("journal: "), "{status}");
+    let mut device = Device::connect(&broker, "dev").await;
+    assert_eq!(device.answer("generate", request("1", 4)).await["code"], "storage_full");
+    std::fs::remove_file(disk.path().join("filler")).unwrap();
+    let status = node.wait_for_state(&broker, "ready").await;
+    assert_eq!(status["durability"], "full", "{status}");
+    assert_eq!(device.answer("generate", request("1", 4)).await["event"], "result");
 }
 
 #[tokio::test]

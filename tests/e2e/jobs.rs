@@ -8,6 +8,10 @@ fn request(id: &str, tokens: u32) -> Value {
     json!({ "id": id, "prompt": "Count.", "max_tokens": tokens, "ignore_eos": true, "ack": true })
 }
 
+fn milliseconds(reply: &Value) -> f64 {
+    reply["timings"]["total_ms"].as_f64().unwrap()
+}
+
 /// Asks, and waits until the node has taken it in.
 async fn accepted(device: &mut Device, id: &str, tokens: u32) {
     device.ask("generate", &request(id, tokens)).await;
@@ -67,7 +71,11 @@ async fn a_client_that_floods_the_node_does_not_keep_it_from_others() {
     let mqtt = "outbox_max = 2048".to_owned();
     let _node = Node::ready(&broker, Setup { sequences: 1, tables, mqtt, ..Setup::default() }).await;
     let flood = Device::connect(&broker, "flood").await;
-    let other = Device::connect(&broker, "other").await;
+    let mut other = Device::connect(&broker, "other").await;
+    let mut alone = Vec::new();
+    for turn in 0..10 {
+        alone.push(milliseconds(&other.answer("generate", request(&format!("alone{turn}"), 4)).await));
+    }
     // Sees all that is answered, in the order of the answers.
     let mut watcher = Device::connect(&broker, "watcher").await;
     watcher.subscribe("promptd/gw/response/#").await;
@@ -75,6 +83,7 @@ async fn a_client_that_floods_the_node_does_not_keep_it_from_others() {
         flood.ask("generate", &json!({ "id": number.to_string(), "prompt": "Count.", "max_tokens": 4 })).await;
     }
     watcher.outcome_of_any().await;
+    let mut beside = Vec::new();
     for turn in 0..10 {
         other.ask("generate", &request(&turn.to_string(), 4)).await;
         let (mut accepted, mut before) = (false, 0);
@@ -92,5 +101,10 @@ async fn a_client_that_floods_the_node_does_not_keep_it_from_others() {
         assert_eq!(reply["event"], "result", "{reply}");
         // The one that ran when it came, and one whose turn it was.
         assert!(before <= 2, "{before} of the flood were before it in turn {turn}");
+        beside.push(milliseconds(&reply));
+    }
+    for (how, times) in [("alone", &mut alone), ("beside 1000 jobs of another client", &mut beside)] {
+        times.sort_by(f64::total_cmp);
+        eprintln!("{how}: from receipt to answer {:.0} ms in the middle, {:.0} ms at most", times[5], times[9]);
     }
 }

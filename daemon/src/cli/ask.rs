@@ -4,6 +4,7 @@ use std::io::{Write, stderr, stdout};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap::value_parser;
 use promptd::job::RequestId;
 use serde_json::{Value, json};
 use tokio::signal::ctrl_c;
@@ -21,7 +22,7 @@ pub struct Ask {
     #[command(flatten)]
     target: Target,
     /// Longest time for the answer, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = value_parser!(u64).range(1..=604_800))]
     timeout: u64,
     /// Print the result as JSON, as devices get it.
     #[arg(long)]

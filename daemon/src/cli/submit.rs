@@ -4,6 +4,7 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap::value_parser;
 use promptd::job::{Priority, RequestId};
 use serde_json::{Value, json};
 
@@ -32,7 +33,7 @@ pub struct Submit {
     #[arg(long, value_name = "CLASS", default_value = "normal", value_parser = priority)]
     priority: Priority,
     /// Seconds after which the answer is worthless; the node's default otherwise.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=604_800))]
     deadline: Option<u64>,
     /// Print the node's word as JSON.
     #[arg(long)]

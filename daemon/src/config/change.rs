@@ -172,9 +172,9 @@ fn step(effect: Effect, new: &Config) -> Option<Step> {
     }
 }
 
-/// The name is in every topic.
+/// The name is in every topic, the groups in what is subscribed.
 fn node(found: &mut Differences, old: &Node, new: &mut Node) {
-    compare!(found, "node", old, new, Node { name: Effect::Restart, labels: Effect::None });
+    compare!(found, "node", old, new, Node { name: Effect::Restart, groups: Effect::Reconnect, labels: Effect::None });
 }
 
 fn mqtt(found: &mut Differences, old: &Mqtt, new: &mut Mqtt) {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::job::NodeName;
+use crate::job::{GroupName, NodeName};
 
 use super::machine::Machine;
 use super::section::Section;
+use super::tree::Value;
 use super::value;
 
 /// They travel in one retained document, which stays under 4 KiB with everything else in it.
@@ -13,21 +14,34 @@ const LABELS_BYTES_MAX: usize = 2048;
 const LABELS_MAX: usize = 32;
 const LABEL_BYTES_MAX: usize = 128;
 
+const GROUPS_MAX: usize = 8;
+
+/// The first level of groups' topics, so that no node can have it.
+const GROUP: &str = "group";
+
 /// Who this daemon is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Its name among the nodes of one broker.
     pub name: NodeName,
+    /// The groups whose work it shares with others.
+    pub groups: Vec<GroupName>,
     /// What the operator says about it, for whoever looks at a fleet.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Node {
     pub(super) fn read(section: &mut Section<'_, '_, '_>, machine: &Machine) -> Self {
-        let name =
-            section.optional("name", |name| NodeName::new(value::text(name)?).map_err(|error| error.to_string()));
-        Self { name: name.unwrap_or_else(|| machine.node_name()), labels: labels(section) }
+        let groups =
+            section.list("groups", GROUPS_MAX, |name| GroupName::new(value::text(name)?).map_err(|e| e.to_string()));
+        let name = section.optional("name", name);
+        Self { name: name.unwrap_or_else(|| machine.node_name()), groups, labels: labels(section) }
     }
+}
+
+fn name(written: &Value) -> Result<NodeName, String> {
+    let name = NodeName::new(value::text(written)?).map_err(|error| error.to_string())?;
+    if name.as_str() == GROUP { Err("is the first level of groups' topics".to_owned()) } else { Ok(name) }
 }
 
 fn labels(section: &mut Section<'_, '_, '_>) -> BTreeMap<String, String> {

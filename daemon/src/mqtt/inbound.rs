@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::{InboundMessage, LinkEvent};
 
 /// Most QoS 0 messages that wait. At QoS 1 the broker waits instead.
@@ -18,16 +16,10 @@ const QOS1_BYTES_MAX: usize = 8 << 20;
 /// Most events about the connection that wait: more only tell a driver that is far behind what has long changed.
 const NOTICES_MAX: usize = 64;
 
-/// An event, and the slot of the publication that it is about, held until the driver takes it.
-pub(super) struct Pending {
-    pub event: LinkEvent,
-    pub slot: Option<OwnedSemaphorePermit>,
-}
-
 /// What waits, within bounds: what does not fit is dropped at QoS 0, and at QoS 1 left to the broker to send again.
 #[derive(Default)]
 pub(super) struct Inbound {
-    pending: VecDeque<Pending>,
+    pending: VecDeque<LinkEvent>,
     held: Vec<InboundMessage>,
     qos0: usize,
     qos0_bytes: usize,
@@ -46,8 +38,8 @@ impl Inbound {
     }
 
     /// Adds an event. False: it was a QoS 0 message, and there was no room.
-    pub fn push(&mut self, pending: Pending) -> bool {
-        match size(&pending.event) {
+    pub fn push(&mut self, event: LinkEvent) -> bool {
+        match size(&event) {
             Size::Qos0(bytes) if self.qos0 >= QOS0_MAX || self.qos0_bytes + bytes > QOS0_BYTES_MAX => return false,
             Size::Qos0(bytes) => {
                 self.qos0 += 1;
@@ -58,44 +50,44 @@ impl Inbound {
                 self.notices += 1;
                 self.forget_old_notice();
             }
-            Size::Slot => {}
+            Size::Settled => {}
         }
-        self.pending.push_back(pending);
+        self.pending.push_back(event);
         true
     }
 
     fn forget_old_notice(&mut self) {
         if self.notices > NOTICES_MAX
-            && let Some(oldest) = self.pending.iter().position(|pending| matches!(size(&pending.event), Size::Notice))
+            && let Some(oldest) = self.pending.iter().position(|event| matches!(size(event), Size::Notice))
         {
             self.pending.remove(oldest);
             self.notices -= 1;
         }
     }
 
-    pub fn pop(&mut self) -> Option<Pending> {
-        let pending = self.pending.pop_front()?;
-        match size(&pending.event) {
+    pub fn pop(&mut self) -> Option<LinkEvent> {
+        let event = self.pending.pop_front()?;
+        match size(&event) {
             Size::Qos0(bytes) => {
                 self.qos0 -= 1;
                 self.qos0_bytes -= bytes;
             }
             Size::Qos1(bytes) => self.qos1_bytes -= bytes,
             Size::Notice => self.notices -= 1,
-            Size::Slot => {}
+            Size::Settled => {}
         }
-        Some(pending)
+        Some(event)
     }
 
     /// The connection is gone. Messages that it could no longer acknowledge wait for what the broker remembers.
     pub fn hold(&mut self) {
-        for pending in std::mem::take(&mut self.pending) {
-            match pending.event {
+        for event in std::mem::take(&mut self.pending) {
+            match event {
                 LinkEvent::Message(message) if message.ack.is_some() => {
                     self.qos1_bytes -= message.size();
                     self.held.push(message);
                 }
-                event => self.pending.push_back(Pending { event, slot: pending.slot }),
+                event => self.pending.push_back(event),
             }
         }
     }
@@ -105,8 +97,7 @@ impl Inbound {
     pub fn release(&mut self, session_present: bool) {
         for message in std::mem::take(&mut self.held) {
             if !session_present {
-                let event = LinkEvent::Message(InboundMessage { ack: None, ..message });
-                self.push(Pending { event, slot: None });
+                self.push(LinkEvent::Message(InboundMessage { ack: None, ..message }));
             }
         }
     }
@@ -116,15 +107,16 @@ enum Size {
     Qos0(usize),
     Qos1(usize),
     Notice,
-    /// Bounded by the slot that it holds.
-    Slot,
+    /// A few bytes, one for each answer; and answers are to messages that were taken from the same line before. It holds no
+    /// place in the outbox: messages ahead of it wait for one.
+    Settled,
 }
 
 fn size(event: &LinkEvent) -> Size {
     match event {
         LinkEvent::Message(message) if message.qos == 0 => Size::Qos0(message.size()),
         LinkEvent::Message(message) => Size::Qos1(message.size()),
-        LinkEvent::Settled { .. } => Size::Slot,
+        LinkEvent::Settled { .. } => Size::Settled,
         _ => Size::Notice,
     }
 }
@@ -137,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn message(qos: u8, payload: usize) -> Pending {
+    fn message(qos: u8, payload: usize) -> LinkEvent {
         let message = InboundMessage {
             topic: String::new(),
             payload: vec![0; payload].into(),
@@ -149,11 +141,11 @@ mod tests {
             received: Instant::now(),
             ack: (qos == 1).then_some(AckToken { epoch: 1, number: 0 }),
         };
-        Pending { event: LinkEvent::Message(message), slot: None }
+        LinkEvent::Message(message)
     }
 
     fn drain(inbound: &mut Inbound) -> Vec<(u8, bool)> {
-        let next = || match inbound.pop()?.event {
+        let next = || match inbound.pop()? {
             LinkEvent::Message(message) => Some((message.qos, message.ack.is_some())),
             _ => Some((9, false)),
         };
@@ -191,12 +183,11 @@ mod tests {
         let mut inbound = Inbound::default();
         inbound.push(message(1, 0));
         for number in 0..200 {
-            let event = LinkEvent::Connected { session_present: number >= 136 };
-            inbound.push(Pending { event, slot: None });
+            inbound.push(LinkEvent::Connected { session_present: number >= 136 });
         }
-        assert!(matches!(inbound.pop().unwrap().event, LinkEvent::Message(_)));
+        assert!(matches!(inbound.pop().unwrap(), LinkEvent::Message(_)));
         for _ in 0..NOTICES_MAX {
-            assert!(matches!(inbound.pop().unwrap().event, LinkEvent::Connected { session_present: true }));
+            assert!(matches!(inbound.pop().unwrap(), LinkEvent::Connected { session_present: true }));
         }
         assert!(inbound.pop().is_none());
     }

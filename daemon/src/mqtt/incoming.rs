@@ -200,7 +200,7 @@ impl Session<'_> {
                 Delivery::Refused
             }
         };
-        self.worker.settle(gone, delivery);
+        self.worker.settle(&gone, delivery);
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ const TRANSIENTS_HANDED_MAX: usize = 32;
 struct Durable {
     publication: Publication,
     tag: Option<u64>,
-    slot: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
     suspicion: Suspicion,
 }
 
@@ -93,12 +93,11 @@ pub(super) struct Gone {
     pub topic: String,
     pub retained: bool,
     pub tag: Option<u64>,
-    pub slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Gone {
     fn retained(topic: String) -> Self {
-        Self { topic, retained: true, tag: None, slot: None }
+        Self { topic, retained: true, tag: None }
     }
 }
 
@@ -119,7 +118,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn push(&mut self, publication: Publication, tag: Option<u64>, slot: OwnedSemaphorePermit) {
-        let durable = Durable { publication, tag, slot, suspicion: Suspicion::default() };
+        let durable = Durable { publication, tag, _slot: slot, suspicion: Suspicion::default() };
         self.waiting.push_back(Waiting::Durable(durable));
     }
 
@@ -286,7 +285,7 @@ impl Outbox {
 
 impl Durable {
     fn gone(self) -> Gone {
-        Gone { topic: self.publication.topic, retained: false, tag: self.tag, slot: Some(self.slot) }
+        Gone { topic: self.publication.topic, retained: false, tag: self.tag }
     }
 }
 

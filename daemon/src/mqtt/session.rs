@@ -274,7 +274,7 @@ impl<'w> Session<'w> {
                 Next::Drop(gone) => {
                     let reason = "larger than the broker's maximum, or no valid topic".to_owned();
                     self.worker.publication_refused(&gone, reason);
-                    self.worker.settle(gone, Delivery::Refused);
+                    self.worker.settle(&gone, Delivery::Refused);
                 }
             }
         }

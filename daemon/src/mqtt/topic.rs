@@ -1,6 +1,6 @@
 //! The topics of one node.
 
-use crate::job::{ClientName, ModelName, NodeName, RequestId};
+use crate::job::{ClientName, GroupName, ModelName, NodeName, RequestId};
 
 use super::TopicError;
 use super::filter::check_topic;
@@ -63,6 +63,18 @@ impl Topics {
     /// The filters to subscribe.
     pub fn subscriptions(&self) -> Vec<String> {
         ["request/+", "request/+/+", "cancel/+", "control/+"].map(|filter| format!("{}/{filter}", self.base)).into()
+    }
+
+    /// The filters to subscribe for requests to groups: each request goes to one of those who have subscribed.
+    pub fn group_requests(&self, groups: &[GroupName]) -> Vec<String> {
+        let filters =
+            |group| ["+", "+/+"].map(|levels| format!("$share/promptd/{}/group/{group}/request/{levels}", self.root));
+        groups.iter().flat_map(filters).collect()
+    }
+
+    /// The filters to subscribe for what operators ask of whole groups.
+    pub fn group_controls(&self, groups: &[GroupName]) -> Vec<String> {
+        groups.iter().map(|group| format!("{}/group/{group}/control/+", self.root)).collect()
     }
 
     /// Where a client's requests of a task go.
@@ -143,9 +155,8 @@ impl Topics {
 
     /// Reads a topic; an error means a client name that cannot be answered.
     pub fn classify(&self, topic: &str) -> Result<InboundTopic, TopicError> {
-        let Some(rest) = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/')) else {
-            return Ok(InboundTopic::Other);
-        };
+        let own = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/'));
+        let Some(rest) = own.or_else(|| self.below_group(topic)) else { return Ok(InboundTopic::Other) };
         let mut levels = rest.split('/');
         let kind = match (levels.next(), levels.next(), levels.next(), levels.next()) {
             (Some("request"), Some(task), client, None) => InboundTopic::Request {
@@ -157,6 +168,12 @@ impl Topics {
             _ => InboundTopic::Other,
         };
         Ok(kind)
+    }
+
+    /// What follows the group's name in one of its topics. Only those of our groups are subscribed.
+    fn below_group<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let below = topic.strip_prefix(&self.root)?.strip_prefix("/group/")?;
+        below.split_once('/').map(|(_, rest)| rest).filter(|rest| !rest.starts_with("cancel/"))
     }
 }
 
@@ -181,6 +198,14 @@ mod tests {
             topics.subscriptions(),
             ["request/+", "request/+/+", "cancel/+", "control/+"].map(|filter| format!("site/promptd/gw1/{filter}"))
         );
+        let groups = ["a", "b"].map(|name| GroupName::new(name).unwrap());
+        assert_eq!(
+            topics.group_requests(&groups),
+            ["a/request/+", "a/request/+/+", "b/request/+", "b/request/+/+"]
+                .map(|filter| format!("$share/promptd/site/promptd/group/{filter}"))
+        );
+        let controls = ["a", "b"].map(|group| format!("site/promptd/group/{group}/control/+"));
+        assert_eq!(topics.group_controls(&groups), controls);
         let (client, id) = (ClientName::new("cam").unwrap(), RequestId::new("7").unwrap());
         assert_eq!(topics.response(&client, &id), "site/promptd/gw1/response/cam/7");
         assert_eq!(topics.responses(&client), "site/promptd/gw1/response/cam/#");
@@ -224,6 +249,15 @@ mod tests {
             ("status", InboundTopic::Other),
         ] {
             assert_eq!(topics().classify(&format!("site/promptd/gw1/{topic}")), Ok(expected), "{topic}");
+        }
+        for (topic, expected) in [
+            ("a/request/generate/cam", request("generate", "cam")),
+            ("a/request/generate", request("generate", "anonymous")),
+            ("a/control/drain", InboundTopic::Control { verb: "drain".to_owned() }),
+            ("a/cancel/cam", InboundTopic::Other),
+            ("a", InboundTopic::Other),
+        ] {
+            assert_eq!(topics().classify(&format!("site/promptd/group/{topic}")), Ok(expected), "{topic}");
         }
         for other in ["", "site/promptd/gw1", "site/promptd/gw10/request/generate/cam", "promptd/gw1/request/generate"]
         {

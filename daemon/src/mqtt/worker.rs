@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::fault::Blame;
 use super::handle::Shared;
-use super::inbound::{Inbound, Pending};
+use super::inbound::Inbound;
 use super::outbox::Gone;
 use super::pacing::{Ending, Pacing, Takeover};
 use super::receipts::Receipts;
@@ -192,7 +192,7 @@ impl Worker {
         self.inbound.hold();
         for gone in guilty {
             error!(topic = gone.topic, "a message is dropped: the broker ends each connection over it");
-            self.settle(gone, Delivery::Refused);
+            self.settle(&gone, Delivery::Refused);
         }
     }
 
@@ -247,23 +247,19 @@ impl Worker {
 
     /// Hands an event to the driver, now or when it has room. False: it was a QoS 0 message and is dropped.
     pub fn tell(&mut self, event: LinkEvent) -> bool {
-        self.pass_on(Pending { event, slot: None })
-    }
-
-    fn pass_on(&mut self, mut pending: Pending) -> bool {
-        if self.inbound.is_empty() {
-            match self.events.try_send(pending.event) {
-                Ok(()) => return true,
-                Err(mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) => {
-                    pending.event = event;
-                }
+        if !self.inbound.is_empty() {
+            return self.inbound.push(event);
+        }
+        match self.events.try_send(event) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) => {
+                self.inbound.push(event)
             }
         }
-        self.inbound.push(pending)
     }
 
     /// A message has left the outbox.
-    pub fn settle(&mut self, gone: Gone, delivery: Delivery) {
+    pub fn settle(&mut self, gone: &Gone, delivery: Delivery) {
         let tallies = &self.shared.tallies;
         match delivery {
             Delivery::Taken => tallies.published.one(),
@@ -276,7 +272,8 @@ impl Worker {
             Delivery::Refused => tallies.refused.one(),
         }
         if let Some(tag) = gone.tag {
-            self.pass_on(Pending { event: LinkEvent::Settled { tag, delivery }, slot: gone.slot });
+            // Its place is free at once: what is ahead of this event may wait for one.
+            self.tell(LinkEvent::Settled { tag, delivery });
         }
     }
 
@@ -323,9 +320,9 @@ impl Worker {
     /// Gives the oldest waiting event to the driver.
     pub fn deliver(&mut self, permit: Result<mpsc::Permit<'_, LinkEvent>, mpsc::error::SendError<()>>) {
         if let Ok(permit) = permit
-            && let Some(pending) = self.inbound.pop()
+            && let Some(event) = self.inbound.pop()
         {
-            permit.send(pending.event);
+            permit.send(event);
         }
     }
 

@@ -11,9 +11,11 @@ use super::certificates::CertificateWatch;
 use super::cooling::{self, HealthReport, HealthWatch};
 use super::deriving::{DerivedReport, Deriving};
 use super::governor::Governor;
-use super::jobs::{Jobs, Stage};
+use super::groups::Groups;
+use super::jobs::{Job, Jobs};
 use super::memory::MemoryWatch;
 use super::models::{Failures, ModelEntry, Prepared, Ticket};
+use super::opening::Opened;
 use super::recording::Recorder;
 use super::reporting::Reporting;
 use super::startup::{SetLogLevel, Startup};
@@ -58,9 +60,11 @@ pub(super) struct Driver {
     pub(super) reader: RequestReader,
     pub(super) replies: Replies,
     pub(super) link: LinkHandle,
+    pub(super) groups: Groups,
     pub(super) queue: Queue,
     pub(super) jobs: Jobs,
     pub(super) recorder: Recorder,
+    pub(super) opened: mpsc::Sender<Opened>,
     pub(super) models: Vec<ModelEntry>,
     pub(super) board: StatusBoard,
     pub(super) phase: Phase,
@@ -110,6 +114,7 @@ pub(super) struct Driver {
 pub(super) struct Doors {
     pub(super) link: LinkHandle,
     pub(super) recorder: Recorder,
+    pub(super) opened: mpsc::Sender<Opened>,
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) prepared: mpsc::Sender<(Ticket, Prepared)>,
     pub(super) derived: mpsc::Sender<DerivedReport>,
@@ -142,9 +147,11 @@ impl Driver {
             reader: request_reader(&config, &topics)?,
             replies: Replies::new(config.node.name.clone()),
             link: doors.link,
+            groups: Groups::default(),
             queue: Queue::new(queue_limits(&config)),
             jobs: Jobs::default(),
             recorder: doors.recorder,
+            opened: doors.opened,
             models: config.models.iter().cloned().map(|model| ModelEntry::new(model, now)).collect(),
             board: StatusBoard::new(config.node.name.clone(), config.telemetry.interval),
             reporting: Reporting::new(now, &config),
@@ -190,7 +197,10 @@ impl Driver {
     /// The link itself logs what happens to it, once each.
     pub(super) fn on_link(&mut self, slot: Slot, event: LinkEvent) {
         match event {
-            LinkEvent::Message(message) => self.on_message(slot, message),
+            LinkEvent::Message(message) => {
+                let link = self.link.clone();
+                self.on_message(slot, message, &link);
+            }
             // Subscriptions and documents are tried anew, with the files for TLS as they are now.
             LinkEvent::Connected { .. } => {
                 self.look_at_certificates();
@@ -215,7 +225,10 @@ impl Driver {
                     self.publish_status();
                 }
             }
-            LinkEvent::Settled { tag, delivery } => self.on_settled(tag, delivery),
+            LinkEvent::Settled { tag, delivery } => {
+                drop(slot);
+                self.on_settled(tag, delivery);
+            }
             LinkEvent::Disconnected { .. } => {}
         }
     }
@@ -239,6 +252,7 @@ impl Driver {
         let waits = self.queue.next_deadline().into_iter().chain(watchdog).chain(self.duplicate_until).chain(turn);
         let waits = waits
             .chain(self.next_expiry())
+            .chain(self.next_reopen())
             .chain(running)
             .chain(draining)
             .chain(retries)
@@ -268,6 +282,7 @@ impl Driver {
             self.board.still_loading();
         }
         self.expire_outcomes();
+        self.reopen_journal(now);
         self.retry_models(now);
         if self.must_govern() && self.next_turn <= now {
             self.govern(now);
@@ -292,13 +307,11 @@ impl Driver {
         tracing::info!(running, waiting = self.queue.len(), "stopping");
         self.phase = Phase::Draining { until: Instant::now() + self.config.service.drain_timeout };
         // What is in the journal goes on in the next run.
-        if !self.is_durable() {
-            let waiting: Vec<JobId> =
-                self.jobs.iter().filter(|(_, j)| matches!(j.stage, Stage::Waiting)).map(|(id, _)| id).collect();
-            let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
-            for job in waiting {
-                self.fail(job, error.clone());
-            }
+        let lost = |(_, job): &(JobId, &Job)| job.is_waiting() && !self.is_kept(job);
+        let lost: Vec<JobId> = self.jobs.iter().filter(lost).map(|(id, _)| id).collect();
+        let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
+        for job in lost {
+            self.fail(job, error.clone());
         }
         self.publish_status();
     }
@@ -317,24 +330,23 @@ impl Driver {
     }
 
     /// Ends what is still open or leaves it to the next run, lets the engines go, and leaves the broker as it should be left.
-    pub(super) async fn say_goodbye(mut self) {
-        let open: Vec<JobId> = self.jobs.iter().map(|(id, _)| id).collect();
-        if self.is_durable() {
-            if !open.is_empty() {
-                tracing::info!(jobs = open.len(), "jobs wait in the journal for the next run");
-            }
-            for job in open {
-                self.set_aside(job);
-            }
-        } else {
-            let stopping = JobError::new(ErrorCode::Draining, "the node is stopping");
-            for job in open {
-                self.fail(job, stopping.clone());
-            }
+    pub(super) async fn say_goodbye(mut self, mut events: mpsc::Receiver<LinkEvent>) {
+        let (kept, ending): (Vec<_>, Vec<_>) = self.jobs.iter().partition(|(_, job)| self.is_kept(job));
+        let [kept, ending] = [kept, ending].map(|jobs| jobs.into_iter().map(|(id, _)| id).collect::<Vec<JobId>>());
+        if !kept.is_empty() {
+            tracing::info!(jobs = kept.len(), "jobs wait in the journal for the next run");
+        }
+        for job in kept {
+            self.set_aside(job);
+        }
+        let stopping = JobError::new(ErrorCode::Draining, "the node is stopping");
+        for job in ending {
+            self.fail(job, stopping.clone());
         }
         self.settle_journal().await;
         self.deriving = None;
         self.models.clear();
+        self.leave_groups();
         self.board.publish_state(&self.link, &self.topics, NodeState::Stopped, Vec::new());
         self.announce_end();
         let last = vec![(self.topics.availability(), Bytes::from_static(OFFLINE))];
@@ -346,6 +358,12 @@ impl Driver {
         if unsent > 0 {
             let kept = if self.is_durable() { "they are published by the next run" } else { "they are lost" };
             tracing::error!(unsent, ?end, "the broker could not be told all answers: {kept}");
+        }
+        // What the broker has taken need not be published by the next run.
+        while let Ok(event) = events.try_recv() {
+            if let LinkEvent::Settled { tag, delivery } = event {
+                self.on_settled(tag, delivery);
+            }
         }
         self.recorder.journal.close().await;
     }
@@ -373,5 +391,6 @@ impl Driver {
         }
         self.board.tell_ready(&self.models);
         self.board.publish_state(&self.link, &self.topics, state, reasons);
+        self.follow_groups();
     }
 }

@@ -11,8 +11,8 @@ use super::cooling::HealthReport;
 use super::deriving::{DerivedReport, clean_folder};
 use super::driver::{Doors, Driver, Phase};
 use super::models::{Prepared, Ticket};
+use super::opening::Opened;
 use super::operator::Operator;
-use super::recording::Opened;
 use super::startup::Startup;
 use super::wiring::{control_server, link_config, next_call};
 use super::{ServiceError, self_test};
@@ -33,6 +33,7 @@ const ONLINE: &[u8] = b"online";
 
 enum Wake {
     Link(Slot, LinkEvent),
+    Groups(Slot, LinkEvent),
     Engine(EngineReport),
     Prepared(Ticket, Prepared),
     Derived(DerivedReport),
@@ -40,6 +41,7 @@ enum Wake {
     SelfTested(Vec<Finding>),
     Control(ControlCall),
     Journal(journal::Event),
+    Reopened(Box<Opened>),
     Deadline,
     Signal,
     Hangup,
@@ -56,20 +58,21 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
     let topics = Topics::new(&config.mqtt.root, &config.node.name)?;
     let backends = backends_folder()?;
     let mut control = control_server(config).await;
-    let opened = Opened::of(config).await?;
+    let journal = Opened::of(config).await?;
     let mut link_config = link_config(config, &topics);
-    link_config.outbox_max += opened.places();
-    let (recorder, recovery) = opened.split();
+    link_config.outbox_max += journal.places();
+    let (recorder, recovery) = journal.split();
     let (link, mut link_events) = Link::spawn(link_config);
     let (reports, mut engine_reports) = mpsc::channel(REPORTS);
     let (prepared, mut preparations) = mpsc::channel(PREPARATIONS);
     // One derivation at a time; one that was stopped may have ended before.
     let (derived, mut derivations) = mpsc::channel(4);
+    let (opened, mut journals) = mpsc::channel(1);
     // They are read one after the other.
     let (health, mut readings) = mpsc::channel(1);
     let mut self_test = self_test::start(config.clone());
     let mut driver =
-        Driver::new(startup, topics, backends, Doors { link, recorder, reports, prepared, derived, health })?;
+        Driver::new(startup, topics, backends, Doors { link, recorder, opened, reports, prepared, derived, health })?;
     clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.look_at_certificates();
@@ -85,12 +88,14 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
         let deadline = driver.next_deadline();
         let wake = tokio::select! {
             wake = next_link_event(&driver.link, &mut link_events) => wake,
+            (slot, event) = driver.groups.next(&driver.link) => Wake::Groups(slot, event),
             Some(report) = engine_reports.recv() => Wake::Engine(report),
             Some((ticket, prepared)) = preparations.recv() => Wake::Prepared(ticket, prepared),
             Some(report) = derivations.recv() => Wake::Derived(report),
             Some(report) = readings.recv() => Wake::Health(report),
             Some(findings) = self_test.recv() => Wake::SelfTested(findings),
             Some(call) = next_call(&mut control) => Wake::Control(call),
+            Some(journal) = journals.recv() => Wake::Reopened(Box::new(journal)),
             event = driver.recorder.journal.next_event() => Wake::Journal(event),
             () = sleep_until(deadline.into()) => Wake::Deadline,
             () = next_signal(&mut terminate, &mut interrupt) => Wake::Signal,
@@ -98,6 +103,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
         };
         match wake {
             Wake::Link(slot, event) => driver.on_link(slot, event),
+            Wake::Groups(slot, event) => driver.on_groups(slot, event),
             Wake::Engine(report) => {
                 if let Err(error) = driver.on_engine(report) {
                     outcome = Err(error);
@@ -109,6 +115,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             Wake::Health(report) => driver.on_health(report),
             Wake::SelfTested(findings) => driver.on_self_tested(&findings),
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
+            Wake::Reopened(journal) => driver.on_reopened(*journal),
             Wake::Journal(event) => driver.on_journal(event),
             Wake::Deadline => driver.on_deadline(),
             Wake::Signal => driver.on_signal(),
@@ -125,7 +132,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             break;
         }
     }
-    driver.say_goodbye().await;
+    driver.say_goodbye(link_events).await;
     outcome
 }
 

@@ -9,6 +9,7 @@ use super::models::ModelEntry;
 use crate::engine::EngineId;
 use crate::engine::protocol::Answer;
 use crate::job::{Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Timings};
+use crate::journal::Ticket;
 use crate::mqtt::Slot;
 use crate::telemetry::JobChange;
 
@@ -44,15 +45,21 @@ impl Driver {
         job.deltas.ended |= job.deltas.count > 0;
         if let Some(reason) = stopping {
             self.fail(id, reason);
-        } else if job.crashes >= most {
-            let text =
-                format!("the job was running in {} engine crashes (engine.crash_quarantine = {most})", job.crashes);
-            self.fail(id, JobError::new(ErrorCode::Quarantined, text));
+        } else if job.crashes + job.deaths >= most {
+            let count = job.crashes + job.deaths;
+            self.quarantine(id, count);
         } else {
             self.recorder.journal.put_back(id, job.crashes);
             self.queue.put_back(waiting(id, &job.request, &job.model, job.received, job.deadline));
             self.tell_open_job(id, JobChange::Waiting(None));
         }
+    }
+
+    /// Ends a job that may be what brings engines or the daemon down.
+    pub(super) fn quarantine(&mut self, id: JobId, crashes: u32) {
+        let most = self.config.engine.crash_quarantine;
+        let text = format!("the job was running in {crashes} crashes (engine.crash_quarantine = {most})");
+        self.fail(id, JobError::new(ErrorCode::Quarantined, text));
     }
 
     /// Ends a job that was in the engine.
@@ -106,13 +113,13 @@ impl Driver {
     }
 
     fn publish_outcome(&mut self, id: JobId, job: Job, outcome: &Outcome) {
-        let Job { request, reply, slot, model, .. } = job;
+        let Job { request, reply, slot, model, accepted, .. } = job;
         log_end(&request, &model, outcome);
-        match self.conclude(id, slot, &request, &reply, outcome) {
+        match self.conclude(id, slot, (&request, &reply), accepted, outcome) {
             Ok(()) => self.tell_end(&request, &model, outcome),
             Err((slot, text)) => {
                 let failed = Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
-                if let Err((_, text)) = self.conclude(id, slot, &request, &reply, &failed) {
+                if let Err((_, text)) = self.conclude(id, slot, (&request, &reply), accepted, &failed) {
                     tracing::error!("a job's end was not told: {text}");
                 }
                 self.tell_end(&request, &model, &failed);
@@ -126,8 +133,8 @@ impl Driver {
         &mut self,
         id: JobId,
         slot: Slot,
-        request: &Request,
-        reply: &ReplyTo,
+        (request, reply): (&Request, &ReplyTo),
+        accepted: Option<Ticket>,
         outcome: &Outcome,
     ) -> Result<(), (Slot, String)> {
         let publication = self.replies.outcome(&request.id, request.task.name(), outcome, reply);
@@ -136,7 +143,8 @@ impl Driver {
         if let Some(max) = self.link.broker_packet_max().filter(too_large) {
             return Err((slot, format!("the answer makes a packet of {size} bytes; the broker takes {max}")));
         }
-        self.publish_kept(id, slot, publication, outcome.error()).map_err(|(slot, reason)| (slot, reason.to_string()))
+        let kept = self.publish_kept(id, slot, publication, outcome.error(), accepted);
+        kept.map_err(|(slot, reason)| (slot, reason.to_string()))
     }
 
     fn tell_end(&self, request: &Request, model: &ModelName, outcome: &Outcome) {

@@ -9,13 +9,13 @@ use super::recording::Promise;
 use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::journal::{Known, Ticket};
-use crate::mqtt::{Accepted, InboundMessage, InboundTopic, Publication, Slot, parse_cancel};
+use crate::mqtt::{Accepted, InboundMessage, InboundTopic, LinkHandle, Publication, Slot, parse_cancel};
 use crate::queue::Waiting;
 use crate::telemetry::JobChange;
 
 impl Driver {
-    /// Takes a message; its answer already has a place.
-    pub(super) fn on_message(&mut self, slot: Slot, mut message: InboundMessage) {
+    /// Takes a message that has come on a connection; its answer already has a place.
+    pub(super) fn on_message(&mut self, slot: Slot, mut message: InboundMessage, link: &LinkHandle) {
         let ack = message.ack.take();
         let mut ticket = None;
         match self.topics.classify(&message.topic) {
@@ -27,15 +27,15 @@ impl Driver {
             Err(e) => tracing::warn!("a request on an unusable topic was dropped: {e}"),
         }
         match (ack, ticket) {
-            (Some(ack), Some(ticket)) => self.promise(ticket, Promise::Acknowledge(ack)),
-            (Some(ack), None) => self.link.ack(ack),
+            (Some(ack), Some(ticket)) => self.promise(ticket, Promise::Acknowledge(link.clone(), ack)),
+            (Some(ack), None) => link.ack(ack),
             (None, _) => {}
         }
     }
 
     /// Gives what the journal must have before the request is acknowledged; none if there is nothing to keep.
     fn on_request(&mut self, slot: Slot, task: &str, client: &ClientName, message: &InboundMessage) -> Option<Ticket> {
-        if task == FETCH {
+        if task == FETCH && (self.config.mqtt.anonymous || *client != ClientName::anonymous()) {
             self.on_fetch(slot, client, message);
             return None;
         }
@@ -68,20 +68,20 @@ impl Driver {
     fn repeat(&mut self, slot: Slot, known: &Known, accepted: &Accepted) -> Option<Ticket> {
         self.reporting.metrics.jobs.repeated();
         if known.ended.is_some()
-            && let Err((slot, error)) = self.publish_again(known.job, slot)
+            && let Err((slot, error)) = self.publish_again(known.job, slot, accepted.reply.clone())
         {
             self.refuse(slot, &accepted.request.id, &error, &accepted.reply);
         }
         let ticket = self.recorder.unsafe_until();
         let Accepted { request, reply, .. } = accepted;
-        if known.ended.is_none() && request.ack && reply.format == ReplyFormat::Json {
-            let model = self.jobs.get(known.job).map(|job| job.model.clone());
-            let position = self.queue.position(known.job);
-            let again = model.map(|model| self.accepted_reply(&request.id, &model, position, reply));
-            match (again, ticket) {
-                (Some(again), Some(ticket)) => self.promise(ticket, Promise::Tell(again)),
-                (Some(again), None) => self.tell(again),
-                (None, _) => {}
+        if let Some(open) = self.jobs.get_mut(known.job) {
+            // Where the client listens now.
+            open.reply = reply.clone();
+            if request.ack && reply.format == ReplyFormat::Json {
+                let model = open.model.clone();
+                let position = self.queue.position(known.job);
+                let again = self.accepted_reply(&request.id, &model, position, reply);
+                self.tell(again, ticket);
             }
         }
         ticket
@@ -120,17 +120,30 @@ impl Driver {
         };
         if request.ack && reply.format == ReplyFormat::Json {
             let accepted = self.accepted_reply(&request.id, &model, position, &reply);
-            self.promise(ticket, Promise::Tell(accepted));
+            self.tell(accepted, Some(ticket));
         }
         self.reporting.metrics.jobs.accepted();
         self.tell_job(&request, &model, JobChange::Waiting(Some(position)));
         let stage = jobs::Stage::Waiting;
         let deltas = Deltas { count: 0, ended: false };
-        let (crashes, spent, mark) = (0, Some(0.0), Mark::None);
+        let (crashes, deaths, spent, mark) = (0, 0, Some(0.0), Mark::None);
         self.wake_model(&model);
         let accepted = Some(ticket);
-        let job =
-            Job { request, reply, model, received, deadline, slot, deltas, crashes, spent, accepted, mark, stage };
+        let job = Job {
+            request,
+            reply,
+            model,
+            received,
+            deadline,
+            slot,
+            deltas,
+            crashes,
+            deaths,
+            spent,
+            accepted,
+            mark,
+            stage,
+        };
         self.jobs.insert(id, job);
         self.dispatch();
         Some(ticket)
@@ -273,7 +286,7 @@ impl Driver {
                 let ticket = self.recorder.journal.start(id, job.crashes);
                 job.mark = ticket.map_or(Mark::None, Mark::Awaited);
                 self.recorder.promises.extend(ticket.map(|ticket| (ticket, Promise::Start)));
-                ticket.is_some()
+                ticket.is_some() && self.recorder.trouble.is_none()
             }
             Mark::Awaited(ticket) => !self.recorder.has(ticket) && self.recorder.trouble.is_none(),
         };

@@ -26,6 +26,8 @@ pub struct Job {
     pub deltas: Deltas,
     /// How often it was running when an engine crashed.
     pub crashes: u32,
+    /// How often it was running when the daemon was lost; the journal counts that.
+    pub deaths: u32,
     /// Joules that went into it in engines that gave it back; none if that is not known.
     pub spent: Option<f64>,
     /// What the journal must have before the job is safe; none if it has it.

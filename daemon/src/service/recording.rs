@@ -2,19 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::ServiceError;
 use super::driver::Driver;
-use crate::config::{Config, Durability, Journal as JournalConfig, OnUnwritable};
-use crate::health::{Roots, clock};
+use super::jobs::Job;
+use crate::config::OnUnwritable;
 use crate::job::{ErrorCode, JobError, JobId, ModelName, ReplyTo, Request};
-use crate::journal::{
-    Event, Journal, JournalError, Moment, NewJob, Outcome, OutcomeTooLarge, Recovery, Refused, Settings, Ticket,
-};
-use crate::mqtt::{AckToken, Delivery, Publication, Slot};
+use crate::journal::{Event, Journal, NewJob, Outcome, OutcomeTooLarge, Refused, Ticket};
+use crate::mqtt::{AckToken, Delivery, LinkHandle, Publication, Slot};
 
 /// What a reply has around its output at most, without what it echoes of the request.
 const REPLY_FRAME: usize = 2048;
@@ -30,10 +27,10 @@ const CLOSING: Duration = Duration::from_secs(5);
 
 /// What is done when the journal has it.
 pub(super) enum Promise {
-    /// The broker may forget the request.
-    Acknowledge(AckToken),
+    /// The broker may forget the request that has come on this connection.
+    Acknowledge(LinkHandle, AckToken),
     /// The client hears that its job is accepted.
-    Tell(Publication),
+    Tell(Slot, Publication),
     /// The answer goes out.
     Publish {
         /// Of which job.
@@ -42,6 +39,8 @@ pub(super) enum Promise {
         slot: Slot,
         /// The answer.
         publication: Publication,
+        /// What the journal must have before the job itself is safe.
+        accepted: Option<Ticket>,
     },
     /// A job that may have ended the last run can start.
     Start,
@@ -55,76 +54,54 @@ pub(super) struct Recorder {
     committed: Option<Ticket>,
     /// Of the last job that was taken in.
     accepted: Option<Ticket>,
+    /// Of the last job that has ended.
+    finished: Option<Ticket>,
+    /// Whether it is a file that was opened, as far as one was wanted.
+    pub(super) on_disk: bool,
+    /// When it is tried again to open the file, if it could not be.
+    pub(super) reopen_at: Option<Instant>,
+    /// Outcomes that the broker has not answered.
+    unsettled: usize,
     /// Why nothing is written, if that is so.
     pub(super) trouble: Option<String>,
     /// Outcomes that were asked for, and the places in the outbox of those who asked.
-    pub(super) asked: HashMap<JobId, Vec<Slot>>,
+    pub(super) asked: HashMap<JobId, Vec<Asked>>,
     /// Outcomes that are to be published when there is room: of earlier runs, and what clients have missed. Oldest first.
     pub(super) backlog: BTreeSet<JobId>,
 }
 
-/// A journal, and what earlier runs have left in it.
-pub(super) struct Opened {
-    journal: Journal,
-    pub(super) recovery: Recovery,
-    trouble: Option<String>,
+/// Somebody who asks for an outcome.
+pub(super) struct Asked {
+    /// The place of the message.
+    pub(super) slot: Slot,
+    /// Where it goes; where it went first by default.
+    pub(super) to: Option<ReplyTo>,
 }
 
-impl Opened {
-    /// Opens the journal of the configuration and reads it. One that can't be opened is replaced by one in memory, which
-    /// `journal.on_unwritable` allows to be used or not.
-    pub(super) async fn of(config: &Config) -> Result<Self, ServiceError> {
-        let JournalConfig { durability, commit_window, size_max, .. } = config.journal;
-        let settings = Settings { folder: config.service.state_dir.clone(), durability, commit_window, size_max };
-        let opened = tokio::task::spawn_blocking(move || open(settings)).await;
-        Ok(opened.map_err(|_| ServiceError::JournalPanicked)??)
-    }
-
-    /// Places in the outbox that it needs, besides those of new work.
-    pub(super) fn places(&self) -> usize {
-        self.recovery.open.len() + self.recovery.unsettled.len()
-    }
-
-    /// Ready for the driver; what is to be done about earlier runs is the other part.
-    pub(super) fn split(self) -> (Recorder, Recovery) {
-        let Self { journal, recovery, trouble } = self;
-        let recorder = Recorder {
+impl Recorder {
+    /// Nothing was promised yet. `backlog` has the outcomes of earlier runs that are to be published.
+    pub(super) fn new(
+        journal: Journal,
+        on_disk: bool,
+        trouble: Option<String>,
+        backlog: BTreeSet<JobId>,
+        reopen_at: Option<Instant>,
+    ) -> Self {
+        Self {
             journal,
             promises: VecDeque::new(),
             committed: None,
             accepted: None,
+            finished: None,
+            on_disk,
+            reopen_at,
+            unsettled: 0,
             trouble,
             asked: HashMap::new(),
-            backlog: recovery.unsettled.iter().copied().collect(),
-        };
-        (recorder, recovery)
-    }
-}
-
-fn open(settings: Settings) -> Result<Opened, JournalError> {
-    let (trouble, (journal, recovery)) = match Journal::open(&settings, Box::new(moment())) {
-        Ok(opened) => (None, opened),
-        Err(error) => {
-            tracing::error!("{error}");
-            let settings = Settings { durability: Durability::Memory, ..settings };
-            (Some(error.to_string()), Journal::open(&settings, Box::new(moment()))?)
+            backlog,
         }
-    };
-    Ok(Opened { journal, recovery, trouble })
-}
-
-/// What tells the journal the time.
-fn moment() -> impl Fn() -> Moment + Send {
-    let start = Instant::now();
-    move || {
-        let now = SystemTime::now();
-        let synced = clock(&Roots::this(), now).synced == Some(true);
-        let wall = now.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|_| synced);
-        Moment { running: start.elapsed(), wall }
     }
-}
 
-impl Recorder {
     /// Whether it is written.
     pub(super) fn has(&self, ticket: Ticket) -> bool {
         self.committed.is_some_and(|committed| ticket <= committed)
@@ -143,14 +120,19 @@ impl Recorder {
 
     /// Whether everything that was promised is done.
     pub(super) fn is_settled(&self) -> bool {
-        self.promises.is_empty() && self.asked.is_empty() && self.backlog.is_empty()
+        self.promises.is_empty() && self.asked.is_empty() && self.backlog.is_empty() && self.unsettled == 0
     }
 }
 
 impl Driver {
-    /// Whether accepted jobs outlive the daemon.
+    /// Whether what is accepted now outlives the daemon.
     pub(super) fn is_durable(&self) -> bool {
-        self.config.journal.durability == Durability::Full && self.recorder.trouble.is_none()
+        self.recorder.on_disk && self.recorder.trouble.is_none()
+    }
+
+    /// Whether a job outlives the daemon.
+    pub(super) fn is_kept(&self, job: &Job) -> bool {
+        self.recorder.on_disk && job.accepted.is_none_or(|ticket| self.recorder.has(ticket))
     }
 
     /// Why accepted jobs would not outlive the daemon although they should.
@@ -180,7 +162,13 @@ impl Driver {
     ) -> Result<Ticket, JobError> {
         let outcome_max = expected_outcome(request, reply, self.config.limits.result) as u64;
         let new = NewJob { request, reply, model, fingerprint, waited: received.elapsed(), outcome_max };
-        let ticket = self.recorder.journal.accept(job, new).map_err(|refused| match refused {
+        let mut accepted = self.recorder.journal.accept(job, new);
+        if matches!(accepted, Err(Refused::Behind { .. })) && self.recorder.trouble.is_some() {
+            // What the broker has needs no room in memory while there is no disk.
+            self.recorder.journal.forget(None);
+            accepted = self.recorder.journal.accept(job, new);
+        }
+        let ticket = accepted.map_err(|refused| match refused {
             Refused::Full { .. } => JobError::new(ErrorCode::StorageFull, refused.to_string()),
             Refused::Behind { .. } => JobError::new(ErrorCode::QueueFull, refused.to_string()).retry_after(BEHIND),
             Refused::Known => JobError::new(ErrorCode::IdConflict, refused.to_string()),
@@ -228,16 +216,22 @@ impl Driver {
     /// Jobs that the journal has not taken were not accepted after all.
     fn refuse_unsafe(&mut self, error: &JobError) {
         let recorder = &mut self.recorder;
-        let is_safe = |ticket: Option<Ticket>| ticket.is_none_or(|ticket| recorder.has(ticket));
+        let committed = recorder.committed;
+        let is_safe = |ticket: Option<Ticket>| ticket.is_none_or(|ticket| committed.is_some_and(|last| ticket <= last));
         let jobs: Vec<JobId> = self.jobs.iter().filter(|(_, job)| !is_safe(job.accepted)).map(|(id, _)| id).collect();
         for (ticket, promise) in std::mem::take(&mut recorder.promises) {
             match promise {
-                // What was asked is answered by the error.
-                Promise::Acknowledge(ack) => self.link.ack(ack),
-                Promise::Tell(_) => {}
+                // What was asked is answered, by the error or by what follows.
+                Promise::Acknowledge(link, ack) => link.ack(ack),
+                Promise::Tell(..) => {}
+                Promise::Publish { job, slot, publication, accepted } if !is_safe(accepted) => {
+                    recorder.journal.remove(job);
+                    slot.publish(publication);
+                }
                 Promise::Publish { .. } | Promise::Start => recorder.promises.push_back((ticket, promise)),
             }
         }
+        recorder.accepted = None;
         for id in jobs {
             self.recorder.journal.remove(id);
             match self.jobs.get(id) {
@@ -261,9 +255,9 @@ impl Driver {
         let mut starts = false;
         while let Some(promise) = self.recorder.due(all) {
             match promise {
-                Promise::Acknowledge(ack) => self.link.ack(ack),
-                Promise::Tell(accepted) => self.tell(accepted),
-                Promise::Publish { job, slot, publication } => slot.publish_tracked(publication, job.0),
+                Promise::Acknowledge(link, ack) => link.ack(ack),
+                Promise::Tell(slot, accepted) => slot.publish(accepted),
+                Promise::Publish { job, slot, publication, .. } => self.publish_tracked(job, slot, publication),
                 Promise::Start => starts = true,
             }
         }
@@ -272,12 +266,25 @@ impl Driver {
         }
     }
 
-    /// A client hears that its job is accepted.
-    pub(super) fn tell(&self, accepted: Publication) {
-        if let Some(slot) = self.link.try_reserve() {
-            slot.publish(accepted);
-        } else {
-            tracing::warn!("the outbox is full: an \"accepted\" message was left out");
+    /// A client hears that its job is accepted, now or when it is.
+    pub(super) fn tell(&mut self, accepted: Publication, ticket: Option<Ticket>) {
+        match (self.link.try_reserve(), ticket) {
+            (Some(slot), Some(ticket)) => self.promise(ticket, Promise::Tell(slot, accepted)),
+            (Some(slot), None) => slot.publish(accepted),
+            (None, _) => tracing::warn!("the outbox is full: an \"accepted\" message was left out"),
+        }
+    }
+
+    fn publish_tracked(&mut self, job: JobId, slot: Slot, publication: Publication) {
+        self.recorder.unsettled += 1;
+        slot.publish_tracked(publication, job.0);
+    }
+
+    /// An outcome goes out that was asked for, when the journal has it.
+    pub(super) fn publish_fetched(&mut self, job: JobId, slot: Slot, publication: Publication) {
+        match self.recorder.finished.filter(|ticket| !self.recorder.has(*ticket)) {
+            Some(ticket) => self.promise(ticket, Promise::Publish { job, slot, publication, accepted: None }),
+            None => self.publish_tracked(job, slot, publication),
         }
     }
 
@@ -289,11 +296,15 @@ impl Driver {
         slot: Slot,
         publication: Publication,
         error: Option<ErrorCode>,
+        accepted: Option<Ticket>,
     ) -> Result<(), (Slot, OutcomeTooLarge)> {
         let Publication { topic, payload, content_type, correlation } = publication.clone();
         let content_type = content_type.map(Cow::into_owned);
         match self.recorder.journal.finish(job, Outcome { error, topic, payload, content_type, correlation }) {
-            Ok(Some(ticket)) => self.promise(ticket, Promise::Publish { job, slot, publication }),
+            Ok(Some(ticket)) => {
+                self.recorder.finished = Some(ticket);
+                self.promise(ticket, Promise::Publish { job, slot, publication, accepted });
+            }
             Ok(None) => slot.publish(publication),
             Err(too_large) => return Err((slot, too_large)),
         }
@@ -303,10 +314,12 @@ impl Driver {
     /// What has become of an outcome at the broker.
     pub(super) fn on_settled(&mut self, tag: u64, delivery: Delivery) {
         let job = JobId(tag);
+        self.recorder.unsettled = self.recorder.unsettled.saturating_sub(1);
         match delivery {
             Delivery::Taken => self.recorder.journal.delivered(job),
             Delivery::NoSubscribers | Delivery::Refused => self.recorder.journal.missed(job),
         };
+        self.fetch_backlog();
     }
 
     /// A job is left to the next run.
@@ -340,7 +353,15 @@ impl Driver {
                 tracing::error!("the journal did not take everything within {CLOSING:?}: answers are lost");
                 return;
             };
-            self.on_journal(event);
+            match event {
+                Event::Committed(_) => self.on_journal(event),
+                // Nothing is acknowledged any more that is not safe.
+                Event::Unwritable(reason) => {
+                    tracing::error!("answers are lost: the journal cannot be written: {reason}");
+                    return;
+                }
+                _ => {}
+            }
         }
     }
 }

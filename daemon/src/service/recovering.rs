@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::driver::Driver;
 use super::intake::waiting;
 use super::jobs::{Deltas, Job, Mark, Stage};
-use crate::job::{ErrorCode, JobError, JobId};
+use super::recording::Asked;
+use crate::job::{ErrorCode, JobError, JobId, ReplyTo};
 use crate::journal::{OpenJob, Outcome, Recovery};
 use crate::mqtt::{Publication, Slot};
 
@@ -40,7 +41,6 @@ impl Driver {
         let received = now.checked_sub(waited).unwrap_or(now);
         let deadline = now + remaining;
         let most = self.config.engine.crash_quarantine;
-        let crashes = crashes + deaths;
         let job = Job {
             request,
             reply,
@@ -51,19 +51,19 @@ impl Driver {
             // Its client may have got some in the last run.
             deltas: Deltas { count: 0, ended: true },
             crashes,
+            deaths,
             spent: None,
             // Found in the journal, so it is in it.
             accepted: None,
-            mark: if suspect && crashes > 0 { Mark::Needed } else { Mark::None },
+            mark: if suspect { Mark::Needed } else { Mark::None },
             stage: Stage::Waiting,
         };
         let entry = waiting(id, &job.request, &job.model, received, deadline);
         let configured = self.configured(&job.model).is_some();
         let unknown = self.unknown_model(&job.model);
         self.jobs.insert(id, job);
-        if crashes >= most {
-            let text = format!("the job was running in {crashes} crashes (engine.crash_quarantine = {most})");
-            self.fail(id, JobError::new(ErrorCode::Quarantined, text));
+        if crashes + deaths >= most {
+            self.quarantine(id, crashes + deaths);
         } else if remaining == Duration::ZERO {
             let text = "the deadline passed while the node was not running";
             self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, text));
@@ -75,17 +75,18 @@ impl Driver {
     }
 
     /// A client asks again for what has ended: it gets the first outcome.
-    pub(super) fn publish_again(&mut self, job: JobId, slot: Slot) -> Result<(), (Slot, JobError)> {
+    pub(super) fn publish_again(&mut self, job: JobId, slot: Slot, to: ReplyTo) -> Result<(), (Slot, JobError)> {
+        let to = Some(to);
         if let Some(asked) = self.recorder.asked.get_mut(&job) {
             // Each of them gets it: a place for each was reserved.
-            asked.push(slot);
+            asked.push(Asked { slot, to });
             return Ok(());
         }
         if !self.recorder.journal.fetch(job) {
             let error = JobError::new(ErrorCode::QueueFull, "too many outcomes are asked for at once");
             return Err((slot, error.retry_after(Duration::from_secs(1))));
         }
-        self.recorder.asked.insert(job, vec![slot]);
+        self.recorder.asked.insert(job, vec![Asked { slot, to }]);
         Ok(())
     }
 
@@ -96,23 +97,23 @@ impl Driver {
     }
 
     /// Asks for outcomes, as many as the journal takes at once.
-    fn fetch_backlog(&mut self) {
+    pub(super) fn fetch_backlog(&mut self) {
         while let Some(&job) = self.recorder.backlog.first() {
             let Some(slot) = self.link.try_reserve() else { return };
             if !self.recorder.journal.fetch(job) {
                 return;
             }
             self.recorder.backlog.pop_first();
-            self.recorder.asked.entry(job).or_default().push(slot);
+            self.recorder.asked.entry(job).or_default().push(Asked { slot, to: None });
         }
     }
 
     /// An outcome that was asked for.
     pub(super) fn on_fetched(&mut self, job: JobId, outcome: Option<Outcome>) {
-        let slots = self.recorder.asked.remove(&job).unwrap_or_default();
+        let asked = self.recorder.asked.remove(&job).unwrap_or_default();
         if let Some(outcome) = outcome {
-            for slot in slots {
-                slot.publish_tracked(publication(outcome.clone()), job.0);
+            for Asked { slot, to } in asked {
+                self.publish_fetched(job, slot, publication(outcome.clone(), to));
             }
         } else {
             tracing::error!(%job, "the outcome of a job cannot be read");
@@ -121,7 +122,12 @@ impl Driver {
     }
 }
 
-fn publication(outcome: Outcome) -> Publication {
+/// The same message, where it is wanted now.
+fn publication(outcome: Outcome, to: Option<ReplyTo>) -> Publication {
     let Outcome { error: _, topic, payload, content_type, correlation } = outcome;
-    Publication { topic, payload, content_type: content_type.map(Into::into), correlation }
+    let content_type = content_type.map(Into::into);
+    match to {
+        Some(ReplyTo { topic, correlation, .. }) => Publication { topic, payload, content_type, correlation },
+        None => Publication { topic, payload, content_type, correlation },
+    }
 }

@@ -106,7 +106,11 @@ impl Driver {
             }
             Step::Log(level) => (self.set_log_level)(level),
             Step::Outbox => self.link.grow_outbox(outbox_places(&self.config)),
-            Step::Reconnect => self.link.reconnect(link_config(&self.config, &self.topics)),
+            Step::Reconnect => {
+                self.link.reconnect(link_config(&self.config, &self.topics));
+                self.leave_groups();
+                self.follow_groups();
+            }
             Step::Add(model) => self.add_model(model),
             Step::Remove(name) => {
                 if let Some(index) = self.configured(&name) {

@@ -92,6 +92,7 @@ impl StatusBoard {
             tasks: &TASKS,
             models: &models,
             limits: &info_limits,
+            groups: &config.node.groups,
             labels: &config.node.labels,
             machine: &self.machine,
             profile: &config.profile,

@@ -41,7 +41,7 @@ pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         outbox_max: outbox_places(config),
         backoff_min: mqtt.backoff_min,
         backoff_max: mqtt.backoff_max,
-        subscriptions: topics.subscriptions(),
+        subscriptions: [topics.subscriptions(), topics.group_controls(&config.node.groups)].concat(),
         will: Some((topics.availability(), Bytes::from_static(OFFLINE))),
     }
 }

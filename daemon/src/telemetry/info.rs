@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::Documents;
 use super::documents::json;
 use crate::health::Machine;
-use crate::job::ModelName;
+use crate::job::{GroupName, ModelName};
 use crate::plan::Profile;
 
 /// What `info` tells besides the node's name and version.
@@ -21,6 +21,9 @@ pub struct NodeInfo<'a> {
     pub models: &'a [ModelName],
     /// What a client should know before it asks.
     pub limits: &'a InfoLimits,
+    /// The groups whose work it shares.
+    #[serde(skip_serializing_if = "<[GroupName]>::is_empty")]
+    pub groups: &'a [GroupName],
     /// What the operator says about the node.
     pub labels: &'a BTreeMap<String, String>,
     /// The machine.

@@ -16,6 +16,8 @@ mod page;
 mod snapshot;
 mod state;
 mod thin_edge;
+#[cfg(test)]
+mod topics_tests;
 
 pub use deadband::{HealthPace, HealthWatch};
 pub use documents::{DOCUMENT_MAX, Documents, ModelDocument, ModelMemory, ModelStage, RejectedStrategy, Status, json};

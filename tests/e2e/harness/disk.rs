@@ -18,18 +18,33 @@ impl Disk {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
-        let disk = Self { folder };
-        std::fs::create_dir(disk.path()).unwrap();
         // No blocks kept for root: full is full.
         let made = run(Command::new("/sbin/mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
-        let mounted = made.and_then(|()| run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(disk.path())));
-        match mounted {
-            Ok(()) => Some(disk),
+        match made.and_then(|()| Self { folder }.mounted()) {
+            Ok(disk) => Some(disk),
             Err(reason) => {
                 eprintln!("skipped: cannot mount a small filesystem: {reason}");
                 None
             }
         }
+    }
+
+    fn mounted(self) -> Result<Self, String> {
+        std::fs::create_dir(self.path()).unwrap();
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.path()))?;
+        Ok(self)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    /// What a loss of power would leave of it now. What the kernel has in memory and has not been told to sync is not in the
+    /// image yet. Whoever writes must be stopped meanwhile.
+    pub fn after_power_loss(&self) -> Self {
+        let copy = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::copy(self.image(), copy.image()).unwrap();
+        copy.mounted().unwrap()
     }
 
     /// Where it is mounted.

@@ -20,9 +20,13 @@ pub fn promptd() -> Command {
 
 /// What a node is configured with. Engines of concurrent tests share the cores, hence one thread by default.
 pub struct Setup {
+    /// The node's name.
+    pub node: &'static str,
     pub sequences: u32,
     pub context: u32,
     pub threads: u32,
+    /// Lines for the table `[node]`.
+    pub node_lines: &'static str,
     /// Lines for the table `[[model]]`.
     pub model: String,
     /// Whole tables.
@@ -46,9 +50,11 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            node: "gw",
             sequences: 8,
             context: 1024,
             threads: 1,
+            node_lines: "",
             model: String::new(),
             tables: String::new(),
             mqtt: String::new(),
@@ -64,6 +70,7 @@ impl Default for Setup {
 
 /// A daemon that is killed when it is dropped.
 pub struct Node {
+    name: &'static str,
     process: Child,
     folder: TempDir,
     /// Milliseconds since 1970: documents of an earlier node on the same broker are older.
@@ -91,7 +98,7 @@ impl Node {
         std::fs::write(folder.path().join("conf.d/service.toml"), text).unwrap();
         let started = UNIX_EPOCH.elapsed().unwrap().as_millis();
         let process = run(folder.path(), setup);
-        Self { process, folder, started }
+        Self { name: setup.node, process, folder, started }
     }
 
     /// Gives it another configuration, which it has not read yet.
@@ -148,7 +155,7 @@ impl Node {
     /// Waits until `status` says so.
     pub async fn wait_for_state(&self, broker: &Broker, state: &str) -> Value {
         let mut device = Device::connect(broker, "watcher").await;
-        device.subscribe("promptd/gw/status").await;
+        device.subscribe(&format!("promptd/{}/status", self.name)).await;
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             let Some(reply) = device.try_next().await else { break };
@@ -265,8 +272,8 @@ pub fn processor_seconds(pid: u32) -> f64 {
 fn configuration(broker: &Broker, setup: &Setup) -> String {
     let url = setup.url.clone().unwrap_or_else(|| format!("mqtt://127.0.0.1:{}", broker.port));
     let mut text = format!(
-        "[node]\nname = \"gw\"\n[mqtt]\nurl = \"{url}\"\nbackoff_min = \"100ms\"\nbackoff_max = \"1s\"\n{}\n{}\n",
-        setup.mqtt, setup.tables
+        "[node]\nname = \"{}\"\n{}\n[mqtt]\nurl = \"{url}\"\nbackoff_min = \"100ms\"\nbackoff_max = \"1s\"\n{}\n{}\n",
+        setup.node, setup.node_lines, setup.mqtt, setup.tables
     );
     if setup.with_model {
         let files: Vec<String> =

@@ -67,7 +67,7 @@ pub struct Top {
     #[arg(long)]
     json: bool,
     /// When printing once: wait so long for the nodes' token rates and queues; not longer than until all have come.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
     wait: u64,
 }
 

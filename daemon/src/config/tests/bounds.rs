@@ -164,6 +164,8 @@ fn texts_and_lists_have_bounds() {
     for (key, fits, exceeds) in [
         ("node.name", long(64), long(65)),
         ("node.labels", format!("{{ a = {} }}", long(128)), format!("{{ a = {} }}", long(129))),
+        ("node.groups", format!("[{}]", long(64)), format!("[{}]", long(65))),
+        ("node.groups", format!("[{}]", "'a',".repeat(8)), format!("[{}]", "'a',".repeat(9))),
         ("node.labels", labels(32), labels(33)),
         ("node.labels", long_labels(15), long_labels(16)),
         ("mqtt.client_id", long(128), long(129)),

@@ -49,6 +49,7 @@ fn each_key_asks_for_what_hangs_on_it() {
         ("telemetry.http = '127.0.0.1:9471'", vec![Step::Telemetry]),
         ("telemetry.deadbands = { watts = 5 }", vec![Step::Telemetry]),
         ("node.labels = { site = 'x' }", vec![]),
+        ("node.groups = ['line']", vec![Step::Reconnect]),
         ("service.drain_timeout = '1m'", vec![]),
         ("service.log_level = 'debug'", vec![Step::Log(LogLevel::Debug)]),
         ("mqtt.reply_allow = ['a/+']", vec![Step::Requests]),

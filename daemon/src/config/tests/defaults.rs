@@ -24,7 +24,7 @@ fn are_the_documented_ones() {
     let percent = |text: &str| Percent::parse(text).unwrap();
 
     assert_eq!(node.name.as_str(), "gw1");
-    assert!(node.labels.is_empty());
+    assert!(node.labels.is_empty() && node.groups.is_empty());
 
     assert_eq!(mqtt.url, BrokerUrl { scheme: Scheme::Mqtt, host: "127.0.0.1".to_owned(), port: 1883 });
     assert_eq!(mqtt.tls, None);

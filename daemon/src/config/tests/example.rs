@@ -64,6 +64,7 @@ fn shows_the_defaults() {
     assert_eq!(shown.node.name.as_str(), "gateway-1");
     assert_eq!(shown.mqtt.client_id, format!("promptd-{}", shown.node.name));
     assert_eq!(std::mem::take(&mut shown.node.labels).len(), 2);
+    assert_eq!(std::mem::take(&mut shown.node.groups).len(), 1);
     assert!(shown.mqtt.username.take().is_some() && shown.mqtt.password_credential.take().is_some());
     assert_eq!(std::mem::take(&mut shown.mqtt.url).host, "broker", "the example shows the default, which was replaced");
     assert!(shown.mqtt.tls.take().is_some_and(|tls| tls.ca_file.is_some() && tls.client.is_some()));

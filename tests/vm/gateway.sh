@@ -158,19 +158,27 @@ surrounded() {
 }
 
 upgraded() {
-  step 'an upgrade while a job runs'
+  step 'an upgrade while jobs run and wait'
   echo '# A line of the operator.' >>"$conffile"
-  local daemon idle
+  local daemon idle number asked=()
   daemon=$(pid_of) idle=$(ticks)
-  TOKENS=300 ask 120 >running.json & asked=$!
+  for number in {1..8}; do
+    TOKENS=300 ask 180 >"job$number.json" &
+    asked+=("$!")
+  done
+  until_true 20 jobs_are 8 || fail 'the jobs were not accepted'
   until_true 20 computes_since "$idle" || fail 'no job runs'
+  promptd jobs
   mkdir next
   dpkg-deb --raw-extract promptd_*.deb next
   sed -i 's/^Version: .*/&+next/' next/DEBIAN/control
   dpkg-deb --build next promptd-next.deb >/dev/null
   apt-get install -y -q -o Dpkg::Use-Pty=0 ./promptd-next.deb >apt.log 2>&1 || { cat apt.log; fail 'apt'; }
-  wait "$asked" || fail 'the job that ran was lost'
-  grep '"event":"result"' running.json || fail 'the job that ran has no result'
+  for number in {1..8}; do
+    wait "${asked[number - 1]}" || fail "job $number was lost"
+    grep '"event":"result"' "job$number.json" || fail "job $number has no result"
+  done
+  journalctl --no-pager --unit promptd | grep -E 'jobs wait in the journal|earlier runs have left' || fail 'no job waited for the next run'
   is_another pid_of "$daemon" || fail 'the daemon was not restarted'
   until_true 60 is_state ready || fail 'not ready'
   answers 90 || fail 'no answer'
@@ -180,6 +188,8 @@ upgraded() {
 
 # What the engine has computed so far, in hundredths of a second of one core.
 ticks() { sed 's/.*) //' "/proc/$(engine_of)/stat" | cut -d' ' -f12; }
+
+jobs_are() { promptd jobs --json | grep -qE "\"total\": *$1,?\$"; }
 
 computes_since() { [ "$(ticks)" -gt $(($1 + 10)) ]; }
 

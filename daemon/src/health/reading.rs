@@ -40,6 +40,8 @@ pub struct Temperature {
 pub struct Throttling {
     /// Names of cooling devices that are active now, other than fans: `cpufreq-cpu0`, `gpu-throttle-alert`.
     pub cooling: Vec<String>,
+    /// Whether there are such devices at all.
+    pub has_cooling: bool,
     /// Too little voltage now (Raspberry Pi).
     pub under_voltage: Option<bool>,
     /// The firmware caps or throttles clocks now (Raspberry Pi).
@@ -119,8 +121,9 @@ impl HealthReading {
 
     /// Whether anything holds the hardware back now; none if nothing here tells.
     pub fn throttled(&self) -> Option<bool> {
-        let Throttling { cooling, under_voltage, capped, .. } = &self.throttling;
-        let told = [*under_voltage, *capped, (!cooling.is_empty()).then_some(true)];
+        let Throttling { cooling, has_cooling, under_voltage, capped, .. } = &self.throttling;
+        let cooled = (*has_cooling || !cooling.is_empty()).then_some(!cooling.is_empty());
+        let told = [*under_voltage, *capped, cooled];
         told.into_iter().flatten().reduce(|a, b| a || b)
     }
 }

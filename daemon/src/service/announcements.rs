@@ -1,5 +1,5 @@
-//! Retained messages under topics of others, which tell them of this node. What is not wanted any more is taken back, even
-//! if another run of the daemon has said it: a file in the state folder remembers the topics.
+//! Retained messages outlive what they tell. What is not wanted any more is taken back, even if another run of the daemon has
+//! said it: a file in the state folder remembers the topics.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,9 +20,8 @@ pub(super) struct Announcements {
 }
 
 impl Announcements {
-    /// Reads what an earlier run has announced. A file that can't be read is as good as none.
-    pub(super) fn load(state_dir: &Path) -> Self {
-        let path = state_dir.join("announced.json");
+    /// Reads from a file what an earlier run has announced. One that can't be read is as good as none.
+    pub(super) fn load(path: PathBuf) -> Self {
         let topics = match read(&path) {
             Ok(topics) => topics,
             Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
@@ -36,16 +35,20 @@ impl Announcements {
 
     /// Announces this and nothing else.
     pub(super) fn set(&mut self, link: &LinkHandle, wanted: Vec<(String, Vec<u8>)>) {
+        self.keep_only(link, wanted.iter().map(|(topic, _)| topic.clone()).collect());
+        for (topic, payload) in wanted {
+            link.set_retained(topic, payload);
+        }
+    }
+
+    /// Others publish these topics; whatever else was announced is taken back.
+    pub(super) fn keep_only(&mut self, link: &LinkHandle, topics: BTreeSet<String>) {
         let before = self.topics.len();
-        let topics: BTreeSet<String> = wanted.iter().map(|(topic, _)| topic.clone()).collect();
         self.withdrawn.retain(|topic| !topics.contains(topic));
         for topic in self.topics.difference(&topics) {
             if self.withdrawn.insert(topic.clone()) {
                 link.set_retained(topic.clone(), Vec::new());
             }
-        }
-        for (topic, payload) in wanted {
-            link.set_retained(topic, payload);
         }
         self.topics.extend(topics);
         if self.topics.len() != before {

@@ -253,6 +253,7 @@ impl Driver {
         let waits = waits
             .chain(self.next_expiry())
             .chain(self.next_reopen())
+            .chain(self.next_fetch())
             .chain(running)
             .chain(draining)
             .chain(retries)
@@ -282,6 +283,7 @@ impl Driver {
             self.board.still_loading();
         }
         self.expire_outcomes();
+        self.fetch_backlog();
         self.reopen_journal(now);
         self.retry_models(now);
         if self.must_govern() && self.next_turn <= now {
@@ -346,7 +348,7 @@ impl Driver {
         self.settle_journal().await;
         self.deriving = None;
         self.models.clear();
-        self.leave_groups();
+        self.groups.say_goodbye().await;
         self.board.publish_state(&self.link, &self.topics, NodeState::Stopped, Vec::new());
         self.announce_end();
         let last = vec![(self.topics.availability(), Bytes::from_static(OFFLINE))];

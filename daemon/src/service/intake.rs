@@ -68,7 +68,7 @@ impl Driver {
     fn repeat(&mut self, slot: Slot, known: &Known, accepted: &Accepted) -> Option<Ticket> {
         self.reporting.metrics.jobs.repeated();
         if known.ended.is_some()
-            && let Err((slot, error)) = self.publish_again(known.job, slot, accepted.reply.clone())
+            && let Err((slot, error)) = self.publish_again(known.job, slot, accepted)
         {
             self.refuse(slot, &accepted.request.id, &error, &accepted.reply);
         }

@@ -94,7 +94,9 @@ impl Driver {
     }
 
     fn journal_is_in_use(&self) -> bool {
-        self.jobs.iter().next().is_some() || !self.recorder.is_settled()
+        // Whoever asks again for an outcome must find it.
+        let kept = self.recorder.journal.usage().outcomes > 0;
+        kept || self.jobs.iter().next().is_some() || !self.recorder.is_settled()
     }
 
     /// When that is due.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::driver::Driver;
 use super::jobs::Job;
 use crate::config::OnUnwritable;
-use crate::job::{ErrorCode, JobError, JobId, ModelName, ReplyTo, Request};
+use crate::job::{ErrorCode, JobError, JobId, ModelName, ReplyTo, Request, RequestId};
 use crate::journal::{Event, Journal, NewJob, Outcome, OutcomeTooLarge, Refused, Ticket};
 use crate::mqtt::{AckToken, Delivery, LinkHandle, Publication, Slot};
 
@@ -74,8 +74,8 @@ pub(super) struct Recorder {
 pub(super) struct Asked {
     /// The place of the message.
     pub(super) slot: Slot,
-    /// Where it goes; where it went first by default.
-    pub(super) to: Option<ReplyTo>,
+    /// For whose request, and where it goes; where it went first by default.
+    pub(super) to: Option<(RequestId, ReplyTo)>,
 }
 
 impl Recorder {

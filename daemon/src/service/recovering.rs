@@ -6,9 +6,9 @@ use super::driver::Driver;
 use super::intake::waiting;
 use super::jobs::{Deltas, Job, Mark, Stage};
 use super::recording::Asked;
-use crate::job::{ErrorCode, JobError, JobId, ReplyTo};
+use crate::job::{ErrorCode, JobError, JobId, ReplyTo, RequestId};
 use crate::journal::{OpenJob, Outcome, Recovery};
-use crate::mqtt::{Publication, Slot};
+use crate::mqtt::{Accepted, Publication, Slot};
 
 impl Driver {
     /// Lets the jobs of earlier runs wait again, or ends them.
@@ -75,8 +75,13 @@ impl Driver {
     }
 
     /// A client asks again for what has ended: it gets the first outcome.
-    pub(super) fn publish_again(&mut self, job: JobId, slot: Slot, to: ReplyTo) -> Result<(), (Slot, JobError)> {
-        let to = Some(to);
+    pub(super) fn publish_again(
+        &mut self,
+        job: JobId,
+        slot: Slot,
+        accepted: &Accepted,
+    ) -> Result<(), (Slot, JobError)> {
+        let to = Some((accepted.request.id.clone(), accepted.reply.clone()));
         if let Some(asked) = self.recorder.asked.get_mut(&job) {
             // Each of them gets it: a place for each was reserved.
             asked.push(Asked { slot, to });
@@ -108,6 +113,11 @@ impl Driver {
         }
     }
 
+    /// When to look again whether there is room for outcomes.
+    pub(super) fn next_fetch(&self) -> Option<Instant> {
+        (!self.recorder.backlog.is_empty()).then(|| Instant::now() + FETCH_TURN)
+    }
+
     /// An outcome that was asked for.
     pub(super) fn on_fetched(&mut self, job: JobId, outcome: Option<Outcome>) {
         let asked = self.recorder.asked.remove(&job).unwrap_or_default();
@@ -117,17 +127,27 @@ impl Driver {
             }
         } else {
             tracing::error!(%job, "the outcome of a job cannot be read");
+            self.recorder.journal.missed(job);
+            let error = JobError::new(ErrorCode::Internal, "the answer was kept and cannot be read any more");
+            for Asked { slot, to } in asked {
+                if let Some((id, to)) = to {
+                    slot.publish(self.replies.error(&id, &error, &to));
+                }
+            }
         }
         self.fetch_backlog();
     }
 }
 
+/// Until a place in the outbox may have come free that no outcome has held.
+const FETCH_TURN: Duration = Duration::from_secs(1);
+
 /// The same message, where it is wanted now.
-fn publication(outcome: Outcome, to: Option<ReplyTo>) -> Publication {
+fn publication(outcome: Outcome, to: Option<(RequestId, ReplyTo)>) -> Publication {
     let Outcome { error: _, topic, payload, content_type, correlation } = outcome;
     let content_type = content_type.map(Into::into);
     match to {
-        Some(ReplyTo { topic, correlation, .. }) => Publication { topic, payload, content_type, correlation },
+        Some((_, ReplyTo { topic, correlation, .. })) => Publication { topic, payload, content_type, correlation },
         None => Publication { topic, payload, content_type, correlation },
     }
 }

@@ -108,7 +108,7 @@ impl Driver {
             Step::Outbox => self.link.grow_outbox(outbox_places(&self.config)),
             Step::Reconnect => {
                 self.link.reconnect(link_config(&self.config, &self.topics));
-                self.leave_groups();
+                self.renew_group_link();
                 self.follow_groups();
             }
             Step::Add(model) => self.add_model(model),

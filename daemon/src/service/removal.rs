@@ -16,6 +16,8 @@ impl Driver {
             self.call_back(index, model);
             return;
         }
+        self.reporting.metrics.jobs.begin(&model.name);
+        self.reporting.metrics.engines.begin(&model.name);
         self.models.push(ModelEntry::new(model, Instant::now()));
         let index = self.models.len() - 1;
         self.prepare(index);

@@ -1,12 +1,11 @@
 //! What the node tells of itself besides its state: metrics, `health`, `telemetry` and `jobs/…`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::announcements::Announcements;
 use super::driver::Driver;
-use super::models::ModelEntry;
 use super::pages::{Sources, web_server};
 use super::textfile::TextFile;
 use crate::config::{Config, Telemetry};
@@ -32,6 +31,8 @@ pub(super) struct Reporting {
     web: Option<WebServer>,
     textfile: Option<TextFile>,
     announcements: Announcements,
+    /// The node's own retained topics: a model or a name may be gone by the next run.
+    own_topics: Announcements,
     pub(super) energy: EnergyMeter,
     pub(super) started: Instant,
     pub(super) tokens: TokenRate,
@@ -56,7 +57,8 @@ impl Reporting {
             node: config.node.name.clone(),
             web: None,
             textfile: None,
-            announcements: Announcements::load(&config.service.state_dir),
+            announcements: Announcements::load(config.service.state_dir.join("announced.json")),
+            own_topics: Announcements::load(config.service.state_dir.join("retained.json")),
             energy: EnergyMeter::new(now),
             started: now,
             tokens: TokenRate { at: now, seen: HashMap::new() },
@@ -110,6 +112,7 @@ impl Reporting {
     /// The broker has taken everything.
     pub(super) fn settled(&mut self) {
         self.announcements.settled();
+        self.own_topics.settled();
     }
 
     fn pace(&self) -> HealthPace {
@@ -155,6 +158,7 @@ impl Driver {
             self.link.set_retained(self.topics.health(), health_document(&snapshot));
         }
         self.announce(&snapshot);
+        self.reporting.own_topics.keep_only(&self.link, self.own_topics());
         let next_message = self.tell_numbers(now, &snapshot);
         self.reporting.next = next_message.min(now + LOOK);
     }
@@ -165,7 +169,8 @@ impl Driver {
         if self.reporting.config.home_assistant {
             let [availability, status] = [self.topics.availability(), self.topics.status()];
             let telemetry = self.topics.telemetry();
-            let topics = NodeTopics { availability: &availability, status: &status, telemetry: &telemetry };
+            let silence = self.reporting.config.interval;
+            let topics = NodeTopics { availability: &availability, status: &status, telemetry: &telemetry, silence };
             let fields = telemetry_numbers(snapshot, &JobTotals::default(), SystemTime::now());
             wanted.push(home_assistant(&self.reporting.node, topics, &fields));
         }
@@ -173,6 +178,12 @@ impl Driver {
             wanted.extend(thin_edge(ServiceHealth::Up));
         }
         self.reporting.announcements.set(&self.link, wanted);
+    }
+
+    fn own_topics(&self) -> BTreeSet<String> {
+        let topics = &self.topics;
+        let fixed = [topics.availability(), topics.status(), topics.info(), topics.health()];
+        fixed.into_iter().chain(self.models.iter().map(|entry| topics.model(entry.name()))).collect()
     }
 
     /// The last words of a node that stops, before the link does.
@@ -192,7 +203,7 @@ impl Driver {
             return next;
         }
         if self.link.is_connected() {
-            let totals = self.reporting.metrics.jobs.totals(&self.models.iter().map(ModelEntry::name));
+            let totals = self.reporting.metrics.jobs.totals();
             let payload = telemetry_message(snapshot, &totals, SystemTime::now()).into();
             let topic = self.topics.telemetry();
             self.link.publish_transient(Publication { topic, payload, content_type: None, correlation: None });

@@ -107,6 +107,7 @@ fn health() -> HealthReading {
         temperatures: vec![zone("cpu-thermal", 58.2), zone("tj-thermal", 61.5)],
         throttling: Throttling {
             cooling: Vec::new(),
+            has_cooling: true,
             under_voltage: Some(false),
             capped: Some(false),
             over_current: Some(4),

@@ -44,11 +44,11 @@ fn add_node(numbers: &mut Numbers, now: &Snapshot, totals: &JobTotals) {
         ("journal_used_bytes", now.journal.usage.used.0),
         ("outbox_messages", now.link.outbox as u64),
         ("reconnects", now.link.counters.reconnects),
-        ("daemon_resident_bytes", now.resident.unwrap_or_default()),
         ("engines_resident_bytes", now.engines_resident()),
     ] {
         numbers.count(name, count);
     }
+    numbers.count("daemon_resident_bytes", now.resident);
     numbers.measure("tokens_per_s", now.tokens_per_second);
     numbers.measure("energy_joules", now.energy.total);
     numbers.measure("job_energy_joules", now.energy.jobs);

@@ -3,6 +3,8 @@
 //!
 //! The sensors read the topic `telemetry`; only those are announced whose numbers this machine has.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::job::NodeName;
@@ -19,6 +21,8 @@ pub struct NodeTopics<'a> {
     pub status: &'a str,
     /// `telemetry`.
     pub telemetry: &'a str,
+    /// The longest time between two messages of `telemetry`.
+    pub silence: Duration,
 }
 
 /// A sensor for one field of `telemetry`.
@@ -74,7 +78,7 @@ pub fn home_assistant(node: &NodeName, topics: NodeTopics<'_>, fields: &Map<Stri
     let id = format!("promptd_{}", node.as_str().replace('.', "_"));
     let known = SENSORS.iter().filter(|sensor| fields.contains_key(sensor.field));
     let mut components: Map<String, Value> =
-        known.map(|sensor| (sensor.field.to_owned(), component(*sensor, &id))).collect();
+        known.map(|sensor| (sensor.field.to_owned(), component(*sensor, &id, topics.silence))).collect();
     components.insert(
         "state".to_owned(),
         json!({
@@ -92,8 +96,10 @@ pub fn home_assistant(node: &NodeName, topics: NodeTopics<'_>, fields: &Map<Stri
     (format!("{PREFIX}/device/{id}/config"), super::json(&payload))
 }
 
-fn component(Sensor { field, name, kind }: Sensor, id: &str) -> Value {
+/// After three messages without it a value is unknown.
+fn component(Sensor { field, name, kind }: Sensor, id: &str, silence: Duration) -> Value {
     let mut component = json!({
+        "exp_aft": silence.as_secs().saturating_mul(3).max(1),
         "p": "sensor", "name": name, "uniq_id": format!("{id}_{field}"), "val_tpl": format!("{{{{ value_json.{field} }}}}"),
     });
     let mut set = |key: &str, value: Option<&str>| {
@@ -137,6 +143,7 @@ mod tests {
         availability: "promptd/gw.1/availability",
         status: "promptd/gw.1/status",
         telemetry: "promptd/gw.1/telemetry",
+        silence: Duration::from_mins(1),
     };
 
     fn fields(snapshot: &crate::telemetry::Snapshot) -> Map<String, Value> {

@@ -51,7 +51,7 @@ fn an_answer_moves_its_counters_and_times() {
         assert!((value(&text, series) - expected).abs() < 1e-9, "{series}");
     }
     assert!(!text.contains("never told"));
-    let totals = metrics.jobs.totals(&[ModelName::new("main").unwrap()].iter());
+    let totals = metrics.jobs.totals();
     assert_eq!((totals.completed, totals.failed, totals.generated_tokens), (1, 1, 11));
 }
 

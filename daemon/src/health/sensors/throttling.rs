@@ -67,6 +67,7 @@ impl Brakes {
         let low = bits.map(|bits| bits & UNDER_VOLTAGE != 0);
         Throttling {
             cooling,
+            has_cooling: !self.cooling.is_empty(),
             under_voltage: [low, alarm].into_iter().flatten().reduce(|a, b| a || b),
             capped: bits.map(|bits| bits & CAPPED != 0),
             over_current: counters

@@ -48,7 +48,7 @@ fn said(reading: &HealthReading) -> BTreeSet<String> {
         let limit = |kind: &str, limit: Option<f32>| limit.map(|limit| format!("{} {kind} {limit}", zone.zone));
         [limit("passive", zone.passive), limit("critical", zone.critical)].into_iter().flatten()
     });
-    let Throttling { cooling, under_voltage, capped, over_current } = throttling;
+    let Throttling { cooling, under_voltage, capped, over_current, .. } = throttling;
     let gpu = gpu.iter().flat_map(|gpu| {
         let GpuReading { name, load, clock_hz, clock_max_hz, memory } = gpu;
         [

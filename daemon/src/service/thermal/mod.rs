@@ -206,7 +206,7 @@ impl ThermalGovernor {
 
     /// What says that the hardware holds itself back now, if anything does.
     fn throttled(&mut self, throttling: &Throttling) -> Option<Cause> {
-        let Throttling { cooling, under_voltage, capped, over_current } = throttling;
+        let Throttling { cooling, under_voltage, capped, over_current, .. } = throttling;
         let rises = self.over_current.zip(*over_current).is_some_and(|(before, now)| now > before);
         self.over_current = over_current.or(self.over_current);
         let signs = [

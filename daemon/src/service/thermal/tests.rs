@@ -166,7 +166,8 @@ fn what_will_soon_be_too_hot_counts_now() {
 #[test]
 fn hardware_that_holds_itself_back_is_a_reason() {
     let cooling = vec!["cpufreq-cpu0".to_owned(), "gpu-throttle-alert".to_owned()];
-    let all = Throttling { cooling, under_voltage: Some(true), capped: Some(true), over_current: None };
+    let all =
+        Throttling { cooling, has_cooling: true, under_voltage: Some(true), capped: Some(true), over_current: None };
     let mut bench = Bench::new();
     assert_eq!(bench.next(&slowed(all)), (Heat::Soft, 75));
     assert_eq!(
@@ -175,7 +176,7 @@ fn hardware_that_holds_itself_back_is_a_reason() {
     );
     assert_eq!(bench.seconds(&at(50.0), Heat::Normal), 10);
     let fine =
-        Throttling { cooling: Vec::new(), under_voltage: Some(false), capped: Some(false), over_current: Some(7) };
+        Throttling { under_voltage: Some(false), capped: Some(false), over_current: Some(7), ..Throttling::default() };
     assert_eq!(bench.run(S * 5, &slowed(fine.clone())), (Heat::Normal, 100), "it has happened before we came");
     let over_current = |count| slowed(Throttling { over_current: count, ..fine.clone() });
     assert_eq!(bench.next(&over_current(None)), (Heat::Normal, 100));

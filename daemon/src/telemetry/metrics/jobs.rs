@@ -1,5 +1,7 @@
 //! What happens to requests and jobs.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -32,6 +34,8 @@ pub struct JobMetrics {
     prompt: Family<Labels, Counter>,
     cached: Family<Labels, Counter>,
     generated: Family<Labels, Counter>,
+    /// Prompt, cached and generated tokens of all models.
+    all_tokens: [AtomicU64; 3],
     deltas: Counter,
     deltas_dropped: Counter,
     queue: Histograms,
@@ -75,6 +79,7 @@ impl JobMetrics {
             prompt: Family::default(),
             cached: Family::default(),
             generated: Family::default(),
+            all_tokens: Default::default(),
             deltas: Counter::default(),
             deltas_dropped: Counter::default(),
             queue: histograms(|| Histogram::new(WAITS)),
@@ -196,6 +201,10 @@ impl JobMetrics {
         count(&self.prompt, usage.prompt_tokens);
         count(&self.cached, usage.cached_tokens);
         count(&self.generated, usage.generated_tokens);
+        let tokens = [usage.prompt_tokens, usage.cached_tokens, usage.generated_tokens];
+        for (all, tokens) in self.all_tokens.iter().zip(tokens) {
+            all.fetch_add(tokens.into(), Ordering::Relaxed);
+        }
         let time = |family: &Histograms, seconds: f64| family.get_or_create(&labels).observe(seconds);
         time(&self.queue, timings.queue.as_secs_f64());
         time(&self.prefill, timings.prefill.as_secs_f64());
@@ -206,24 +215,23 @@ impl JobMetrics {
         time(&self.whole, timings.total.as_secs_f64());
     }
 
-    /// All of it in a few numbers; the tokens of these models.
-    pub fn totals<'a>(&self, models: &(impl Iterator<Item = &'a ModelName> + Clone)) -> JobTotals {
+    /// All of it in a few numbers. Tokens of models that are gone count on.
+    pub fn totals(&self) -> JobTotals {
         let codes = |family: &Family<Labels, Counter>| {
             ErrorCode::ALL.iter().map(|code| family.get_or_create(&by_code(*code)).get()).sum()
         };
         let finishes = [Finish::Stop, Finish::Length, Finish::Truncated];
-        let tokens = |family: &Family<Labels, Counter>| {
-            models.clone().map(|model| family.get_or_create(&by_model(model)).get()).sum()
-        };
+        let [prompt_tokens, cached_tokens, generated_tokens] =
+            self.all_tokens.each_ref().map(|tokens| tokens.load(Ordering::Relaxed));
         JobTotals {
             received: self.received.get(),
             accepted: self.accepted.get(),
             refused: codes(&self.refused),
             completed: finishes.iter().map(|finish| self.completed.get_or_create(&by_finish(*finish)).get()).sum(),
             failed: codes(&self.failed),
-            prompt_tokens: tokens(&self.prompt),
-            cached_tokens: tokens(&self.cached),
-            generated_tokens: tokens(&self.generated),
+            prompt_tokens,
+            cached_tokens,
+            generated_tokens,
         }
     }
 }

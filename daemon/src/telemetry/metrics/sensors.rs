@@ -57,7 +57,7 @@ fn write_heat(to: &mut Writer<'_>, health: &HealthReading) -> std::fmt::Result {
     to.gauges(measured("temperature_passive", "celsius", "Where the hardware begins to slow itself down"), passive)?;
     let critical = zones().filter_map(|zone| Some((one_label("zone", &zone.zone), real(zone.critical?))));
     to.gauges(measured("temperature_critical", "celsius", "Where the hardware switches off"), critical)?;
-    let Throttling { cooling, under_voltage, capped, over_current } = &health.throttling;
+    let Throttling { cooling, under_voltage, capped, over_current, .. } = &health.throttling;
     to.gauge(plain("throttled", "1 if anything holds the hardware back"), health.throttled().map(one))?;
     let cooling = cooling.iter().take(SENSORS_MAX).map(|device| (one_label("device", device), 1.0));
     to.gauges(plain("cooling_active", "1 for each cooling device that is active, fans left out"), cooling)?;

@@ -136,7 +136,7 @@ surrounded() {
 
   step 'the disk is full'
   systemctl stop promptd
-  mount -t tmpfs -o size=1m,mode=0750,uid="$(id -u promptd)",gid="$(id -g promptd)" tmpfs /var/lib/promptd
+  mount -t tmpfs -o size=8m,mode=0750,uid="$(id -u promptd)",gid="$(id -g promptd)" tmpfs /var/lib/promptd
   mkdir /var/lib/promptd/models
   mkdir /models
   cp model.gguf /models/
@@ -146,9 +146,14 @@ surrounded() {
   systemctl start promptd
   until_true 60 systemctl is-active promptd || fail 'not active'
   until_true 60 serves || fail 'the model does not serve'
-  answers 90 || fail 'no answer'
+  until_true 10 is_state degraded || fail 'not degraded'
+  ask 90 >refused.json || fail 'no answer'
+  grep '"code":"storage_full"' refused.json || fail 'work was accepted that cannot be kept'
   promptd model add ./model.gguf --name other && fail 'a model was added to a full disk'
   [ -z "$(ls /var/lib/promptd/models)" ] || fail 'an import was left behind'
+  rm /var/lib/promptd/fill
+  until_true 60 is_state ready || fail 'not ready when there is room again'
+  answers 90 || fail 'no answer'
   systemctl stop promptd
   umount /var/lib/promptd
   cp model-main.toml /etc/promptd/conf.d/

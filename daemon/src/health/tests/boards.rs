@@ -50,8 +50,8 @@ fn orin_nano_with_jetpack_5() {
     let expected = [("VDD_IN", 6088, true), ("VDD_CPU_GPU_CV", 1691, false), ("VDD_SOC", 1409, false)];
     assert_eq!(rails(&reading), expected);
     assert_eq!(reading.watts().map(f32::round), Some(6.0));
-    assert_eq!(reading.throttling, Throttling { over_current: Some(0), ..Throttling::default() });
-    assert_eq!(reading.throttled(), None);
+    assert_eq!(reading.throttling, Throttling { has_cooling: true, over_current: Some(0), ..Throttling::default() });
+    assert_eq!(reading.throttled(), Some(false), "its cooling devices are idle");
     assert_eq!(fans(&reading), [("pwmfan", None, Some(0.4)), ("pwm_tach", Some(1480), None)]);
     assert_eq!(reading.gpu, Some(gpu("ga10b", Some(0.437), 62_475, 62_475)));
     let cpu = CpuReading { load: None, clock_hz: Some(1_510_400_000), clock_max_hz: Some(1_510_400_000) };
@@ -112,7 +112,7 @@ fn intel_pc() {
     let reading = read("x86-intel");
     // One thermometer for the package; its zone, its cores and the disk's are left out.
     assert_eq!(zones(&reading), [("acpitz", 27.8, -1.0, 119.0), ("package id 0", 54.0, 100.0, 100.0)]);
-    assert_eq!(reading.throttling, Throttling::default());
+    assert_eq!(reading.throttling, Throttling { has_cooling: true, ..Throttling::default() });
     assert_eq!(fans(&reading), [("nct6798", Some(1205), Some(128.0 / 255.0)), ("nct6798 2", Some(0), Some(0.0))]);
     assert_eq!(reading.gpu, Some(gpu("i915", None, 30_000, 130_000)));
     let cpu = CpuReading { load: None, clock_hz: Some(2_100_000_000), clock_max_hz: Some(4_400_000_000) };

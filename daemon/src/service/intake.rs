@@ -8,7 +8,7 @@ use super::models::{Down, DownWhy, ModelEntry, Stage, Then, unavailable};
 use super::recording::Promise;
 use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
-use crate::journal::{Known, Ticket};
+use crate::journal::{Known, Settlement, Ticket};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, LinkHandle, Publication, Slot, parse_cancel};
 use crate::queue::Waiting;
 use crate::telemetry::JobChange;
@@ -235,9 +235,11 @@ impl Driver {
                 return;
             }
         };
+        let known = self.recorder.journal.find(client, &id);
         if let Some((job, _)) = self.jobs.find(client, &id) {
             self.cancel(job, "cancelled");
-        } else {
+        } else if known.is_none_or(|known| known.ended != Some(Settlement::Unsettled)) {
+            // Otherwise the one message that ends it is on its way, and must not be overtaken by another.
             let error = JobError::new(ErrorCode::NotFound, format!("no open job {id} of this client"));
             self.refuse(slot, &id, &error, &self.default_reply(client, &id));
         }

@@ -136,12 +136,11 @@ async fn whatever_is_killed_each_job_ends_once() {
         };
         *counts.entry(format!("{trouble:?}")).or_default() += 1;
         cause(&trouble, &mut node, &mut broker, &mut clients).await;
-        // At random moments: at once, in the start, or when it serves again.
-        if random.bool() {
-            let client = random.usize(0..clients.len());
-            if let Some(reply) = clients[client].device.soon().await {
-                clients[client].take(&reply.json);
-            }
+        // The next comes at once, when the daemon listens, or when a model is being loaded or serves.
+        match random.u32(0..3) {
+            0 => {}
+            1 => until("the daemon listens", || node.operator(&["status"]).status.success().then_some(())).await,
+            _ => until("an engine runs", || (!node.engines().is_empty()).then_some(())).await,
         }
     }
     // In the end nothing is killed any more.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::signal::ctrl_c;
 
 use super::Failure;
-use super::client::{Client, Target};
+use super::client::{Client, Target, refused};
 use super::exit::Code;
 use super::prompting::Prompting;
 
@@ -67,11 +67,7 @@ impl Ask {
                     }
                 }
                 Some("result") => return self.show_result(&reply, &shown).map_err(Failure::software),
-                Some("error") => {
-                    let message = reply["message"].as_str().unwrap_or_default();
-                    let code = reply["code"].as_str().unwrap_or_default();
-                    return Err(Failure::new(Code::Failed, anyhow!("{code}: {message}")));
-                }
+                Some("error") => return Err(refused(&reply)),
                 _ => {}
             }
         }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Failure;
+use super::exit::Code;
 
 /// How long a broker may take to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +59,12 @@ pub struct Target {
     /// The client to appear as in topics.
     #[arg(long, value_name = "NAME", default_value = "cli")]
     client: ClientName,
+}
+
+/// What the node says against a request.
+pub fn refused(error: &Value) -> Failure {
+    let [code, message] = ["code", "message"].map(|field| error[field].as_str().unwrap_or_default());
+    Failure::new(Code::Failed, anyhow!("{code}: {message}"))
 }
 
 /// A connection to one node.

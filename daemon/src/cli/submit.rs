@@ -3,13 +3,12 @@
 use std::io::{Write, stdout};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use clap::value_parser;
 use promptd::job::{Priority, RequestId};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::client::{Client, Target};
+use super::client::{Client, Target, refused};
 use super::exit::Code;
 use super::prompting::Prompting;
 
@@ -67,11 +66,7 @@ impl Submit {
             match reply["event"].as_str() {
                 // One that was submitted before has its answer already.
                 Some("accepted" | "result") => return self.show(&id, &reply).map_err(Failure::software),
-                Some("error") => {
-                    let message = reply["message"].as_str().unwrap_or_default();
-                    let code = reply["code"].as_str().unwrap_or_default();
-                    return Err(Failure::new(Code::Failed, anyhow!("{code}: {message}")));
-                }
+                Some("error") => return Err(refused(&reply)),
                 _ => {}
             }
         }

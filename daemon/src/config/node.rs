@@ -41,7 +41,7 @@ impl Node {
 
 fn name(written: &Value) -> Result<NodeName, String> {
     let name = NodeName::new(value::text(written)?).map_err(|error| error.to_string())?;
-    if name.as_str() == GROUP { Err("is the first level of groups' topics".to_owned()) } else { Ok(name) }
+    if name.as_str() == GROUP { Err("is kept for groups: their topics begin with it".to_owned()) } else { Ok(name) }
 }
 
 fn labels(section: &mut Section<'_, '_, '_>) -> BTreeMap<String, String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Interval, interval};
 
 use super::Broker;
 
@@ -50,6 +50,11 @@ impl Drop for Relay {
     }
 }
 
+/// Ticks as often as a link of so many bytes a second has carried a chunk.
+fn pace(rate: u32) -> Interval {
+    interval(Duration::from_secs_f64(CHUNK as f64 / f64::from(rate)))
+}
+
 async fn carry(client: TcpStream, broker: u16, rate: Option<u32>, received: Arc<AtomicU64>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(u32::try_from(16 * CHUNK).unwrap()).unwrap();
@@ -60,9 +65,10 @@ async fn carry(client: TcpStream, broker: u16, rate: Option<u32>, received: Arc<
     let up = async { _ = copy(&mut from_client, &mut to_broker).await };
     let down = async {
         let mut buffer = [0; CHUNK];
+        let mut pace = rate.map(pace);
         while let Ok(count @ 1..) = from_broker.read(&mut buffer).await {
-            if let Some(rate) = rate {
-                sleep(Duration::from_secs_f64(count as f64 / f64::from(rate))).await;
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
             }
             received.fetch_add(count as u64, Ordering::Relaxed);
             if to_client.write_all(&buffer[..count]).await.is_err() {

@@ -100,7 +100,7 @@ impl JobMetrics {
         registry.register("requests_accepted", "Requests that became jobs", self.accepted.clone());
         registry.register(
             "requests_repeated",
-            "Requests that came again while their job was open",
+            "Requests that came again, while their job was open or after it",
             self.repeated.clone(),
         );
         registry.register("requests_refused", "Requests and cancels refused, by error code", self.refused.clone());
@@ -165,7 +165,7 @@ impl JobMetrics {
         self.accepted.inc();
     }
 
-    /// Its job is open already.
+    /// It came before.
     pub fn repeated(&self) {
         self.repeated.inc();
     }

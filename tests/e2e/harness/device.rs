@@ -7,7 +7,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -19,6 +19,8 @@ pub struct Device {
     client: AsyncClient,
     messages: mpsc::Receiver<Reply>,
     subscribed: mpsc::Receiver<()>,
+    /// How often it has connected.
+    connections: watch::Receiver<u64>,
     poller: JoinHandle<()>,
 }
 
@@ -69,6 +71,7 @@ impl Device {
         let (client, mut events) = AsyncClient::new(options, 1000);
         let (to_messages, messages) = mpsc::channel(100_000);
         let (to_subscribed, subscribed) = mpsc::channel(100);
+        let (connected, connections) = watch::channel(0);
         let poller = tokio::spawn(async move {
             let mut retry = tokio::time::interval(Duration::from_millis(50));
             loop {
@@ -89,21 +92,32 @@ impl Device {
                         }
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => to_subscribed.send(()).await.unwrap_or_default(),
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => connected.send_modify(|count| *count += 1),
                     Ok(_) => {}
                     // The broker is away: the next turn connects again.
                     Err(_) => _ = retry.tick().await,
                 }
             }
         });
-        let mut device = Self { name: name.to_owned(), client, messages, subscribed, poller };
+        let mut device = Self { name: name.to_owned(), client, messages, subscribed, connections, poller };
         device.subscribe(&format!("promptd/gw/response/{name}/#")).await;
         device
     }
 
-    /// Subscribes and waits for the broker's word.
+    /// Subscribes and waits for the broker's word. A SUBSCRIBE that was lost with its connection is sent again on the next.
     pub async fn subscribe(&mut self, filter: &str) {
-        self.client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
-        timeout(PATIENCE, self.subscribed.recv()).await.expect("the broker answers").unwrap();
+        while self.subscribed.try_recv().is_ok() {}
+        self.connections.mark_unchanged();
+        let subscribed = async {
+            loop {
+                self.client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+                tokio::select! {
+                    word = self.subscribed.recv() => return word.unwrap(),
+                    next = self.connections.changed() => next.unwrap(),
+                }
+            }
+        };
+        timeout(PATIENCE, subscribed).await.expect("the broker answers");
     }
 
     /// Publishes a request of a task.

@@ -79,6 +79,26 @@ impl Client {
     }
 }
 
+/// How often a device asks again before it gives up.
+const PATIENCE: u32 = 20;
+
+impl Client {
+    /// Waits until another of its jobs has ended. What is asked before the node is back at a broker without memory is lost:
+    /// after some silence a device asks again.
+    async fn hear(&mut self) {
+        let (before, mut silences) = (self.open.len(), 0);
+        while self.open.len() == before {
+            if let Some(reply) = self.device.soon().await {
+                self.take(&reply.json);
+            } else {
+                silences += 1;
+                assert!(silences < PATIENCE, "never answered: {:?}", self.open);
+                self.ask_again().await;
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Trouble {
     Daemon,
@@ -136,27 +156,20 @@ async fn whatever_is_killed_each_job_ends_once() {
         };
         *counts.entry(format!("{trouble:?}")).or_default() += 1;
         cause(&trouble, &mut node, &mut broker, &mut clients).await;
-        // The next comes at once, when the daemon listens, or when a model is being loaded or serves.
-        match random.u32(0..3) {
+        // The next comes at once, when the daemon listens, when a model is being loaded or serves, or when it has answered.
+        match random.u32(0..4) {
             0 => {}
             1 => until("the daemon listens", || node.operator(&["status"]).status.success().then_some(())).await,
-            _ => until("an engine runs", || (!node.engines().is_empty()).then_some(())).await,
+            2 => until("an engine runs", || (!node.engines().is_empty()).then_some(())).await,
+            _ => clients[random.usize(0..3)].hear().await,
         }
     }
     // In the end nothing is killed any more.
     signal_engines(&node, Signal::CONT);
     for client in &mut clients {
-        // What is asked before the node is back at a broker without memory is lost: a device asks again.
-        let mut silences = 0;
         client.ask_again().await;
         while !client.open.is_empty() {
-            if let Some(reply) = client.device.soon().await {
-                client.take(&reply.json);
-            } else {
-                silences += 1;
-                assert!(silences < 20, "never answered: {:?}", client.open);
-                client.ask_again().await;
-            }
+            client.hear().await;
         }
     }
     until("nothing is open", || (node.operator_json(&["jobs"])["total"] == 0).then_some(())).await;
@@ -175,7 +188,9 @@ async fn whatever_is_killed_each_job_ends_once() {
             let outcomes = &client.outcomes[&id];
             assert_eq!(outcomes.len(), 1, "{id} of {} ended differently: {outcomes:#?}", client.device.name);
             let end: Value = serde_json::from_str(outcomes.first().unwrap()).unwrap();
-            assert!(end["event"] == "result" || end["code"] == "quarantined", "{end}");
+            // A load that is killed counts as one that found no memory, and this model has no other way to run.
+            let allowed = ["quarantined", "model_unavailable"].map(Value::from);
+            assert!(end["event"] == "result" || allowed.contains(&end["code"]), "{end}");
             jobs += 1;
         }
     }

@@ -4,6 +4,8 @@
 # In the folder: root/ for systemd-nspawn; disk.ext4, vmlinuz and initrd for QEMU. The guest has no network: what the package
 # depends on is in it.
 set -euo pipefail
+# The folder alone goes to standard output, whatever the tools below print.
+exec 3>&1 1>&2
 here=$(cd "$(dirname "$0")" && pwd)
 suite=bookworm
 packages=(
@@ -15,12 +17,12 @@ packages=(
 # An image is as old as its recipe.
 key=$({ echo "$suite ${packages[*]}"; cat "$here/image.sh" "$here/agent.sh"; } | sha256sum | cut -c1-16)
 image=$1/$key
-if [ -e "$image/complete" ]; then echo "$image"; exit 0; fi
+if [ -e "$image/complete" ]; then echo "$image" >&3; exit 0; fi
 
 mkdir -p "$1"
 work=$(mktemp -d "$1/unfinished.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-echo "vm: making an image of Debian $suite" >&2
+echo "vm: making an image of Debian $suite"
 root=$work/root
 cat >"$work/fetch-kernel" <<'HOOK'
 #!/bin/sh
@@ -30,7 +32,7 @@ chmod +x "$work/fetch-kernel"
 mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" --format=directory \
   --aptopt='Acquire::Languages "none"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-  --customize-hook="$work/fetch-kernel" "$suite" "$root" >&2
+  --customize-hook="$work/fetch-kernel" "$suite" "$root"
 
 # The kernel is unpacked: to install it would build an initrd that nobody needs. Its modules go into the guest.
 dpkg-deb -x "$root"/kernel/linux-image-*.deb "$work/kernel"
@@ -93,4 +95,4 @@ touch "$work/complete"
 chmod 755 "$work"
 mv -T "$work" "$image"
 trap - EXIT
-echo "$image"
+echo "$image" >&3

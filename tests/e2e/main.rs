@@ -28,6 +28,7 @@ mod metrics;
 mod model_add;
 mod operators;
 mod power;
+mod preemption;
 mod pressure;
 mod pressure_models;
 mod private;

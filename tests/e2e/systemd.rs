@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Broker, Device, Node, Send, Setup, until};
+use crate::harness::{Broker, Device, Node, Send, Setup, files, signal_pid, until};
 
 /// The watchdog's period.
 const WATCHDOG: Duration = Duration::from_secs(1);
@@ -115,6 +115,23 @@ async fn a_stop_that_takes_long_asks_for_more_time_until_it_is_over() {
     device.send(Send::new("promptd/gw/cancel/dev", "{\"id\":\"long\"}")).await;
     assert_eq!(device.outcome("long").await["code"], "cancelled");
     assert_eq!(node.ended().await, Some(0));
+}
+
+/// A load that is busy with something of which nobody can tell how far it is; here it is not even that.
+#[tokio::test]
+async fn a_load_that_tells_nothing_for_long_asks_for_more_time() {
+    let (mut manager, folder) = manager();
+    let broker = Broker::start().await;
+    let environment = vec![("NOTIFY_SOCKET", folder.path().join("notify").display().to_string())];
+    let node = Node::start(&broker, &Setup { environment, files: vec![files::f16()], ..Setup::default() });
+    let engine = node.loading("cpu:f16").await;
+    signal_pid(engine, Signal::STOP);
+    manager.hears("EXTEND_TIMEOUT_USEC=", 1).await;
+    let before = manager.count("EXTEND_TIMEOUT_USEC=");
+    manager.hears("EXTEND_TIMEOUT_USEC=", before + 3).await;
+    assert_eq!(manager.count("READY=1"), 0);
+    signal_pid(engine, Signal::CONT);
+    manager.hears("READY=1", 1).await;
 }
 
 fn manager() -> (Manager, TempDir) {

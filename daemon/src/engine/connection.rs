@@ -44,6 +44,8 @@ pub(super) struct Connection {
     heartbeat_timeout: Duration,
     /// When the child counts as stalled.
     stalled_at: Instant,
+    /// When a heartbeat told of progress last.
+    progress_at: Instant,
     counter: Option<u64>,
     /// Whether a heartbeat alone is no progress any more.
     strict: bool,
@@ -68,9 +70,15 @@ impl Connection {
             let found = format!("{} (protocol {})", hello.build, hello.protocol);
             return Err(EngineError::WrongBuild { found, own: BUILD.to_owned() });
         }
-        let stalled_at = Instant::now() + heartbeat_timeout;
-        let model = model.clone();
-        Ok(Self { child, socket, model, heartbeat_timeout, stalled_at, counter: None, strict: false, load: None })
+        let (model, progress_at) = (model.clone(), Instant::now());
+        let stalled_at = progress_at + heartbeat_timeout;
+        let (counter, strict, load) = (None, false, None);
+        Ok(Self { child, socket, model, heartbeat_timeout, stalled_at, progress_at, counter, strict, load })
+    }
+
+    /// When a heartbeat told of progress last.
+    pub(super) fn progress_at(&self) -> Instant {
+        self.progress_at
     }
 
     /// The child's process id; none if it has ended.
@@ -116,7 +124,9 @@ impl Connection {
                     tracing::debug!(model = %self.model, ?phase, counter, "no progress");
                 }
                 FromChild::Heartbeat { counter, .. } => {
-                    self.counter = Some(counter);
+                    if self.counter.replace(counter) != Some(counter) {
+                        self.progress_at = Instant::now();
+                    }
                     self.stalled_at = Instant::now() + self.heartbeat_timeout;
                 }
                 message => return Ok(message),

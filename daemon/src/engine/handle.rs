@@ -60,6 +60,8 @@ pub enum EngineEvent {
         /// How.
         result: Result<Answer, JobError>,
     },
+    /// A job runs no more and can go on from where it was, as long as the child lives.
+    Parked(JobId),
     /// The child serves no more: it gets no jobs, and those that run in it end after this.
     Interrupted,
     /// A job has not ended and is in this engine no more: it may wait again.
@@ -122,6 +124,8 @@ impl Reports {
 pub(super) enum Command {
     Submit(Box<EngineJob>),
     Cancel(JobId),
+    Park(JobId),
+    Resume(JobId),
     Trim,
     Duty(Duty),
     Stop,
@@ -139,9 +143,9 @@ pub struct Engine {
 impl Engine {
     /// Starts a child. Must be called within a runtime on the daemon's main thread.
     pub fn start(spec: EngineSpec, id: EngineId, driver: mpsc::Sender<EngineReport>) -> Self {
-        // A submit and a cancel for each sequence, a trim, a duty and a stop, and room for those that a dying child doesn't
-        // read.
-        let (commands, commands_out) = mpsc::channel(4 * spec.load.shape.sequences as usize + 8);
+        // For each sequence a submit or resume, a cancel and a park, for each parked job a cancel; a trim, a duty and a stop; and
+        // room for those that a dying child doesn't read.
+        let (commands, commands_out) = mpsc::channel(8 * spec.load.shape.sequences as usize + 8);
         let (shown, load) = watch::channel(EngineLoad::default());
         let reports = Reports { model: spec.model.clone(), engine: id, driver, load: shown };
         let task = tokio::spawn(run(spec, commands_out, reports));
@@ -163,9 +167,20 @@ impl Engine {
         self.commands.try_send(Command::Submit(Box::new(job))).is_ok()
     }
 
-    /// Stops a running job; it then ends with `cancelled`, or with its answer if that was faster.
+    /// Stops a running job, which then ends with `cancelled`, or with its answer if that was faster; or forgets a parked one.
     pub fn cancel(&self, job: JobId) -> bool {
         self.commands.try_send(Command::Cancel(job)).is_ok()
+    }
+
+    /// Lets a running job make room for another: [`EngineEvent::Parked`] follows, unless it ends before. False if that could
+    /// not be told now.
+    pub fn park(&self, job: JobId) -> bool {
+        self.commands.try_send(Command::Park(job)).is_ok()
+    }
+
+    /// Goes on with a parked job; false as with [`Engine::submit`].
+    pub fn resume(&self, job: JobId) -> bool {
+        self.commands.try_send(Command::Resume(job)).is_ok()
     }
 
     /// Has the child give back memory that it doesn't need now.
@@ -202,9 +217,12 @@ async fn run(spec: EngineSpec, mut commands: mpsc::Receiver<Command>, reports: R
     // What was sent before the driver heard of the end has not begun.
     commands.close();
     while let Some(command) = commands.recv().await {
-        if let Command::Submit(job) = command {
-            reports.send(EngineEvent::Returned { job: job.id, crashed: false }).await;
-        }
+        let job = match command {
+            Command::Submit(job) => job.id,
+            Command::Resume(job) => job,
+            _ => continue,
+        };
+        reports.send(EngineEvent::Returned { job, crashed: false }).await;
     }
     reports.send(EngineEvent::Gone(end)).await;
 }

@@ -13,7 +13,7 @@ use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 6;
+pub const PROTOCOL: u16 = 7;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -61,10 +61,14 @@ pub enum ToChild {
     Measure(MeasureParams),
     /// Write the model once more in another type; sent instead of a load.
     Quantize(QuantizeParams),
-    /// Start a job. Never more than [`LoadParams::sequences`] at once.
+    /// Start a job. Never more than [`LoadParams::sequences`] run at once, and no more are parked.
     Submit(Box<EngineJob>),
-    /// Stop a job that is running.
+    /// Stop a job that is running, or forget one that is parked, of which nothing is said any more.
     Cancel(JobId),
+    /// Let a running job make room for another; it is answered with [`FromChild::Parked`], unless the job ended just now.
+    Park(JobId),
+    /// Go on with a parked job.
+    Resume(JobId),
     /// The driver has taken this many deltas.
     Credit(u32),
     /// Give back memory that is not needed now.
@@ -109,6 +113,8 @@ pub enum FromChild {
         /// The answer.
         answer: Answer,
     },
+    /// A job runs no more and can go on from where it was.
+    Parked(JobId),
     /// A job ended without an answer.
     Failed {
         /// Which job.

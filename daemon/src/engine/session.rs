@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
 
     async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), EngineError> {
         loop {
-            let load_deadline = self.progress_at + self.spec.load_timeout;
+            let load_deadline = self.load_deadline();
             tokio::select! {
                 // What the child has said already must win against the clock.
                 biased;
@@ -77,11 +77,17 @@ impl<'a> Session<'a> {
                     None | Some(Command::Stop) => return Ok(()),
                     Some(command) => self.obey(command).await?,
                 },
-                () = sleep_until(load_deadline), if self.loaded_at.is_none() => {
+                // Heartbeats may have told of progress meanwhile.
+                () = sleep_until(load_deadline), if self.loaded_at.is_none() => if self.load_deadline() <= Instant::now() {
                     return Err(EngineError::LoadTimeout(self.spec.load_timeout));
                 }
             }
         }
+    }
+
+    /// When the load is given up, unless it goes on before: it reads the file, or computes the golden prompt.
+    fn load_deadline(&self) -> Instant {
+        self.progress_at.max(self.connection.progress_at()) + self.spec.load_timeout
     }
 
     async fn obey(&mut self, command: Command) -> Result<(), EngineError> {
@@ -90,10 +96,15 @@ impl<'a> Session<'a> {
                 self.running.insert(job.id);
                 self.connection.send(&ToChild::Submit(job)).await
             }
-            Command::Cancel(job) if self.running.contains(&job) => self.connection.send(&ToChild::Cancel(job)).await,
+            Command::Cancel(job) => self.connection.send(&ToChild::Cancel(job)).await,
+            Command::Park(job) => self.connection.send(&ToChild::Park(job)).await,
+            Command::Resume(job) => {
+                self.running.insert(job);
+                self.connection.send(&ToChild::Resume(job)).await
+            }
             Command::Trim => self.connection.send(&ToChild::Trim).await,
             Command::Duty(duty) => self.connection.send(&ToChild::Duty(duty)).await,
-            Command::Cancel(_) | Command::Stop => Ok(()),
+            Command::Stop => Ok(()),
         }
     }
 
@@ -116,6 +127,10 @@ impl<'a> Session<'a> {
             FromChild::Finished { job, answer } => {
                 self.running.remove(&job);
                 EngineEvent::Ended { job, result: Ok(answer) }
+            }
+            FromChild::Parked(job) => {
+                self.running.remove(&job);
+                EngineEvent::Parked(job)
             }
             FromChild::Failed { job, code, message } => {
                 self.running.remove(&job);

@@ -85,6 +85,14 @@ impl Lane {
         higher.sum::<usize>() + own + turns.sum::<usize>()
     }
 
+    /// How many jobs wait that were asked for in the highest class, counted up to a number.
+    pub(super) fn urgent(&self, most: usize) -> usize {
+        let highest =
+            self.classes.get(&Priority::High).into_iter().flat_map(BTreeMap::values).flat_map(BTreeMap::values);
+        let asked = |job: &&JobId| self.places.get(job).is_some_and(|place| place.waiting.priority == Priority::High);
+        highest.filter(asked).take(most).count()
+    }
+
     /// Takes the next job out. Its client is charged for what it may cost.
     pub(super) fn next(&mut self, now: Instant) -> Option<Waiting> {
         self.rise(now);
@@ -115,6 +123,14 @@ impl Lane {
     /// A client was charged for more than it has had.
     pub(super) fn refund(&mut self, client: &ClientName, tokens: u64) {
         self.accounts.refund(client, tokens);
+    }
+}
+
+/// The class of a job that was received then.
+pub fn aged(class: Priority, received: Instant, now: Instant) -> Priority {
+    match above(class) {
+        Some(higher) if received + AGEING <= now => aged(higher, received + AGEING, now),
+        _ => class,
     }
 }
 

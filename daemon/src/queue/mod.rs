@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::job::{ClientName, JobId, ModelName, Priority};
 use lane::Lane;
+pub use lane::aged;
 
 /// How many jobs may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,11 @@ impl Queue {
         let waiting = self.lanes.get_mut(model)?.next(now)?;
         self.forget(&waiting);
         Some(waiting.job)
+    }
+
+    /// How many jobs wait for a model that were asked for in the highest class, counted up to a number.
+    pub fn urgent(&self, model: &ModelName, most: usize) -> usize {
+        self.lanes.get(model).map_or(0, |lane| lane.urgent(most))
     }
 
     /// A job that was taken has ended and has cost less than its client was charged for.

@@ -14,7 +14,7 @@ use super::governor::Governor;
 use super::groups::Groups;
 use super::jobs::{Job, Jobs};
 use super::memory::MemoryWatch;
-use super::models::{Failures, ModelEntry, Prepared, Ticket};
+use super::models::{Failures, ModelEntry, Prepared, Stage, Ticket};
 use super::opening::Opened;
 use super::recording::Recorder;
 use super::reporting::Reporting;
@@ -278,8 +278,9 @@ impl Driver {
         if self.reporting.next() <= now {
             self.look_around(now);
         }
-        // To hash a large file takes minutes, and nobody tells how far it is: the start is not given up meanwhile.
-        if self.models.iter().any(|entry| entry.preparing.is_some()) {
+        // To hash a large file takes minutes, and so do the first steps of a model on a slow machine. Nobody tells how far that
+        // is: the start is not given up meanwhile. An engine that makes no progress is, by its own time-outs.
+        if self.models.iter().any(|entry| entry.preparing.is_some() || matches!(entry.stage, Stage::Loading(_))) {
             self.board.still_loading();
         }
         self.expire_outcomes();

@@ -18,6 +18,7 @@ impl Driver {
     pub(super) fn fail(&mut self, id: JobId, error: JobError) {
         self.queue.remove(id);
         if let Some(job) = self.jobs.remove(id) {
+            self.forget_parked(id, &job);
             self.publish_outcome(id, job, &Outcome::Failed(error));
         }
     }
@@ -69,7 +70,7 @@ impl Driver {
         }
         let Some(mut job) = self.jobs.remove(id) else { return };
         job.spent = self.reporting.spent(id, job.spent);
-        let Stage::Running { engine, since, stopping } = &job.stage else { return };
+        let Stage::Running { engine, since, stopping, .. } = &job.stage else { return };
         let outcome = match (result, stopping) {
             (Ok(answer), _) => {
                 let ran = since.elapsed();

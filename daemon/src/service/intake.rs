@@ -275,6 +275,7 @@ impl Driver {
                 }
                 self.start(index, id);
             }
+            self.make_room(index);
         }
     }
 
@@ -320,8 +321,15 @@ impl Driver {
             output: job.request.output.clone(),
             stream: job.request.stream && !job.deltas.ended,
         };
-        job.stage = jobs::Stage::Running { engine: active.id(), since: Instant::now(), stopping: None };
-        if active.engine().submit(work) {
+        let engine = active.id();
+        let (taken, since) = match job.stage {
+            jobs::Stage::Parked { engine: parked_in, since } if parked_in == engine => {
+                (active.engine().resume(id), since)
+            }
+            _ => (active.engine().submit(work), Instant::now()),
+        };
+        job.stage = jobs::Stage::Running { engine, since, stopping: None, parking: false };
+        if taken {
             active.running += 1;
             self.recorder.journal.start(id, job.crashes);
             self.reporting.energy.begin(Instant::now(), id);

@@ -73,6 +73,7 @@ fn document(job: &Job, now: Instant) -> Value {
     let Job { request, model, received, deadline, crashes, stage, .. } = job;
     let state = match stage {
         Stage::Waiting => "waiting",
+        Stage::Parked { .. } => "parked",
         Stage::Running { stopping: None, .. } => "running",
         Stage::Running { stopping: Some(_), .. } => "stopping",
     };

@@ -53,7 +53,7 @@ pub enum Mark {
 impl Job {
     /// Whether it is in the queue.
     pub fn is_waiting(&self) -> bool {
-        matches!(self.stage, Stage::Waiting)
+        matches!(self.stage, Stage::Waiting | Stage::Parked { .. })
     }
 }
 
@@ -71,14 +71,23 @@ pub struct Deltas {
 pub enum Stage {
     /// In the queue.
     Waiting,
+    /// In the queue, because it has made room for a more urgent one.
+    Parked {
+        /// The engine in which it can go on from where it was.
+        engine: EngineId,
+        /// When it got there first.
+        since: Instant,
+    },
     /// In the engine.
     Running {
         /// In which.
         engine: EngineId,
-        /// When it got there.
+        /// When it got there first.
         since: Instant,
         /// Why it is being stopped, if it is.
         stopping: Option<JobError>,
+        /// Whether it has been told to make room.
+        parking: bool,
     },
 }
 
@@ -122,6 +131,11 @@ impl Jobs {
     pub fn find(&self, client: &ClientName, id: &RequestId) -> Option<(JobId, &Job)> {
         let id = *self.names.get(&(client.clone(), id.clone()))?;
         self.open.get(&id).map(|job| (id, job))
+    }
+
+    /// Every open job, to change it.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.open.values_mut()
     }
 
     /// Takes a job out.

@@ -236,7 +236,11 @@ impl Driver {
                 self.finish_running(job, result);
                 self.dispatch();
             }
-            EngineEvent::Interrupted => self.on_interrupted(index, id),
+            EngineEvent::Parked(job) => self.on_parked(index, id, job),
+            EngineEvent::Interrupted => {
+                self.unpark(id);
+                self.on_interrupted(index, id);
+            }
             EngineEvent::Returned { job, crashed } => {
                 self.left(index, id);
                 self.wait_again(job, crashed);
@@ -252,7 +256,7 @@ impl Driver {
     }
 
     /// A job is in an engine no more; one that was replaced ends with its last.
-    fn left(&mut self, index: usize, id: EngineId) {
+    pub(super) fn left(&mut self, index: usize, id: EngineId) {
         let entry = &mut self.models[index];
         entry.last_used = Instant::now();
         if let Some(active) = entry.engine_mut(id) {
@@ -293,14 +297,17 @@ impl Driver {
     fn take_over(&mut self, index: usize) {
         let entry = &mut self.models[index];
         let Some(next) = entry.next.take() else { return };
-        if let Some(old) = entry.take_active() {
+        let old = entry.take_active();
+        entry.only = next.only;
+        entry.stage = Stage::Serving(next);
+        if let Some(old) = old {
             if old.running == 0 {
                 old.engine().stop();
             }
+            let id = old.id();
             entry.retiring.push(old);
+            self.unpark(id);
         }
-        entry.only = next.only;
-        entry.stage = Stage::Serving(next);
     }
 
     fn serves(&mut self, index: usize) {

@@ -23,6 +23,7 @@ mod models;
 mod opening;
 mod operator;
 mod pages;
+mod preempting;
 mod recording;
 mod recovering;
 mod reload;

@@ -129,6 +129,8 @@ struct Event<'a, What> {
 pub enum JobChange<'a> {
     /// It is in the queue, behind so many others; how many is not told when it is there again.
     Waiting(Option<usize>),
+    /// It is in the queue again, because it has made room for a more urgent one, and goes on from where it was.
+    Parked,
     /// It is in an engine.
     Running,
     /// It ended.
@@ -170,6 +172,7 @@ pub fn job_state(task: &str, model: &ModelName, change: JobChange<'_>) -> Vec<u8
     let nothing = JobState { state: "running", task, model, position: None, finish: None, code: None };
     json(&match change {
         JobChange::Waiting(position) => JobState { state: "waiting", position, ..nothing },
+        JobChange::Parked => JobState { state: "parked", ..nothing },
         JobChange::Running => nothing,
         JobChange::Ended(Outcome::Completed(done)) => JobState { state: "ended", finish: Some(done.finish), ..nothing },
         JobChange::Ended(Outcome::Failed(error)) => JobState { state: "ended", code: Some(error.code), ..nothing },

@@ -11,7 +11,7 @@ use crate::job::{Finish, JobId, Usage};
 /// Where a sequence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// So many tokens of the prompt are in memory.
+    /// So many tokens of the prompt are in memory; of prompt and answer, if what was in memory is computed once more.
     Prefill(usize),
     /// The prompt is in memory, and this token is chosen and not computed.
     Decode(Token),
@@ -34,7 +34,10 @@ pub struct Sequence {
     pub job: JobId,
     /// Where it is.
     pub state: State,
-    prompt: Vec<Token>,
+    /// The prompt, and as much of the answer as is chosen.
+    tokens: Vec<Token>,
+    /// How many of them are the prompt.
+    prompt: usize,
     /// Tokens of the prompt that were in memory before it began.
     cached: usize,
     chooser: Chooser,
@@ -45,7 +48,6 @@ pub struct Sequence {
     max_tokens: u32,
     max_bytes: usize,
     ignore_eos: bool,
-    generated: u32,
     received: Instant,
     first_token: Option<Instant>,
 }
@@ -64,7 +66,8 @@ impl Sequence {
         Self {
             job: job.id,
             state: State::Prefill(cached),
-            prompt,
+            prompt: prompt.len(),
+            tokens: prompt,
             cached,
             chooser,
             text: TextStream::new(job.output.stop),
@@ -74,7 +77,6 @@ impl Sequence {
             max_tokens: job.output.max_tokens.min(u32::try_from(room).unwrap_or(u32::MAX)),
             max_bytes: job.output.max_bytes.map_or(usize::MAX, |bytes| bytes as usize),
             ignore_eos: job.output.ignore_eos,
-            generated: 0,
             received,
             first_token: None,
         }
@@ -82,14 +84,28 @@ impl Sequence {
 
     /// The whole prompt.
     pub fn prompt(&self) -> &[Token] {
-        &self.prompt
+        &self.tokens[..self.prompt]
+    }
+
+    /// The prompt, and as much of the answer as is chosen.
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    fn generated(&self) -> u32 {
+        u32::try_from(self.tokens.len() - self.prompt).unwrap_or(u32::MAX)
+    }
+
+    /// What was in memory is lost but for so many tokens: the rest is computed once more, and the answer goes on after it.
+    pub fn recompute(&mut self, kept: usize) {
+        self.state = State::Prefill(kept);
     }
 
     /// Tokens in memory when nothing is being computed.
     pub fn length(&self) -> usize {
         match self.state {
             State::Prefill(done) => done,
-            State::Decode(_) => self.prompt.len() + self.generated as usize - 1,
+            State::Decode(_) => self.tokens.len() - 1,
         }
     }
 
@@ -97,7 +113,7 @@ impl Sequence {
     pub fn advance(&mut self, model: &Model, logits: &[f32]) -> Advance {
         let Some(token) = self.chooser.choose(logits) else { return Advance::Broken };
         self.first_token.get_or_insert_with(Instant::now);
-        self.generated += 1;
+        self.tokens.push(token);
         self.state = State::Decode(token);
         self.take(model, token).map_or(Advance::GoesOn, Advance::Ended)
     }
@@ -114,7 +130,7 @@ impl Sequence {
             Step::Stopped(text) => Some(self.show(&text).unwrap_or(Finish::Stop)),
         };
         stopped.or_else(|| {
-            (self.generated >= self.max_tokens).then(|| {
+            (self.generated() >= self.max_tokens).then(|| {
                 let rest = self.text.finish();
                 self.show(&rest).unwrap_or(Finish::Length)
             })
@@ -146,9 +162,9 @@ impl Sequence {
             last_delta: self.take_delta(),
             finish,
             usage: Usage {
-                prompt_tokens: u32::try_from(self.prompt.len()).unwrap_or(u32::MAX),
+                prompt_tokens: u32::try_from(self.prompt).unwrap_or(u32::MAX),
                 cached_tokens: u32::try_from(self.cached).unwrap_or(u32::MAX),
-                generated_tokens: self.generated,
+                generated_tokens: self.generated(),
             },
             prefill: first.saturating_duration_since(self.received),
             decode: now.saturating_duration_since(first),

@@ -31,6 +31,7 @@ pub struct JobMetrics {
     refused: Family<Labels, Counter>,
     completed: Family<Labels, Counter>,
     failed: Family<Labels, Counter>,
+    preempted: Counter,
     prompt: Family<Labels, Counter>,
     cached: Family<Labels, Counter>,
     generated: Family<Labels, Counter>,
@@ -76,6 +77,7 @@ impl JobMetrics {
             refused: Family::default(),
             completed: Family::default(),
             failed: Family::default(),
+            preempted: Counter::default(),
             prompt: Family::default(),
             cached: Family::default(),
             generated: Family::default(),
@@ -106,6 +108,11 @@ impl JobMetrics {
         registry.register("requests_refused", "Requests and cancels refused, by error code", self.refused.clone());
         registry.register("jobs_completed", "Jobs answered, by the reason for the end", self.completed.clone());
         registry.register("jobs_failed", "Jobs that ended with an error, by its code", self.failed.clone());
+        registry.register(
+            "preemptions",
+            "Times that a running job made room for a more urgent one",
+            self.preempted.clone(),
+        );
         registry.register("deltas_published", "Pieces of answers published", self.deltas.clone());
         registry.register(
             "deltas_dropped",
@@ -182,6 +189,11 @@ impl JobMetrics {
         } else {
             self.deltas_dropped.inc()
         };
+    }
+
+    /// A job made room for a more urgent one.
+    pub fn preempted(&self) {
+        self.preempted.inc();
     }
 
     /// A job ended.

@@ -227,6 +227,34 @@ impl Context {
         }
     }
 
+    /// What is in memory of a sequence, to be restored later; none if that is more than so many bytes.
+    pub fn save(&self, sequence: usize, most: usize) -> Option<Vec<u8>> {
+        let (_, sequence) = self.memory_of(sequence)?;
+        // SAFETY: the sequence is known to the context; nothing is computed meanwhile.
+        let size = unsafe { sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence) };
+        if size > most {
+            return None;
+        }
+        let mut state = vec![0; size];
+        // SAFETY: the buffer has the size that is told; llama.cpp writes no more.
+        let written = unsafe { sys::llama_state_seq_get_data(self.raw.as_ptr(), state.as_mut_ptr(), size, sequence) };
+        // 0 is a failure.
+        (written == size && size > 0).then_some(state)
+    }
+
+    /// Puts back what [`Context::save`] gave, into any sequence of the same context; false if that failed, and the sequence is
+    /// then empty.
+    pub fn restore(&mut self, sequence: usize, state: &[u8]) -> bool {
+        let Some((_, number)) = self.memory_of(sequence) else { return false };
+        // SAFETY: the sequence is known to the context, the buffer is as long as told and comes from the same context.
+        let read = unsafe { sys::llama_state_seq_set_data(self.raw.as_ptr(), state.as_ptr(), state.len(), number) };
+        let restored = read == state.len();
+        if !restored {
+            self.truncate(sequence, 0);
+        }
+        restored
+    }
+
     /// The memory, where there is any, and the number of a sequence that it knows.
     fn memory_of(&self, sequence: usize) -> Option<(sys::llama_memory_t, i32)> {
         let sequence = i32::try_from(sequence).ok().filter(|s| s.unsigned_abs() < self.n_sequences)?;

@@ -20,10 +20,10 @@ impl Scheduler {
                     entries.push(Entry { slot, tokens: 1, output });
                 }
                 State::Prefill(done) if share > 0 => {
-                    let prompt = sequence.prompt();
+                    let tokens = sequence.tokens();
                     let mut output = None;
-                    for (offset, &token) in prompt[done..done + share].iter().enumerate() {
-                        let last = done + offset + 1 == prompt.len();
+                    for (offset, &token) in tokens[done..done + share].iter().enumerate() {
+                        let last = done + offset + 1 == tokens.len();
                         let index = self.batch.add(token, position + offset, slot, last);
                         output = last.then_some(index);
                     }
@@ -54,7 +54,7 @@ impl Scheduler {
         let mut budget = given;
         for &slot in &self.waiting {
             let Some(sequence) = self.slots[slot].as_ref() else { continue };
-            let left = sequence.prompt().len() - sequence.length();
+            let left = self.left(sequence);
             let share = if self.reproducible { left.min((budget / CHUNK).max(1) * CHUNK) } else { left.min(budget) };
             // The first gets on in any case; a crumb of the next would cost a pass over the weights and finish nothing.
             if share < left && share < CHUNK && budget < given {
@@ -67,5 +67,16 @@ impl Scheduler {
             }
         }
         shares
+    }
+
+    /// How many tokens may be computed at once. What an answer has already is computed as it was the first time, one by one,
+    /// where the same values must come of it.
+    fn left(&self, sequence: &Sequence) -> usize {
+        let (done, prompt) = (sequence.length(), sequence.prompt().len());
+        match self.reproducible {
+            true if done < prompt => prompt - done,
+            true => 1,
+            false => sequence.tokens().len() - done,
+        }
     }
 }

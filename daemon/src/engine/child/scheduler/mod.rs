@@ -3,13 +3,16 @@
 
 mod admit;
 mod fill;
+mod park;
 mod prefix;
 mod rest;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use self::park::Parked;
 use self::prefix::CommonPrefix;
 use super::link::{Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
@@ -61,6 +64,8 @@ pub struct Scheduler {
     /// Same output alone and under load: prompts are computed alone, in chunks on a fixed grid.
     reproducible: bool,
     slots: Vec<Option<Sequence>>,
+    /// Jobs that have made room for others.
+    parked: HashMap<JobId, Parked>,
     prefix: CommonPrefix,
     longest_token: usize,
     /// Slots whose prompt is not computed yet, oldest first.
@@ -99,6 +104,7 @@ impl Scheduler {
             duty: Duty::FULL,
             reproducible,
             slots,
+            parked: HashMap::new(),
             prefix,
             longest_token,
             waiting,
@@ -157,9 +163,15 @@ impl Scheduler {
                 if let Some(slot) = self.slot_of(job) {
                     self.fail(slot, ErrorCode::Cancelled, "cancelled while running");
                 }
+                self.parked.remove(&job);
             }
+            ToChild::Park(job) => self.park(job),
+            ToChild::Resume(job) => self.resume(job),
             ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
-            ToChild::Trim => memory::trim(),
+            ToChild::Trim => {
+                self.forget_states();
+                memory::trim();
+            }
             ToChild::Duty(duty) => self.duty = duty,
             ToChild::Load(_) | ToChild::Measure(_) | ToChild::Quantize(_) => {
                 tracing::error!("a second order was given; ignored");

@@ -22,6 +22,9 @@ use crate::job::{JobError, JobId, ModelName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EngineId(pub u64);
 
+/// So many jobs may be parked in an engine for each of its sequences.
+pub const PARKED_PER_SEQUENCE: usize = 4;
+
 /// What one engine runs.
 #[derive(Debug, Clone)]
 pub struct EngineSpec {
@@ -145,7 +148,8 @@ impl Engine {
     pub fn start(spec: EngineSpec, id: EngineId, driver: mpsc::Sender<EngineReport>) -> Self {
         // For each sequence a submit or resume, a cancel and a park, for each parked job a cancel; a trim, a duty and a stop; and
         // room for those that a dying child doesn't read.
-        let (commands, commands_out) = mpsc::channel(8 * spec.load.shape.sequences as usize + 8);
+        let (commands, commands_out) =
+            mpsc::channel((4 + PARKED_PER_SEQUENCE) * spec.load.shape.sequences as usize + 8);
         let (shown, load) = watch::channel(EngineLoad::default());
         let reports = Reports { model: spec.model.clone(), engine: id, driver, load: shown };
         let task = tokio::spawn(run(spec, commands_out, reports));

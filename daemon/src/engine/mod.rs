@@ -20,7 +20,7 @@ mod session;
 
 pub use duty::Duty;
 pub use error::EngineError;
-pub use handle::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec};
+pub use handle::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec, PARKED_PER_SEQUENCE};
 pub use import::{Import, ImportSpec, Imported};
 pub use measure::{measure, probe};
 pub use model_file::ModelFile;

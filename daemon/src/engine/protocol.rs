@@ -61,7 +61,7 @@ pub enum ToChild {
     Measure(MeasureParams),
     /// Write the model once more in another type; sent instead of a load.
     Quantize(QuantizeParams),
-    /// Start a job. Never more than [`LoadParams::sequences`] run at once, and no more are parked.
+    /// Start a job. Never more than [`LoadParams::sequences`] run at once.
     Submit(Box<EngineJob>),
     /// Stop a job that is running, or forget one that is parked, of which nothing is said any more.
     Cancel(JobId),

@@ -85,16 +85,21 @@ impl Lane {
         higher.sum::<usize>() + own + turns.sum::<usize>()
     }
 
-    /// How many jobs wait that were asked for in the highest class, counted up to a number.
-    pub(super) fn urgent(&self, most: usize) -> usize {
-        let highest =
-            self.classes.get(&Priority::High).into_iter().flat_map(BTreeMap::values).flat_map(BTreeMap::values);
-        let asked = |job: &&JobId| self.places.get(job).is_some_and(|place| place.waiting.priority == Priority::High);
-        highest.filter(asked).take(most).count()
+    /// The next job.
+    pub(super) fn peek(&mut self, now: Instant) -> Option<&Waiting> {
+        let job = self.choose(now)?;
+        self.places.get(&job).map(|place| &place.waiting)
     }
 
     /// Takes the next job out. Its client is charged for what it may cost.
     pub(super) fn next(&mut self, now: Instant) -> Option<Waiting> {
+        let job = self.choose(now)?;
+        let waiting = self.remove(job)?;
+        self.accounts.charge(&waiting.client, waiting.tokens);
+        Some(waiting)
+    }
+
+    fn choose(&mut self, now: Instant) -> Option<JobId> {
         self.rise(now);
         let clients = self.classes.values().flat_map(BTreeMap::keys);
         self.accounts.waiting(clients);
@@ -102,10 +107,7 @@ impl Lane {
         let oldest = |(client, of_client): (&ClientName, &BTreeMap<u64, JobId>)| {
             of_client.first_key_value().map(|(number, job)| (self.accounts.of(client), *number, *job))
         };
-        let (_, _, job) = of_class.iter().filter_map(oldest).min()?;
-        let waiting = self.remove(job)?;
-        self.accounts.charge(&waiting.client, waiting.tokens);
-        Some(waiting)
+        of_class.iter().filter_map(oldest).min().map(|(_, _, job)| job)
     }
 
     fn rise(&mut self, now: Instant) {
@@ -123,14 +125,6 @@ impl Lane {
     /// A client was charged for more than it has had.
     pub(super) fn refund(&mut self, client: &ClientName, tokens: u64) {
         self.accounts.refund(client, tokens);
-    }
-}
-
-/// The class of a job that was received then.
-pub fn aged(class: Priority, received: Instant, now: Instant) -> Priority {
-    match above(class) {
-        Some(higher) if received + AGEING <= now => aged(higher, received + AGEING, now),
-        _ => class,
     }
 }
 

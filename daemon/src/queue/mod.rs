@@ -12,7 +12,6 @@ use thiserror::Error;
 
 use crate::job::{ClientName, JobId, ModelName, Priority};
 use lane::Lane;
-pub use lane::aged;
 
 /// How many jobs may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,9 +142,10 @@ impl Queue {
         Some(waiting.job)
     }
 
-    /// How many jobs wait for a model that were asked for in the highest class, counted up to a number.
-    pub fn urgent(&self, model: &ModelName, most: usize) -> usize {
-        self.lanes.get(model).map_or(0, |lane| lane.urgent(most))
+    /// Whether the next job for a model is one that was asked for in the highest class, not one that has risen to it.
+    pub fn is_urgent(&mut self, model: &ModelName, now: Instant) -> bool {
+        let next = self.lanes.get_mut(model).and_then(|lane| lane.peek(now));
+        next.is_some_and(|waiting| waiting.priority == Priority::High)
     }
 
     /// A job that was taken has ended and has cost less than its client was charged for.

@@ -61,32 +61,18 @@ fn limits_hold_and_name_themselves() {
 }
 
 #[test]
-fn only_those_that_were_asked_for_in_the_highest_class_are_urgent() {
+fn who_has_risen_is_not_urgent() {
     let (mut queue, now) = (queue(10, 10), Instant::now());
-    for (job, priority) in [(1, Priority::Low), (2, Priority::High), (3, Priority::High), (4, Priority::Normal)] {
+    let model = main_model();
+    assert!(!queue.is_urgent(&model, now), "nobody waits");
+    for (job, priority) in [(1, Priority::Low), (2, Priority::Normal), (3, Priority::High)] {
         queue.admit(waiting(job, "a", priority, now)).unwrap();
+        assert_eq!(queue.is_urgent(&model, now), priority == Priority::High);
     }
     let late = now + 2 * AGEING;
-    assert_eq!(queue.next(&main_model(), late), Some(JobId(1)), "all are in the highest class by now");
-    assert_eq!((queue.urgent(&main_model(), 10), queue.urgent(&main_model(), 1)), (2, 1));
-    assert_eq!(drain(&mut queue, late), [2, 3, 4]);
-    assert_eq!(queue.urgent(&main_model(), 10), 0);
-}
-
-#[test]
-fn a_job_rises_class_by_class() {
-    let now = Instant::now();
-    let almost = Duration::from_nanos(1);
-    for (class, after, then) in [
-        (Priority::Low, AGEING - almost, Priority::Low),
-        (Priority::Low, AGEING, Priority::Normal),
-        (Priority::Low, 2 * AGEING - almost, Priority::Normal),
-        (Priority::Low, 2 * AGEING, Priority::High),
-        (Priority::Normal, AGEING, Priority::High),
-        (Priority::High, 9 * AGEING, Priority::High),
-    ] {
-        assert_eq!(aged(class, now, now + after), then, "{class:?} after {after:?}");
-    }
+    assert!(!queue.is_urgent(&model, late), "the first of its client has risen");
+    assert_eq!(queue.len(), 3, "to look takes nothing out");
+    assert_eq!(queue.next(&model, late), Some(JobId(1)));
 }
 
 #[test]

@@ -290,7 +290,7 @@ impl Driver {
         if self.must_govern() && self.next_turn <= now {
             self.govern(now);
         }
-        let expired = JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start");
+        let expired = JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed while the job waited");
         for job in self.queue.expire(now) {
             self.fail(job, expired.clone());
         }
@@ -312,7 +312,7 @@ impl Driver {
         // What is in the journal goes on in the next run.
         let lost = |(_, job): &(JobId, &Job)| job.is_waiting() && !self.is_kept(job);
         let lost: Vec<JobId> = self.jobs.iter().filter(lost).map(|(id, _)| id).collect();
-        let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job had not started");
+        let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job was waiting");
         for job in lost {
             self.fail(job, error.clone());
         }

@@ -139,6 +139,7 @@ impl Driver {
             deltas,
             crashes,
             deaths,
+            parkings: 0,
             spent,
             accepted,
             mark,
@@ -305,7 +306,7 @@ impl Driver {
     fn start(&mut self, index: usize, id: JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.deadline <= Instant::now() {
-            self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed before the job could start"));
+            self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed while the job waited"));
             return;
         }
         let Stage::Serving(active) = &mut self.models[index].stage else { return };
@@ -323,8 +324,8 @@ impl Driver {
         };
         let engine = active.id();
         let (taken, since) = match job.stage {
-            jobs::Stage::Parked { engine: parked_in, since } if parked_in == engine => {
-                (active.engine().resume(id), since)
+            jobs::Stage::Parked { engine: parked_in, since, at } if parked_in == engine => {
+                (active.engine().resume(id), since + at.elapsed())
             }
             _ => (active.engine().submit(work), Instant::now()),
         };

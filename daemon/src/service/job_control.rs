@@ -62,7 +62,7 @@ impl Driver {
     pub(super) fn cancel(&mut self, id: JobId, reason: &str) {
         let Some(job) = self.jobs.get(id) else { return };
         if job.is_waiting() {
-            self.fail(id, JobError::new(ErrorCode::Cancelled, format!("{reason} before it started")));
+            self.fail(id, JobError::new(ErrorCode::Cancelled, format!("{reason} while it waited")));
         } else {
             self.stop(id, JobError::new(ErrorCode::Cancelled, format!("{reason} while it was running")));
         }

@@ -34,6 +34,8 @@ pub struct Job {
     pub accepted: Option<Ticket>,
     /// Whether it may start only when the journal has that it runs.
     pub mark: Mark,
+    /// How often it has made room for others.
+    pub parkings: u32,
     /// Where it is.
     pub stage: Stage,
 }
@@ -75,14 +77,16 @@ pub enum Stage {
     Parked {
         /// The engine in which it can go on from where it was.
         engine: EngineId,
-        /// When it got there first.
+        /// When it got there, later by the times that it was parked before.
         since: Instant,
+        /// When it made room.
+        at: Instant,
     },
     /// In the engine.
     Running {
         /// In which.
         engine: EngineId,
-        /// When it got there first.
+        /// When it got there, later by the times that it was parked.
         since: Instant,
         /// Why it is being stopped, if it is.
         stopping: Option<JobError>,
@@ -131,11 +135,6 @@ impl Jobs {
     pub fn find(&self, client: &ClientName, id: &RequestId) -> Option<(JobId, &Job)> {
         let id = *self.names.get(&(client.clone(), id.clone()))?;
         self.open.get(&id).map(|job| (id, job))
-    }
-
-    /// Every open job, to change it.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
-        self.open.values_mut()
     }
 
     /// Takes a job out.

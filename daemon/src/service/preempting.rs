@@ -2,58 +2,55 @@
 
 use std::time::Instant;
 
-use super::driver::Driver;
+use super::driver::{Driver, Phase};
 use super::intake::waiting;
 use super::jobs::{Job, Stage};
 use super::models::ModelEntry;
-use crate::engine::EngineId;
+use crate::engine::{EngineId, PARKED_PER_SEQUENCE};
 use crate::job::{JobId, Priority};
-use crate::queue::aged;
 use crate::telemetry::JobChange;
 
+/// So often a job makes room; then it runs to its end, whoever waits.
+const PARKINGS_MAX: u32 = 3;
+
 impl Driver {
-    /// Has jobs of the lowest class make room where those of the highest wait for nothing but a sequence.
+    /// Has a job of the lowest class make room where one of the highest is next and waits for nothing but a sequence. One
+    /// after the other: the next is looked for when this one has left.
     pub(super) fn make_room(&mut self, index: usize) {
-        let now = Instant::now();
         let entry = &self.models[index];
         let Some(active) = entry.serving().filter(|_| !entry.has_room()) else { return };
-        let sequences = active.chosen.option.shape.sequences as usize;
-        let engine = active.id();
-        // Those that end or make room already.
-        let leaving = self.jobs.iter().filter(|(_, job)| job.leaves(engine)).count();
-        let parked = self.jobs.iter().filter(|(_, job)| job.is_parked_in(engine)).count();
-        let wanted = self.queue.urgent(entry.name(), sequences).saturating_sub(leaving);
-        let allowed = sequences.saturating_sub(parked + leaving);
-        for job in self.least_urgent(engine, now).into_iter().take(wanted.min(allowed)) {
-            self.park(index, job);
+        if !self.queue.is_urgent(entry.name(), Instant::now()) {
+            return;
         }
-    }
-
-    /// Jobs that may be parked, the one that has computed least first. One that has waited so long that it has risen may not:
-    /// else it would never end.
-    fn least_urgent(&self, engine: EngineId, now: Instant) -> Vec<JobId> {
-        let mut jobs: Vec<_> =
-            self.jobs.iter().filter_map(|(id, job)| Some((job.may_park(engine, now)?, id))).collect();
-        jobs.sort_unstable_by(|a, b| b.cmp(a));
-        jobs.into_iter().map(|(_, id)| id).collect()
-    }
-
-    fn park(&mut self, index: usize, id: JobId) {
-        let told = self.models[index].serving().is_some_and(|active| active.engine().park(id));
-        if let Some(Job { stage: Stage::Running { parking, .. }, .. }) = self.jobs.get_mut(id).filter(|_| told) {
+        let engine = active.id();
+        let most = PARKED_PER_SEQUENCE * active.chosen.option.shape.sequences as usize;
+        let parked = self.jobs.iter().filter(|(_, job)| job.is_parked_in(engine)).count();
+        if parked >= most || self.jobs.iter().any(|(_, job)| job.leaves(engine)) {
+            return;
+        }
+        // The one that has computed least.
+        let candidates = self.jobs.iter().filter_map(|(id, job)| Some((job.may_leave_since(engine)?, id)));
+        if let Some((_, id)) = candidates.max()
+            && active.engine().park(id)
+            && let Some(Job { stage: Stage::Running { parking, .. }, .. }) = self.jobs.get_mut(id)
+        {
             *parking = true;
         }
     }
 
     /// A job has made room: it waits again, before the others of its client.
     pub(super) fn on_parked(&mut self, index: usize, engine: EngineId, id: JobId) {
+        if self.goes_on_at_once(index, engine, id) {
+            return;
+        }
         self.left(index, engine);
         if let Some(job) = self.jobs.get_mut(id)
             && let Stage::Running { since, stopping, .. } = &job.stage
         {
             let (since, stopping) = (*since, stopping.clone());
             job.spent = self.reporting.spent(id, job.spent);
-            job.stage = Stage::Parked { engine, since };
+            job.stage = Stage::Parked { engine, since, at: Instant::now() };
+            job.parkings += 1;
             if let Some(reason) = stopping {
                 self.fail(id, reason);
             } else {
@@ -66,17 +63,40 @@ impl Driver {
         self.dispatch();
     }
 
+    /// Whether a job stays in its engine after all: that finishes what it has and takes nothing else, so nobody needs the room.
+    fn goes_on_at_once(&mut self, index: usize, engine: EngineId, id: JobId) -> bool {
+        let serves = self.models[index].serving().is_some_and(|active| active.id() == engine);
+        if serves && !matches!(self.phase, Phase::Draining { .. }) {
+            return false;
+        }
+        let Some(Job { stage: Stage::Running { stopping: None, parking, .. }, .. }) = self.jobs.get_mut(id) else {
+            return false;
+        };
+        let resumed = self.models[index].engine_mut(engine).is_some_and(|active| active.engine().resume(id));
+        *parking &= !resumed;
+        resumed
+    }
+
     /// An engine takes nothing any more: what was parked in it begins anew.
     pub(super) fn unpark(&mut self, engine: EngineId) {
-        for job in self.jobs.iter_mut().filter(|job| job.is_parked_in(engine)) {
+        let parked = self.jobs.iter().filter(|(_, job)| job.is_parked_in(engine));
+        for id in parked.map(|(id, _)| id).collect::<Vec<_>>() {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
             job.stage = Stage::Waiting;
             job.deltas.ended |= job.deltas.count > 0;
+            self.forget_in(engine, id);
+            self.tell_open_job(id, JobChange::Waiting(None));
         }
     }
 
     /// A job ends without going on.
     pub(super) fn forget_parked(&self, id: JobId, job: &Job) {
-        let Stage::Parked { engine, .. } = job.stage else { return };
+        if let Stage::Parked { engine, .. } = job.stage {
+            self.forget_in(engine, id);
+        }
+    }
+
+    fn forget_in(&self, engine: EngineId, id: JobId) {
         let mut engines = self.models.iter().flat_map(ModelEntry::engines);
         if !engines.any(|active| active.id() == engine && active.engine().cancel(id)) {
             tracing::debug!("a parked job is forgotten when its engine ends");
@@ -99,12 +119,11 @@ impl Job {
         }
     }
 
-    /// When it got into an engine that it may leave for a more urgent job.
-    fn may_park(&self, engine: EngineId, now: Instant) -> Option<Instant> {
+    /// Since when it runs in an engine, if it may leave that for a more urgent job.
+    fn may_leave_since(&self, engine: EngineId) -> Option<Instant> {
         match &self.stage {
             Stage::Running { engine: runs_in, since, stopping: None, parking: false } if *runs_in == engine => {
-                let lowest = aged(self.request.priority, self.received, now) == Priority::Low;
-                lowest.then_some(*since)
+                (self.request.priority == Priority::Low && self.parkings < PARKINGS_MAX).then_some(*since)
             }
             _ => None,
         }

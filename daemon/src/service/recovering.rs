@@ -52,6 +52,7 @@ impl Driver {
             deltas: Deltas { count: 0, ended: true },
             crashes,
             deaths,
+            parkings: 0,
             spent: None,
             // Found in the journal, so it is in it.
             accepted: None,

@@ -199,6 +199,7 @@ mod tests {
             state(JobChange::Waiting(Some(3))),
             r#"{"state":"waiting","task":"chat","model":"main","position":3}"#
         );
+        assert_eq!(state(JobChange::Parked), r#"{"state":"parked","task":"chat","model":"main"}"#);
         assert_eq!(state(JobChange::Running), r#"{"state":"running","task":"chat","model":"main"}"#);
         let failed = Outcome::Failed(JobError::new(ErrorCode::Cancelled, "a message"));
         assert_eq!(

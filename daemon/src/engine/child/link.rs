@@ -28,7 +28,7 @@ pub struct Shared {
     generated_tokens: AtomicU64,
     /// Makes llama.cpp leave the compute graph that it is working on.
     abort: AtomicBool,
-    /// Jobs whose prompt is part of the step that runs now, so that their cancel is worth an abort.
+    /// Jobs whose prompt is part of the step that runs now, so that it is worth an abort when they shall leave.
     prefilling: Mutex<Vec<JobId>>,
 }
 
@@ -71,8 +71,8 @@ impl Shared {
         abort
     }
 
-    /// Announces whose prompts the next step computes. Look at the inbox after this and before the step: a cancel is then
-    /// either in the inbox or aborts the step.
+    /// Announces whose prompts the next step computes. Look at the inbox after this and before the step: a cancel or park is
+    /// then either in the inbox or aborts the step.
     pub fn announce_prefill(&self, jobs: Vec<JobId>) {
         let mut prefilling = self.prefilling.lock().unwrap_or_else(PoisonError::into_inner);
         *prefilling = jobs;
@@ -80,7 +80,7 @@ impl Shared {
         logs::expect_abort(false);
     }
 
-    fn cancel(&self, job: JobId) {
+    fn leave(&self, job: JobId) {
         let prefilling = self.prefilling.lock().unwrap_or_else(PoisonError::into_inner);
         if prefilling.contains(&job) {
             self.abort.store(true, Ordering::Relaxed);
@@ -175,12 +175,13 @@ fn read(stream: UnixStream, inbox: &SyncSender<Received>, shared: &Shared) {
     loop {
         match frame::read::<ToChild>(&mut stream) {
             Ok(Some(message)) => {
-                let cancelled = if let ToChild::Cancel(job) = message { Some(job) } else { None };
+                // Who makes room shall not keep the other waiting for the rest of a prompt.
+                let leaving = if let ToChild::Cancel(job) | ToChild::Park(job) = message { Some(job) } else { None };
                 if inbox.send(Received { message, at: Instant::now() }).is_err() {
                     sandbox::end_now();
                 }
-                if let Some(job) = cancelled {
-                    shared.cancel(job);
+                if let Some(job) = leaving {
+                    shared.leave(job);
                 }
             }
             Ok(None) => sandbox::end_now(),

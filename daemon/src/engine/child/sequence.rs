@@ -1,6 +1,6 @@
 //! One job in the batch loop.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::chooser::Chooser;
 use super::llama::{Model, Token};
@@ -94,6 +94,19 @@ impl Sequence {
 
     fn generated(&self) -> u32 {
         u32::try_from(self.tokens.len() - self.prompt).unwrap_or(u32::MAX)
+    }
+
+    /// It was parked for so long, which is no time of its prompt or its answer.
+    pub fn paused(&mut self, pause: Duration) {
+        match &mut self.first_token {
+            Some(first) => *first += pause,
+            None => self.received += pause,
+        }
+    }
+
+    /// Whether it computes once more, one by one, what it has chosen before.
+    pub fn replays(&self) -> bool {
+        matches!(self.state, State::Prefill(done) if done >= self.prompt)
     }
 
     /// What was in memory is lost but for so many tokens: the rest is computed once more, and the answer goes on after it.

@@ -47,6 +47,8 @@ pub struct Context {
     n_vocab: usize,
     n_batch: usize,
     n_sequences: u32,
+    /// Whether a copy between sequences waits for the next step, which is when llama.cpp makes it.
+    copies_wait: bool,
     /// Polled by llama.cpp while it computes; must outlive the context.
     _shared: Arc<Shared>,
     model: Rc<Model>,
@@ -99,6 +101,7 @@ impl Context {
             n_vocab,
             n_batch,
             n_sequences,
+            copies_wait: false,
             _shared: Arc::clone(shared),
             model: Rc::clone(model),
         })
@@ -150,6 +153,7 @@ impl Context {
             seq_id: sequences.as_mut_ptr(),
             logits: batch.outputs.as_mut_ptr(),
         };
+        self.copies_wait = false;
         // SAFETY: five arrays of n_tokens elements each, alive for the call; sizes and sequences were checked.
         match unsafe { sys::llama_decode(self.raw.as_ptr(), raw) } {
             0 => Ok(Decoded::Done),
@@ -225,10 +229,16 @@ impl Context {
             sys::llama_memory_seq_rm(memory, to, -1, -1);
             sys::llama_memory_seq_cp(memory, from, to, -1, -1);
         }
+        self.copies_wait = true;
     }
 
-    /// What is in memory of a sequence, to be restored later; none if that is more than so many bytes.
+    /// What is in memory of a sequence, to be restored later; none if that is more than so many bytes or cannot be told apart
+    /// from what is not there: before a copy has been made, without any token, and of models that attend to a window of the
+    /// last tokens, where llama.cpp leaves out what has left it.
     pub fn save(&self, sequence: usize, most: usize) -> Option<Vec<u8>> {
+        if self.copies_wait || self.length(sequence) == 0 || self.model.has_window() {
+            return None;
+        }
         let (_, sequence) = self.memory_of(sequence)?;
         // SAFETY: the sequence is known to the context; nothing is computed meanwhile.
         let size = unsafe { sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence) };
@@ -242,10 +252,13 @@ impl Context {
         (written == size && size > 0).then_some(state)
     }
 
-    /// Puts back what [`Context::save`] gave, into any sequence of the same context; false if that failed, and the sequence is
-    /// then empty.
+    /// Puts back what [`Context::save`] gave, into any sequence of the same context; false if that failed or a copy waits,
+    /// which would be made over it. The sequence is then empty.
     pub fn restore(&mut self, sequence: usize, state: &[u8]) -> bool {
         let Some((_, number)) = self.memory_of(sequence) else { return false };
+        if !self.truncate(sequence, 0) || self.copies_wait {
+            return false;
+        }
         // SAFETY: the sequence is known to the context, the buffer is as long as told and comes from the same context.
         let read = unsafe { sys::llama_state_seq_set_data(self.raw.as_ptr(), state.as_ptr(), state.len(), number) };
         let restored = read == state.len();

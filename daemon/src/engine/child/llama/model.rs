@@ -74,6 +74,12 @@ impl Model {
         unsafe { !sys::llama_model_is_recurrent(model) && !sys::llama_model_is_hybrid(model) }
     }
 
+    /// Whether some of its layers attend only to a window of the last tokens.
+    pub fn has_window(&self) -> bool {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_n_swa(self.raw.as_ptr()) > 0 }
+    }
+
     /// Whether it generates text, or makes embeddings of it.
     pub fn generates(&self) -> bool {
         self.kind == ModelKind::Decoder

@@ -38,7 +38,7 @@ impl Scheduler {
     /// How many tokens of each slot the next batch takes.
     fn shares(&self, part: Part) -> Vec<usize> {
         let mut shares = vec![0; self.slots.len()];
-        let decoding = |s: &Option<Sequence>| matches!(s.as_ref().map(|s| s.state), Some(State::Decode(_)));
+        let decoding = |s: &Option<Sequence>| s.as_ref().is_some_and(|s| self.is_decoding(s));
         // Who rests between steps shall not compute a whole prompt at a stretch either.
         let bounded = self.slots.iter().any(decoding) || self.duty < Duty::FULL;
         if part != Part::Prefill {
@@ -53,7 +53,9 @@ impl Scheduler {
         let given = self.pace.prompt_budget(bounded, self.context.n_batch()).min(room);
         let mut budget = given;
         for &slot in &self.waiting {
-            let Some(sequence) = self.slots[slot].as_ref() else { continue };
+            let Some(sequence) = self.slots[slot].as_ref().filter(|sequence| !self.is_decoding(sequence)) else {
+                continue;
+            };
             let left = self.left(sequence);
             let share = if self.reproducible { left.min((budget / CHUNK).max(1) * CHUNK) } else { left.min(budget) };
             // The first gets on in any case; a crumb of the next would cost a pass over the weights and finish nothing.
@@ -69,14 +71,15 @@ impl Scheduler {
         shares
     }
 
-    /// How many tokens may be computed at once. What an answer has already is computed as it was the first time, one by one,
-    /// where the same values must come of it.
+    /// Whether it takes one token in a step. Where the same values must come of it, what an answer has already is computed
+    /// once more as it was the first time.
+    fn is_decoding(&self, sequence: &Sequence) -> bool {
+        matches!(sequence.state, State::Decode(_)) || self.reproducible && sequence.replays()
+    }
+
+    /// How many tokens of a prompt are left, and of what counts as one.
     fn left(&self, sequence: &Sequence) -> usize {
-        let (done, prompt) = (sequence.length(), sequence.prompt().len());
-        match self.reproducible {
-            true if done < prompt => prompt - done,
-            true => 1,
-            false => sequence.tokens().len() - done,
-        }
+        let all = if self.reproducible { sequence.prompt() } else { sequence.tokens() };
+        all.len() - sequence.length()
     }
 }

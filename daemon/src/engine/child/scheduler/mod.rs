@@ -66,6 +66,8 @@ pub struct Scheduler {
     slots: Vec<Option<Sequence>>,
     /// Jobs that have made room for others.
     parked: HashMap<JobId, Parked>,
+    /// Whether memory is short: then nothing is kept for them, until all is done.
+    short_of_memory: bool,
     prefix: CommonPrefix,
     longest_token: usize,
     /// Slots whose prompt is not computed yet, oldest first.
@@ -105,6 +107,7 @@ impl Scheduler {
             reproducible,
             slots,
             parked: HashMap::new(),
+            short_of_memory: false,
             prefix,
             longest_token,
             waiting,
@@ -122,6 +125,7 @@ impl Scheduler {
             if self.slots.iter().all(Option::is_none) {
                 self.tell_load(0);
                 self.link.shared.enter(Phase::Idle);
+                self.short_of_memory = false;
                 worked = Duration::ZERO;
                 match self.link.inbox.recv_timeout(IDLE_TURN) {
                     Ok(message) => self.handle(message),

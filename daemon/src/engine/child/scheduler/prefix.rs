@@ -72,8 +72,9 @@ impl Scheduler {
     }
 
     /// Empties a slot's memory; nothing is left.
-    fn forget(&mut self, slot: usize) -> usize {
+    pub(super) fn forget(&mut self, slot: usize) -> usize {
         self.context.truncate(slot, 0);
+        self.prefix.kept[slot] = 0;
         0
     }
 }

@@ -2,6 +2,7 @@
 //! of them makes the kernel write.
 //!
 //! Jobs run one after the other, which is the worst case for the flash, and 64 at a time, as many as a broker sends ahead.
+//! Then come lone ones, which compute for a while and meet a quiet disk: what their clients wait for it.
 //! The bytes are those of `write_bytes` in `/proc/self/io` (proc(5)): pages that became dirty, so that a page that is
 //! written twice before the disk gets it counts twice, and what the file system writes for itself is not in it.
 
@@ -23,6 +24,12 @@ use tokio::runtime::Builder;
 /// Each measurement takes so long.
 const TIME: Duration = Duration::from_secs(4);
 
+/// A lone job computes for so long, and so long later comes the next.
+const COMPUTING: Duration = Duration::from_millis(20);
+
+/// Lone jobs in a measurement.
+const LONE: u32 = 50;
+
 /// A short question and a short answer.
 const PROMPT: &str = "Is the door of the cold room open? Answer yes or no.";
 const ANSWER: &str = r#"{"event":"result","id":"7","node":"gw1-a1b2c3","task":"generate","output":"yes","finish":"stop","model":"main","strategy":"cpu:int8","usage":{"prompt_tokens":31,"cached_tokens":24,"generated_tokens":12},"timings":{"queue_ms":3,"prefill_ms":41,"decode_ms":130,"total_ms":175},"deltas":0}"#;
@@ -38,6 +45,47 @@ fn main() {
     for jobs in [1, 64] {
         measure("memory, window 0ns", Durability::Memory, Duration::ZERO, jobs);
     }
+    println!("\n{:<22} {:>14} {:>14}", "a lone job", "to the PUBACK", "to its answer");
+    for window in [0, 2, 5, 10].map(millis) {
+        measure_lone(&format!("full, window {window:?}"), window);
+    }
+}
+
+/// The time from receipt to the PUBACK, and that from the end of its computation to its answer; medians.
+fn measure_lone(name: &str, commit_window: Duration) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut journal = open(folder.path(), Durability::Full, commit_window);
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let committed = |journal: &mut Journal, ticket: Ticket| {
+        let start = Instant::now();
+        while !journal.is_committed(ticket) {
+            runtime.block_on(journal.next_event());
+        }
+        start.elapsed()
+    };
+    let (mut accepted, mut ended) = (Vec::new(), Vec::new());
+    for job in (1..=LONE.into()).map(JobId) {
+        let ticket = accept(&mut journal, job);
+        journal.start(job, 0);
+        accepted.push(committed(&mut journal, ticket));
+        std::thread::sleep(COMPUTING);
+        let ticket = journal.finish(job, outcome(job)).unwrap().unwrap();
+        ended.push(committed(&mut journal, ticket));
+        journal.delivered(job);
+        std::thread::sleep(COMPUTING);
+    }
+    runtime.block_on(journal.close());
+    let [accepted, ended] = [accepted, ended].map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    println!("{name:<22} {accepted:>14.1?} {ended:>14.1?}");
+}
+
+fn open(folder: &Path, durability: Durability, commit_window: Duration) -> Journal {
+    let settings = Settings { folder: folder.to_owned(), durability, commit_window, size_max: Bytes(4 << 30) };
+    let start = Instant::now();
+    Journal::open(&settings, Box::new(move || Moment { running: start.elapsed(), wall: None })).unwrap().0
 }
 
 /// Where a job is.
@@ -48,10 +96,7 @@ enum Phase {
 
 fn measure(name: &str, durability: Durability, commit_window: Duration, jobs: usize) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let settings = Settings { folder: folder.path().to_owned(), durability, commit_window, size_max: Bytes(4 << 30) };
-    let start = Instant::now();
-    let clock = move || Moment { running: start.elapsed(), wall: None };
-    let (mut journal, _) = Journal::open(&settings, Box::new(clock)).unwrap();
+    let mut journal = open(folder.path(), durability, commit_window);
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let written = written();
     let (start, mut waits, mut last, mut done) = (Instant::now(), VecDeque::new(), 0, 0_u32);

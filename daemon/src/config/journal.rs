@@ -12,7 +12,7 @@ use super::unit::{Size, Span};
 pub struct Journal {
     /// Whether it is on disk.
     pub durability: Durability,
-    /// How long a commit waits for others to be written with.
+    /// So long after a commit what comes is written together.
     pub commit_window: Duration,
     /// How long outcomes stay.
     pub keep: Duration,
@@ -46,7 +46,7 @@ impl Journal {
         let on_unwritable = [("refuse", OnUnwritable::Refuse), ("memory", OnUnwritable::Memory)];
         Self {
             durability: section.choice("durability", Durability::Full, &durability),
-            // Nobody notices it beside the first token. What comes while the disk is busy is one write anyway.
+            // A lone job meets a quiet disk and does not wait. What comes while the disk is busy is one write anyway.
             commit_window: section.span("commit_window", Span::millis(2), Span::millis(0)..=Span::seconds(1)),
             // As long as the broker keeps our session and a request may wait: until then a retry is to be expected.
             keep: section.span("keep", Span::hours(1), Span::minutes(1)..=Span::days(30)),

@@ -14,10 +14,12 @@ use super::index::{Entry, Index, Stage};
 use super::mailbox::Mailbox;
 use super::recovery::{self, Ready};
 use super::space::{self, pages};
+use super::throttle::Throttle;
 use super::time::{Counter, Stamp};
 use super::worker::{Answer, Worker};
 use super::{Event, JournalError, Known, Moment, Outcome, OutcomeTooLarge, Recovery, Refused};
 use super::{Settings, Settlement, Ticket, record, store};
+use crate::config::Durability;
 use crate::job::{ClientName, JobId, ModelName, ReplyTo, Request, RequestId};
 use crate::plan::Bytes;
 
@@ -95,9 +97,11 @@ impl Journal {
         // A place for each question.
         let (answer, answers) = mpsc::channel(QUESTIONS_MAX);
         let mailbox = Arc::new(Mailbox::default());
-        let window = settings.commit_window;
+        // What is in memory wears no flash.
+        let window = if settings.durability == Durability::Full { settings.commit_window } else { Duration::ZERO };
+        let throttle = Throttle::new(window);
         let worker =
-            Worker { mailbox: Arc::clone(&mailbox), store, window, progress: told, answers: answer, retry: None };
+            Worker { mailbox: Arc::clone(&mailbox), store, throttle, progress: told, answers: answer, retry: None };
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || worker.run());
         thread.map_err(JournalError::Thread)?;
         let journal = Self {

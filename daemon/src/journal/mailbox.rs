@@ -5,15 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Outcome;
 use super::batch::{Batch, Write};
+use super::throttle::{ENOUGH, Throttle, Waiting};
 use super::time::Stamp;
 use crate::job::JobId;
-
-/// So many changes wait for no more: the gain of a larger transaction is small.
-const ENOUGH: usize = 128;
 
 /// What the thread has to do next.
 pub(super) struct Work {
@@ -44,14 +42,10 @@ struct State {
 }
 
 impl State {
-    /// How long the batch has to wait; none if it is empty.
-    fn rest(&self, window: Duration, not_before: Option<Instant>) -> Option<Duration> {
-        if self.batch.is_empty() {
-            return None;
-        }
-        let wanted = if self.batch.changes.len() >= ENOUGH { None } else { self.since.map(|since| since + window) };
-        let at = wanted.max(not_before);
-        Some(at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())))
+    /// When the batch is to be written; none if it is empty.
+    fn due(&self, throttle: &Throttle, not_before: Option<Instant>) -> Option<Instant> {
+        let waiting = Waiting { since: self.since?, changes: self.batch.changes.len(), sync: self.batch.sync };
+        Some(throttle.due(waiting)).max(not_before)
     }
 }
 
@@ -66,12 +60,13 @@ impl Mailbox {
         let mut state = self.state();
         state.numbers += 1;
         state.batch.last = state.numbers;
+        // The thread sleeps until the first, and looks again when somebody waits for it and when there are enough.
+        let urgent = sync && !state.batch.sync;
         state.batch.sync |= sync;
         state.batch.push(job, write);
         state.since.get_or_insert_with(Instant::now);
         let number = state.numbers;
-        // It sleeps until the first, and looks again when there are enough.
-        let wake = matches!(state.batch.changes.len(), 1 | ENOUGH);
+        let wake = urgent || matches!(state.batch.changes.len(), 1 | ENOUGH);
         drop(state);
         if wake {
             self.changed.notify_one();
@@ -109,12 +104,12 @@ impl Mailbox {
         self.changed.notify_one();
     }
 
-    /// Waits until there is something to do: questions at once, changes `window` after the first of them came and not before
-    /// that time, if it is given.
-    pub fn take(&self, window: Duration, not_before: Option<Instant>) -> Work {
+    /// Waits until there is something to do: questions at once, changes when they are due and not before that time, if it is
+    /// given.
+    pub fn take(&self, throttle: &Throttle, not_before: Option<Instant>) -> Work {
         let mut state = self.state();
         loop {
-            let rest = state.rest(window, not_before);
+            let rest = state.due(throttle, not_before).map(|at| at.saturating_duration_since(Instant::now()));
             let due = state.closing || rest.is_some_and(|rest| rest.is_zero());
             if due || !state.questions.is_empty() {
                 let batch = if due { std::mem::take(&mut state.batch) } else { Batch::default() };
@@ -140,6 +135,7 @@ impl Mailbox {
         let mut state = self.state();
         batch.append(std::mem::take(&mut state.batch));
         state.batch = batch;
+        state.since.get_or_insert_with(Instant::now);
         state.taken = 0;
     }
 

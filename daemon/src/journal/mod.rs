@@ -7,9 +7,9 @@
 //! PUBACK to the client's message   publish
 //! ```
 //! The driver owns a [`Journal`], whose methods never wait. One thread of its own owns the file. What the driver puts in
-//! becomes a transaction together with what came within `journal.commit_window` or while the disk was busy, and
-//! [`Event::Committed`] tells how far it is: what was promised with a lower [`Ticket`] holds. What is known without the texts
-//! is in memory, so that to look for a duplicate or for room costs no look at the disk.
+//! becomes a transaction: at once after a quiet time, else together with what came until the end of `journal.commit_window`
+//! (`throttle`) or while the disk was busy. [`Event::Committed`] tells how far it is: what was promised with a lower [`Ticket`]
+//! holds. What is known without the texts is in memory, so that to look for a duplicate or for room costs no look at the disk.
 //!
 //! What reaches the disk, and when. A request and an outcome are synced before their tickets are told: this is the promise.
 //! Marks (it runs, it was given back, the broker has it) are handed to the kernel with the same transactions and wait for no
@@ -36,6 +36,7 @@ mod record;
 mod recovery;
 mod space;
 mod store;
+mod throttle;
 mod time;
 mod worker;
 
@@ -63,7 +64,7 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Whether there is a file.
     pub durability: Durability,
-    /// So long the first change waits for others to be written with.
+    /// The disk is synced once in this time at most, unless very many changes wait.
     pub commit_window: Duration,
     /// Most bytes of file and write-ahead log together; 16 MiB at least.
     pub size_max: Bytes,

@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::event::Progress;
 use super::mailbox::{Mailbox, Work};
 use super::store::Store;
+use super::throttle::Throttle;
 use super::time::Stamp;
 use crate::job::JobId;
 
@@ -24,7 +25,7 @@ pub(super) type Answer = (JobId, Option<Outcome>);
 pub(super) struct Worker {
     pub mailbox: Arc<Mailbox>,
     pub store: Store,
-    pub window: Duration,
+    pub throttle: Throttle,
     pub progress: watch::Sender<Progress>,
     /// Has a place for each question that may be asked.
     pub answers: mpsc::Sender<Answer>,
@@ -42,7 +43,8 @@ impl Worker {
     /// Writes until there is nothing more to come.
     pub fn run(mut self) {
         loop {
-            let Work { batch, questions, closing } = self.mailbox.take(self.window, self.retry.map(|retry| retry.at));
+            let Work { batch, questions, closing } =
+                self.mailbox.take(&self.throttle, self.retry.map(|retry| retry.at));
             let last = batch.note;
             if !batch.is_empty() {
                 self.write(batch);
@@ -57,6 +59,7 @@ impl Worker {
 
     fn write(&mut self, batch: Batch) {
         let number = batch.last;
+        self.throttle.begins(Instant::now(), batch.sync);
         let ready = if self.retry.is_some() { self.store.checkpoint() } else { Ok(()) };
         match ready.and_then(|()| self.store.write(&batch)) {
             Ok(()) => {

@@ -113,7 +113,7 @@ fn only_promises_wait_for_the_disk_and_suspects() {
         accept(&mut journal, JobId(1), "a").unwrap();
         journal.mailbox = Arc::clone(&mailbox);
         change(&journal).unwrap();
-        mailbox.take(Duration::ZERO, None).batch
+        mailbox.take(&throttle::Throttle::new(Duration::ZERO), None).batch
     };
     assert!(!batch_of(&|journal| journal.start(JobId(1), 0)).sync);
     assert!(!batch_of(&|journal| journal.put_back(JobId(1), 1)).sync);
@@ -121,6 +121,6 @@ fn only_promises_wait_for_the_disk_and_suspects() {
     let (mailbox, mut journal) = (Arc::new(mailbox::Mailbox::default()), bench.journal);
     let kept = std::mem::replace(&mut journal.mailbox, Arc::clone(&mailbox));
     journal.start(job, 0);
-    assert!(mailbox.take(Duration::ZERO, None).batch.sync);
+    assert!(mailbox.take(&throttle::Throttle::new(Duration::ZERO), None).batch.sync);
     journal.mailbox = kept;
 }

@@ -50,9 +50,56 @@ async fn an_engine_that_aborts_while_it_loads() {
     steps_down(Signal::ABORT, "the engine process ended").await;
 }
 
+/// Kills the engine that loads a strategy for the so-manieth time, while it loads.
+async fn kill_load(node: &Node, strategy: &str, time: usize) {
+    let line = format!("loading {strategy}");
+    until("it is loaded again", || (node.log().matches(&line).count() >= time).then_some(())).await;
+    signal_pid(node.loading(strategy).await, Signal::KILL);
+}
+
 #[tokio::test]
-async fn an_engine_that_is_killed_while_it_loads() {
-    steps_down(Signal::KILL, "the engine process was killed").await;
+async fn an_engine_that_somebody_kills_while_it_loads_is_loaded_again_and_jobs_wait() {
+    let broker = Broker::start().await;
+    let node = Node::start(&broker, &Setup { sequences: 1, ..Setup::default() });
+    let mut device = Device::connect(&broker, "dev").await;
+    kill_load(&node, "cpu:int4", 1).await;
+    device.ask("generate", &json!({ "id": "a", "prompt": "Count.", "max_tokens": 2, "ack": true })).await;
+    while device.next().await.json["event"] != "accepted" {}
+    // More often than a strategy with an alternative would be tried.
+    for time in 2..=4 {
+        kill_load(&node, "cpu:int4", time).await;
+    }
+    let answer = device.outcome("a").await;
+    assert_eq!(answer["event"], "result", "{answer}");
+    node.wait_for_state(&broker, "ready").await;
+}
+
+#[tokio::test]
+async fn the_next_strategy_serves_when_a_load_is_killed_three_times() {
+    let broker = Broker::start().await;
+    let mut fleet = Fleet::watch(&broker).await;
+    let node = Node::start(&broker, &setup(""));
+    for time in 1..=3 {
+        kill_load(&node, "cpu:f16", time).await;
+    }
+    let model = fleet.model("main", |model| model["state"] == "ready").await;
+    assert_eq!(model["strategy"], "cpu:int8", "{model}");
+    assert!(model["rejected"][0]["reason"].as_str().unwrap().contains("the engine process was killed"), "{model}");
+}
+
+#[tokio::test]
+async fn dry_runs_that_somebody_kills_or_stops_are_made_again() {
+    let broker = Broker::start().await;
+    for (signal, log) in [(Signal::KILL, "a dry run is made again"), (Signal::STOP, "it is tried again in")] {
+        let tables = "[engine]\nheartbeat_timeout = \"1s\"".to_owned();
+        let model = "ladder = [\"cpu:int4\"]".to_owned();
+        let node = Node::start(&broker, &Setup { sequences: 1, model, tables, ..Setup::default() });
+        // The first child makes one: no GPU is looked for.
+        let child = until("a dry run", || node.engines().first().copied()).await;
+        signal_pid(child, signal);
+        node.wait_for_state(&broker, "ready").await;
+        assert!(node.log().contains(log), "{}", node.log());
+    }
 }
 
 #[tokio::test]

@@ -93,6 +93,12 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether it tells of no fault of the model or its strategy: somebody killed or stopped the process. Whether that was
+    /// the kernel, which wanted its memory, is for others to find out.
+    pub fn is_blameless(&self) -> bool {
+        matches!(self, Self::Killed | Self::Stalled(_))
+    }
+
     /// A message that has no place here; never quotes text.
     pub(super) fn unexpected(message: &FromChild) -> Self {
         let text = format!("{message:?}");

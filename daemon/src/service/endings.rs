@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::driver::Driver;
-use super::lifecycle::Tries;
-use super::models::{Active, Down, DownWhy, Failure, Stage, Then, unavailable};
+use super::models::{Active, Down, DownWhy, Failure, Stage, Then, Tries, unavailable};
 use super::reporting::fault_of;
 use crate::engine::{EngineEnd, EngineError, EngineId};
 use crate::job::{JobError, JobId};
-use crate::plan::{Rank, Why, choose_worse};
+use crate::plan::{Rank, Why, choose, choose_worse};
 use crate::telemetry::{EventKind, ModelEvent};
 
 /// First pause before another try, doubled up to the last.
@@ -52,8 +51,8 @@ impl Driver {
             self.let_go(index);
             return;
         }
-        if let EngineEnd::Failed { error, .. } = &end {
-            tracing::error!(model = %entry.name(), "{error}");
+        if let EngineEnd::Failed { error, served } = &end {
+            tracing::error!(model = %entry.name(), ?served, "{error}");
         }
         if entry.next.as_ref().is_some_and(|next| next.id() == id) {
             let Some(next) = entry.next.take() else { return };
@@ -87,12 +86,8 @@ impl Driver {
                 }
             }
             (Then::Unload(why, reason), _) => self.unloaded(index, why, reason),
-            (Then::Decide, EngineEnd::Failed { error, .. }) if was_loading => {
-                let killed = self.killed(&error);
-                self.reject(index, &gone, &error, killed);
-                self.load_best(index);
-            }
-            (Then::Decide, EngineEnd::Failed { error, served }) => self.crashed(index, &gone, &error, served),
+            (Then::Decide, EngineEnd::Failed { error, .. }) if was_loading => self.load_failed(index, &gone, &error),
+            (Then::Decide, EngineEnd::Failed { error, .. }) => self.crashed(index, &gone, &error),
             // Only the driver stops an engine, and then knows what comes after.
             (Then::Decide, EngineEnd::Stopped) => self.load_best(index),
         }
@@ -123,31 +118,77 @@ impl Driver {
         self.event(index, &ModelEvent::of(EventKind::Failed).from(strategy.to_string()).because(reason));
     }
 
-    /// An engine that served has ended by itself: the same strategy again, unless it crashes all the time or memory was the
-    /// reason.
-    fn crashed(&mut self, index: usize, gone: &Active, error: &EngineError, served: Option<Duration>) {
-        let now = Instant::now();
-        let entry = &mut self.models[index];
-        entry.crashes.retain(|at| now.duration_since(*at) < CRASH_WINDOW);
-        entry.crashes.push(now);
-        let count = entry.crashes.len();
+    /// An engine has ended while it loaded: its strategy is no good, unless somebody has killed or stopped it.
+    fn load_failed(&mut self, index: usize, gone: &Active, error: &EngineError) {
+        let killed = self.killed(error);
+        let again = match error {
+            EngineError::Killed => killed == Killed::No,
+            // To find that out takes long: where another strategy may serve, that one is next.
+            EngineError::Stalled(_) => self.is_last(index, gone),
+            _ => false,
+        };
+        if again {
+            self.again(index, gone, error);
+        } else {
+            self.reject(index, gone, error, killed);
+            self.load_best(index);
+        }
+    }
+
+    /// An engine that served has ended by itself: the same strategy again, unless memory was the reason.
+    fn crashed(&mut self, index: usize, gone: &Active, error: &EngineError) {
         if self.killed(error) == Killed::ForMemory {
             self.reject(index, gone, error, Killed::ForMemory);
             self.step_to_worse(index, gone.chosen.rank, "the kernel killed the engine because memory ran out");
-            return;
+        } else {
+            self.again(index, gone, error);
         }
-        if count >= CRASHES_MAX {
+    }
+
+    /// The same strategy again, after a pause, unless it crashes all the time. One that others kill or stop has no fault that
+    /// is known, so that it is not given up as long as there is no other: jobs wait for it, the pauses grow.
+    fn again(&mut self, index: usize, gone: &Active, error: &EngineError) {
+        let count = self.count_crash(index);
+        if count >= CRASHES_MAX && !(error.is_blameless() && self.is_last(index, gone)) {
             self.models[index].crashes.clear();
             self.reject(index, gone, error, Killed::No);
             self.load_best(index);
             return;
         }
-        let pause = RETRY_MIN.saturating_mul(1 << (count - 1).min(16));
-        tracing::warn!(model = %self.models[index].name(), ?served, "the engine is started again in {pause:?}");
         let reason = self.models[index].without_folders(&error.to_string());
+        self.try_later(index, count, reason);
+    }
+
+    /// Somebody killed or stopped the dry runs of a model, so that nothing is known of it: they are made again.
+    pub(super) fn disturbed(&mut self, index: usize) {
+        let count = self.count_crash(index);
+        self.try_later(index, count, "its dry runs were killed or stopped".to_owned());
+    }
+
+    /// Notes a crash; gives how many there were lately.
+    fn count_crash(&mut self, index: usize) -> usize {
+        let (now, crashes) = (Instant::now(), &mut self.models[index].crashes);
+        crashes.retain(|at| now.duration_since(*at) < CRASH_WINDOW);
+        crashes.push(now);
+        crashes.len()
+    }
+
+    /// After a crash a model waits, longer with each, and jobs wait for it.
+    fn try_later(&mut self, index: usize, crashes: usize, reason: String) {
+        let now = Instant::now();
+        let pause = RETRY_MIN.saturating_mul(1 << (crashes - 1).min(16)).min(RETRY_MAX);
+        tracing::warn!(model = %self.models[index].name(), "it is tried again in {pause:?}: {reason}");
         self.models[index].decided_at = now;
         self.models[index].stage = Stage::Down(Down { why: DownWhy::Crashed, reason, retry_at: Some(now + pause) });
         self.governor.settled(now);
+    }
+
+    /// Whether no other strategy than that of this engine can be used now.
+    fn is_last(&mut self, index: usize, gone: &Active) -> bool {
+        self.memory.read();
+        let mut others = self.models[index].candidates_now(Tries::Fresh);
+        others.retain(|candidate| candidate.strategy != gone.chosen.strategy);
+        choose(&others, &self.headroom(index, None)).chosen.is_none()
     }
 
     /// Loads what fits below a place on the ladder; if nothing does, the model waits for memory.
@@ -207,6 +248,10 @@ impl Driver {
                 continue;
             }
             match why {
+                DownWhy::Crashed if entry.is_unmeasured() => {
+                    entry.stage = Stage::Preparing { failed: Some(reason.clone()) };
+                    self.prepare(index);
+                }
                 // The files may have been replaced, and what failed may work by now.
                 DownWhy::Failed => {
                     entry.stage = Stage::Preparing { failed: Some(reason.clone()) };

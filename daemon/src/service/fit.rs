@@ -36,7 +36,7 @@ pub async fn fit(config: &Config, model: Model) -> Result<Fit, ServiceError> {
         reproducible: config.engine.reproducible,
         heartbeat_timeout: config.engine.heartbeat_timeout,
     };
-    let Prepared { variants, candidates, gpu } = prepare(preparation).await;
+    let Prepared { variants, candidates, gpu, .. } = prepare(preparation).await;
     let memory = MemoryWatch::new(MemorySensors::discover(roots), config.memory.clone());
     let headroom = memory.headroom(&Held::default(), gpu.as_ref());
     let choice = choose(&candidates, &headroom);

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::driver::Driver;
 use super::governor::{Action, Level, Reading, Verdict};
-use super::lifecycle::Tries;
 use super::memory::Held;
-use super::models::{Down, DownWhy, ModelEntry, Stage, Then};
+use super::models::{Down, DownWhy, ModelEntry, Stage, Then, Tries};
 use crate::job::{ErrorCode, JobError, ModelName};
 use crate::plan::{Choice, choose};
 

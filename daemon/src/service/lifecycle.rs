@@ -14,12 +14,13 @@ use super::driver::Driver;
 use super::endings::KILLED_RECOVERIES;
 use super::memory::Held;
 use super::models::{
-    Active, Down, DownWhy, EngineSettings, ModelEntry, Preparation, Prepared, Review, Stage, Then, Ticket, prepare,
+    Active, Down, DownWhy, EngineSettings, ModelEntry, Preparation, Prepared, Review, Stage, Then, Ticket, Tries,
+    prepare,
 };
 use crate::engine::protocol::ModelReport;
 use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
 use crate::job::{ErrorCode, JobError, ModelName};
-use crate::plan::{Candidate, Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
+use crate::plan::{Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
 use crate::telemetry::{EventKind, ModelEvent};
 
 /// How often a model that waits for another's memory looks whether it is there.
@@ -75,6 +76,9 @@ impl Driver {
         let review = entry.review.take();
         match &entry.stage {
             Stage::Down(Down { why: DownWhy::Operator, .. }) => {}
+            Stage::Preparing { .. } | Stage::Down(_) if prepared.disturbed && entry.is_unmeasured() => {
+                self.disturbed(index);
+            }
             Stage::Preparing { .. } | Stage::Down(_) => self.load_best(index),
             Stage::Loading(_) | Stage::Serving(_) | Stage::Ending { .. } => {
                 self.renumber(index);
@@ -360,33 +364,6 @@ impl Driver {
     /// The index of a model.
     pub(super) fn model_index(&self, model: &ModelName) -> Option<usize> {
         self.models.iter().position(|entry| entry.name() == model)
-    }
-}
-
-/// Which of the failed strategies are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tries {
-    /// None of them.
-    Fresh,
-    /// Those that failed in an earlier run.
-    All,
-}
-
-impl ModelEntry {
-    /// The candidates, with what is known against some of them.
-    pub(super) fn candidates_now(&self, tries: Tries) -> Vec<Candidate> {
-        let against = |strategy: Strategy| {
-            if let Some(only) = self.only.filter(|only| *only != strategy) {
-                return Some(format!("an operator chose {only}"));
-            }
-            let failure = self.failures.iter().find(|failure| failure.strategy == strategy)?;
-            (tries == Tries::Fresh || !failure.earlier).then(|| failure.reason.clone())
-        };
-        let judged = |candidate: &Candidate| Candidate {
-            strategy: candidate.strategy,
-            options: against(candidate.strategy).map_or_else(|| candidate.options.clone(), Err),
-        };
-        self.candidates.iter().map(judged).collect()
     }
 }
 

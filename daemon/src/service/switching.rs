@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use super::driver::Driver;
-use super::lifecycle::Tries;
-use super::models::{Active, Review, Stage, Then, unavailable};
+use super::models::{Active, Review, Stage, Then, Tries, unavailable};
 use crate::engine::EngineEnd;
 use crate::job::{ErrorCode, JobError};
 use crate::plan::{Choice, Rejection, Strategy, Why, choose};

@@ -18,6 +18,9 @@ use crate::plan::{
 /// Shares of the layers that `partial` tries on the GPU, in quarters.
 const PARTIAL_QUARTERS: [u32; 3] = [3, 2, 1];
 
+/// So often a dry run is tried that somebody kills: it takes no memory that the kernel could want.
+const TRIES: u32 = 3;
+
 /// What is needed to prepare a model.
 #[derive(Debug, Clone)]
 pub struct Preparation {
@@ -76,6 +79,8 @@ pub struct Prepared {
     pub candidates: Vec<Candidate>,
     /// The GPU, if there is one.
     pub gpu: Option<Gpu>,
+    /// Whether somebody killed or stopped a dry run, so that nothing is known of its strategy.
+    pub disturbed: bool,
 }
 
 /// Opens, checks and hashes the files, looks for GPUs, and measures every strategy. Must be called within a runtime on the
@@ -98,12 +103,14 @@ pub async fn prepare(preparation: Preparation) -> Prepared {
     };
     let precisions: Vec<Precision> = usable.iter().map(|usable| usable.precision).collect();
     let mut candidates = Vec::new();
+    let mut disturbed = false;
     for strategy in ladder(preparation.model.ladder.as_deref(), &precisions, devices) {
         let Some(usable) = usable.iter().find(|usable| usable.precision == strategy.precision) else { continue };
         let options = measure_strategy(&preparation, &usable.file, gpu.as_ref(), strategy).await;
+        disturbed |= options.as_ref().is_err_and(EngineError::is_blameless);
         candidates.push(Candidate { strategy, options: options.map_err(|e| e.to_string()) });
     }
-    Prepared { variants, candidates, gpu }
+    Prepared { variants, candidates, gpu, disturbed }
 }
 
 async fn open_all(preparation: &Preparation) -> Vec<Variant> {
@@ -274,5 +281,11 @@ async fn run(
 ) -> Result<MeasureReport, EngineError> {
     let Preparation { model, reproducible, heartbeat_timeout, .. } = preparation;
     let params = MeasureParams { backends, kind: kind_of(&file.facts), points, reproducible: *reproducible };
+    for _ in 1..TRIES {
+        match measure(&model.name, file, params.clone(), *heartbeat_timeout).await {
+            Err(error @ EngineError::Killed) => tracing::warn!(model = %model.name, "a dry run is made again: {error}"),
+            result => return result,
+        }
+    }
     measure(&model.name, file, params, *heartbeat_timeout).await
 }

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Broker, Device, Node, Setup, model, promptd, until};
+use crate::harness::{Broker, Device, Node, Send, Setup, model, promptd, until};
 
 /// Everybody may do everything but the node's user, who has its own lines.
 const OTHERS: &str = "topic readwrite #\nuser gw\n";
@@ -94,9 +94,20 @@ async fn a_healthy_node_passes_and_is_not_disturbed() {
     watcher.subscribe("promptd/gw/#").await;
     let (findings, code) = examine(&node.config(), &[]);
     assert_eq!(code, 0, "{findings:#?}");
-    for check in
-        ["configuration", "daemon", "broker", "topics", "clock", "files", "models", "cpu", "devices", "memory", "disk"]
-    {
+    for check in [
+        "configuration",
+        "daemon",
+        "broker",
+        "topics",
+        "clock",
+        "files",
+        "models",
+        "cpu",
+        "devices",
+        "memory",
+        "disk",
+        "journal",
+    ] {
         assert!(findings.iter().any(|found| found["check"] == check), "{check}: {findings:#?}");
     }
     for found in &findings {
@@ -273,6 +284,28 @@ async fn files_are_looked_at_as_the_daemon_would() {
     let (findings, _) = examine(&config, &["--deep"]);
     let failed = of(&findings, "models", "fail");
     assert!(only_one(&failed, "SHA-256").contains("configured is 0000"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_journal_is_told_with_its_remedy() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
+    let examine = || examine(&node.config(), &[]).0;
+    assert!(of(&examine(), "journal", "pass").iter().any(|found| found.contains("outlive the daemon")));
+    // Nobody is subscribed for this client.
+    let device = Device::connect(&broker, "dev").await;
+    let request = serde_json::json!({ "id": "1", "prompt": "Hi", "max_tokens": 1 }).to_string();
+    device.send(Send::new("promptd/gw/request/generate/nobody", request)).await;
+    until("it was given to nobody", || (node.operator_json(&["status"])["journal"]["missed"] == 1).then_some(())).await;
+    let missed = only(&examine(), "journal", "warn");
+    assert!(missed.contains("1 outcomes were given to nobody") && missed.contains("promptd fetch"), "{missed}");
+
+    let file = node.folder().join("journal.db");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let findings = examine();
+    assert!(only_one(&of(&findings, "journal", "warn"), "mode 0644").contains("chmod 600"), "{findings:#?}");
+    std::fs::remove_file(&file).unwrap();
+    assert!(only(&examine(), "journal", "fail").contains("was removed while the daemon has it open"));
 }
 
 #[tokio::test]

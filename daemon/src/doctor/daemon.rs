@@ -38,6 +38,14 @@ impl Daemon {
         }
     }
 
+    /// What it says of itself, if it answers.
+    pub fn status(&self) -> Option<&Value> {
+        match self {
+            Self::Answers { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
     /// Whether a model is loaded there, so that its memory is known and taken.
     pub fn has_loaded(&self, model: &str) -> bool {
         match self {

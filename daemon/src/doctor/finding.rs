@@ -30,6 +30,8 @@ pub enum Check {
     Memory,
     /// The file system with the state folder.
     Disk,
+    /// The journal of jobs and their outcomes.
+    Journal,
     /// What systemd allows the service.
     Unit,
 }
@@ -50,6 +52,7 @@ impl Check {
             Self::Devices => "devices",
             Self::Memory => "memory",
             Self::Disk => "disk",
+            Self::Journal => "journal",
             Self::Unit => "unit",
         }
     }

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use super::{
-    Account, Finding, Gpus, Installed, certificates, clock as judge_clock, devices, disk, files, memory, models,
-    unit::unit,
+    Account, Finding, Gpus, Installed, certificates, clock as judge_clock, devices, disk, files, journal, memory,
+    models, unit::unit,
 };
 use crate::config::Config;
 use crate::engine::{CPU_BACKENDS, backends_folder};
@@ -25,6 +25,7 @@ pub fn self_test(config: &Config) -> Vec<Finding> {
     }
     findings.extend(memory(&MemorySensors::discover(roots).read(), &config.memory));
     findings.extend(disk(config));
+    findings.extend(journal(config, None, &account));
     findings.extend(unit());
     findings
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::batch::{self, NewRow, Write};
 use super::event::Progress;
-use super::index::{Entry, Index, Stage};
+use super::index::{Counts, Entry, Index, Stage};
 use super::mailbox::Mailbox;
 use super::recovery::{self, Ready};
 use super::space::{self, pages};
@@ -80,6 +80,10 @@ pub struct Usage {
     pub open: usize,
     /// Outcomes.
     pub outcomes: usize,
+    /// Of these, those of which the broker has not said what has become of them.
+    pub unsettled: usize,
+    /// Of these, those that the broker has given to nobody.
+    pub missed: usize,
     /// What both take, and what is kept free for outcomes.
     pub used: Bytes,
     /// What they may take.
@@ -273,9 +277,9 @@ impl Journal {
 
     /// What it holds.
     pub fn usage(&self) -> Usage {
-        let (open, outcomes) = self.index.counts();
+        let Counts { open, outcomes, unsettled, missed } = self.index.counts();
         let [used, max] = [self.index.space.used, self.index.space.max].map(space::bytes);
-        Usage { open, outcomes, used, max, waiting: Bytes(self.mailbox.bytes()) }
+        Usage { open, outcomes, unsettled, missed, used, max, waiting: Bytes(self.mailbox.bytes()) }
     }
 
     /// The next event, when there is one. May be cancelled.

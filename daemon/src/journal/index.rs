@@ -48,6 +48,15 @@ pub(super) enum Stage {
     },
 }
 
+/// Jobs that are open, outcomes, and of these what the broker has not answered or has given to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub open: usize,
+    pub outcomes: usize,
+    pub unsettled: usize,
+    pub missed: usize,
+}
+
 pub(super) struct Index {
     entries: HashMap<JobId, Entry>,
     names: HashMap<Arc<Key>, JobId>,
@@ -162,8 +171,10 @@ impl Index {
         self.settled.iter().map(|(_, job)| *job).filter(is_of).collect()
     }
 
-    /// Jobs that are open, and outcomes.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.open, self.entries.len() - self.open)
+    /// How many there are of each kind.
+    pub fn counts(&self) -> Counts {
+        let outcomes = self.entries.len() - self.open;
+        let missed = self.missed.values().map(BTreeSet::len).sum();
+        Counts { open: self.open, outcomes, unsettled: outcomes - self.settled.len(), missed }
     }
 }

@@ -52,6 +52,7 @@ pub use handle::{Clock, Journal, NewJob, Usage};
 pub use index::Known;
 pub use outcome::{Outcome, Settlement};
 pub use recovery::{OpenJob, Recovery};
+pub use store::Files;
 pub use time::Moment;
 
 use crate::config::Durability;

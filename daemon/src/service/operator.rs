@@ -114,7 +114,23 @@ impl Driver {
         status["connected"] = self.link.is_connected().into();
         status["pid"] = std::process::id().into();
         status["heat"] = cooling::document(&self.thermal);
+        status["journal"] = self.journal_document();
         status
+    }
+
+    /// How the journal stands: in numbers, and what is wrong with it.
+    fn journal_document(&self) -> Value {
+        let usage = self.recorder.journal.usage();
+        json!({
+            "open": usage.open,
+            "outcomes": usage.outcomes,
+            "unsettled": usage.unsettled,
+            "missed": usage.missed,
+            "used_bytes": usage.used.0,
+            "max_bytes": usage.max.0,
+            "waiting_bytes": usage.waiting.0,
+            "trouble": self.recorder.trouble,
+        })
     }
 
     /// The document, and which configuration the daemon runs with.

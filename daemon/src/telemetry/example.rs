@@ -35,7 +35,15 @@ pub fn snapshot() -> Snapshot {
         resident: Some(20_000_000),
         energy: Energy { total: Some(41_000.0), jobs: Some(1200.5) },
         journal: JournalReading {
-            usage: Usage { open: 5, outcomes: 120, used: Bytes(1 << 20), max: Bytes(248 << 20), waiting: Bytes(0) },
+            usage: Usage {
+                open: 5,
+                outcomes: 120,
+                unsettled: 1,
+                missed: 2,
+                used: Bytes(1 << 20),
+                max: Bytes(248 << 20),
+                waiting: Bytes(0),
+            },
             writable: true,
         },
         ..bare()

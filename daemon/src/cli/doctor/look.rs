@@ -46,6 +46,7 @@ impl Look<'_> {
         findings.extend(computing(config)?);
         findings.extend(self.memory(&daemon, roots)?);
         findings.extend(doctor::disk(config));
+        findings.extend(doctor::journal(config, daemon.status(), &account));
         Ok(findings)
     }
 

@@ -1,5 +1,6 @@
 //! The file: the only place that speaks SQL.
 
+mod files;
 mod open;
 mod rows;
 mod schema;
@@ -13,6 +14,7 @@ use super::batch::Batch;
 use super::time::Stamp;
 use crate::job::JobId;
 
+pub use files::Files;
 pub(super) use open::{Opened, open};
 pub(super) use rows::{ReadJob, Rows};
 use rows::{Run, Writer};

@@ -11,17 +11,9 @@ use rusqlite::{Connection, OpenFlags};
 use super::super::error::Meaning;
 use super::super::space::{CHECKPOINT, LOG, PAGE, pages_max};
 use super::super::{JournalError, Settings};
+use super::files::{self, FILE, with_wal};
 use super::{Rows, Store, rows, schema};
 use crate::config::Durability;
-
-/// The file in the folder.
-pub(in super::super) const FILE: &str = "journal.db";
-
-/// The write-ahead log has the name of its file with this at the end.
-const WAL: &str = "-wal";
-
-/// What damaged files are called, with a number.
-const SET_ASIDE: &str = "journal.corrupt-";
 
 /// So many damaged files stay for whoever wants to look at them.
 const SET_ASIDE_MAX: u64 = 3;
@@ -141,30 +133,18 @@ fn set_up(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> 
 /// Moves a damaged file and its log away; gives the new name. Of more than a few the oldest goes.
 fn set_aside(folder: &Path, path: &Path) -> Result<PathBuf, JournalError> {
     let failed = |source| refused(path, source);
-    let mut numbers: Vec<u64> = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let number =
-            name.to_str().and_then(|name| name.strip_prefix(SET_ASIDE)).and_then(|number| number.parse::<u64>().ok());
-        numbers.extend(number.filter(|number| *number < u64::MAX));
-    }
+    let numbers = files::set_aside(folder).map_err(failed)?;
     let next = numbers.iter().max().map_or(1, |last| last + 1);
     for old in numbers.into_iter().filter(|number| number + SET_ASIDE_MAX <= next) {
-        let old = folder.join(format!("{SET_ASIDE}{old}"));
+        let old = files::damaged(folder, old);
         for old in [with_wal(&old), old] {
             missing_is_fine(fs::remove_file(old)).map_err(failed)?;
         }
     }
-    let target = folder.join(format!("{SET_ASIDE}{next}"));
+    let target = files::damaged(folder, next);
     missing_is_fine(fs::rename(with_wal(path), with_wal(&target))).map_err(failed)?;
     fs::rename(path, &target).map_err(failed)?;
     Ok(target)
-}
-
-fn with_wal(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(WAL);
-    name.into()
 }
 
 fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {

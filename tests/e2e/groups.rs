@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::harness::http::{free_port, page, sum};
 use crate::harness::{Broker, Device, Node, Operator, Send, Setup, until};
 
 fn member(node: &'static str) -> Setup {
@@ -64,6 +65,26 @@ async fn three_nodes_share_the_work_and_one_that_is_killed_leaves_it_to_the_othe
     nodes[0].signal(Signal::KILL);
     let answers = answers(&mut device, 30).await;
     assert!(nodes_of(&answers).is_superset(&["n2", "n3"].into()), "{answers:?}");
+}
+
+#[tokio::test]
+async fn metrics_tell_of_both_connections() {
+    let broker = Broker::start().await;
+    let port = free_port();
+    let tables = format!("[telemetry]\nhttp = \"127.0.0.1:{port}\"\n");
+    let node = Node::ready(&broker, Setup { tables, ..member("gw") }).await;
+    until("it takes part", || node.log().contains("work for groups is taken").then_some(())).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    ask(&device, "0").await;
+    answers(&mut device, 1).await;
+    let count = |metrics: &str, link: &str| sum(metrics, "promptd_mqtt_messages_received_total", link);
+    let metrics = until("the request is counted", || {
+        let metrics = page(port, "/metrics").body;
+        (count(&metrics, "link=\"groups\"") >= Some(1.0)).then_some(metrics)
+    })
+    .await;
+    assert_eq!(count(&metrics, "link=\"node\""), Some(0.0), "it came on the other");
+    assert_eq!(sum(&metrics, "promptd_mqtt_connected", ""), Some(2.0));
 }
 
 #[tokio::test]

@@ -41,6 +41,11 @@ impl Groups {
         }
     }
 
+    /// The connection.
+    pub(super) fn link(&self) -> Option<&LinkHandle> {
+        self.link.as_ref().map(|(link, _)| link)
+    }
+
     /// Leaves the broker as it should be left. What has come was acknowledged before.
     pub(super) async fn say_goodbye(&mut self) {
         if let Some((link, _events)) = &self.link {

@@ -6,6 +6,7 @@ use super::driver::Driver;
 use super::memory::Held;
 use super::models::{Active, ModelEntry};
 use crate::health::{HealthReading, Roots, process_memory};
+use crate::mqtt::LinkHandle;
 use crate::telemetry::{GovernorLevel, JournalReading, LinkReading, ModelReading, OpenJobs, Snapshot};
 
 impl Driver {
@@ -26,11 +27,8 @@ impl Driver {
             clock_synced,
             jobs: OpenJobs { waiting: self.queue.len(), running },
             tokens_per_second,
-            link: LinkReading {
-                connected: self.link.is_connected(),
-                outbox: self.link.outbox_len(),
-                counters: self.link.counters(),
-            },
+            link: link_reading(&self.link),
+            group_link: self.groups.link().map(link_reading),
             models: self.models.iter().map(model_reading).collect(),
             limits: self.memory.left(&held),
             slack: self.memory.slack(&held),
@@ -46,6 +44,10 @@ impl Driver {
             journal: JournalReading { usage: self.recorder.journal.usage(), writable: self.recorder.trouble.is_none() },
         }
     }
+}
+
+fn link_reading(link: &LinkHandle) -> LinkReading {
+    LinkReading { connected: link.is_connected(), outbox: link.outbox_len(), counters: link.counters() }
 }
 
 fn model_reading(entry: &ModelEntry) -> ModelReading {

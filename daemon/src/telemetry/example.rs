@@ -18,6 +18,7 @@ pub fn snapshot() -> Snapshot {
         jobs: OpenJobs { waiting: 2, running: 3 },
         tokens_per_second: 31.25,
         link: LinkReading { connected: true, outbox: 5, counters: counters() },
+        group_link: Some(LinkReading { connected: true, outbox: 0, counters: counters() }),
         models: vec![ModelReading {
             document: document(),
             running: 3,
@@ -60,6 +61,7 @@ pub fn bare() -> Snapshot {
         jobs: OpenJobs::default(),
         tokens_per_second: 0.0,
         link: LinkReading::default(),
+        group_link: None,
         models: Vec::new(),
         limits: Vec::new(),
         slack: None,

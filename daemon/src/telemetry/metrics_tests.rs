@@ -64,8 +64,12 @@ fn states_and_sensors_are_told_by_the_last_look() {
     assert_eq!(value(&text, "promptd_state{state=\"no_model\"}").to_bits(), 0_f64.to_bits());
     assert_eq!(value(&text, "promptd_temperature_celsius{zone=\"tj-thermal\"}").to_bits(), 61.5_f64.to_bits());
     assert_eq!(value(&text, "promptd_model_events_total{model=\"main\",event=\"loaded\"}").to_bits(), 1_f64.to_bits());
+    let received =
+        |text: &str, link: &str| text.contains(&format!("promptd_mqtt_messages_received_total{{link=\"{link}\"}} "));
+    assert!(received(&text, "node") && received(&text, "groups"), "{text}");
     metrics.show(example::bare());
     let text = metrics.prometheus();
+    assert!(received(&text, "node") && !received(&text, "groups"), "it has no groups: {text}");
     assert!(!text.contains("promptd_temperature"), "what is unknown is left out");
     assert!(!text.contains("promptd_model_info"), "there is no model any more");
 }
@@ -186,6 +190,7 @@ fn labels_have_no_client_and_few_values() {
         "governor",
         "kind",
         "limit",
+        "link",
         "model",
         "precision",
         "rail",

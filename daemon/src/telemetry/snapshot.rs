@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub tokens_per_second: f64,
     /// The link to the broker.
     pub link: LinkReading,
+    /// The second link, on which work for groups comes; none before there was any to take.
+    pub group_link: Option<LinkReading>,
     /// The models.
     pub models: Vec<ModelReading>,
     /// What limits memory, and what of it is left for new work.
@@ -73,7 +75,7 @@ pub struct OpenJobs {
     pub running: usize,
 }
 
-/// The link to the broker.
+/// A link to the broker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkReading {
     /// Whether the broker can be reached.

@@ -142,6 +142,7 @@ fn snapshot(number: usize, round: u64) -> Snapshot {
         jobs: OpenJobs { waiting: number % 3, running: if busy { 1 + number % 4 } else { 0 } },
         tokens_per_second: if busy { 18.0 + jitter as f64 / 2.0 } else { 0.0 },
         link: LinkReading { connected: true, ..LinkReading::default() },
+        group_link: None,
         models: vec![ModelReading {
             document: model(number),
             running: 1,

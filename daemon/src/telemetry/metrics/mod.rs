@@ -132,7 +132,11 @@ impl Writer<'_> {
     }
 
     fn counter(&mut self, name: Name<'_>, value: impl Into<Option<f64>>) -> std::fmt::Result {
-        self.series(name, value.into().map(|value| (Labels::new(), ConstCounter::new(value))))
+        self.counters(name, value.into().map(|value| (Labels::new(), value)))
+    }
+
+    fn counters(&mut self, name: Name<'_>, series: impl IntoIterator<Item = (Labels, f64)>) -> std::fmt::Result {
+        self.series(name, series.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value))))
     }
 
     fn series<M: EncodeMetric>(

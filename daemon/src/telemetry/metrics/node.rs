@@ -1,8 +1,9 @@
 //! How the node, its link and its models stand.
 
 use super::{Labels, Writer, measured, one, plain};
+use crate::mqtt::Counters;
 use crate::telemetry::snapshot::ModelReading;
-use crate::telemetry::{ModelStage, NodeState, Snapshot};
+use crate::telemetry::{LinkReading, ModelStage, NodeState, Snapshot};
 
 pub(super) fn write(to: &mut Writer<'_>, now: &Snapshot) -> std::fmt::Result {
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
@@ -22,28 +23,36 @@ pub(super) fn write(to: &mut Writer<'_>, now: &Snapshot) -> std::fmt::Result {
     to.gauge(measured("daemon_resident", "bytes", "Memory of the daemon's own process"), now.resident.map(float))?;
     to.counter(measured("energy", "joules", "What the board has drawn"), now.energy.total)?;
     to.counter(measured("job_energy", "joules", "What the board has drawn while jobs ran"), now.energy.jobs)?;
-    write_link(to, now)
+    write_links(to, now)
 }
 
-fn write_link(to: &mut Writer<'_>, now: &Snapshot) -> std::fmt::Result {
-    let link = &now.link;
-    to.gauge(plain("mqtt_connected", "1 if the broker can be reached"), one(link.connected))?;
+/// What is counted of a link.
+type Count = fn(&Counters) -> u64;
+
+const MESSAGES: [(&str, &str, Count); 8] = [
+    ("received", "Messages received", |counters| counters.received),
+    ("redelivered", "Of these, messages that the broker sent again", |counters| counters.redelivered),
+    ("dropped", "Messages received at QoS 0 and dropped because too many came", |counters| counters.dropped_qos0),
+    ("deferred", "Messages left to the broker to send again, because it sent too many", |counters| counters.deferred),
+    ("published", "Messages at QoS 1 that the broker has taken", |counters| counters.published),
+    ("undelivered", "Of these, messages that nobody was subscribed to", |counters| counters.undelivered),
+    ("refused", "Messages at QoS 1 that the broker refused", |counters| counters.refused),
+    ("transient_dropped", "Messages at QoS 0 that were not sent", |counters| counters.dropped_transients),
+];
+
+fn write_links(to: &mut Writer<'_>, now: &Snapshot) -> std::fmt::Result {
+    let links = || [("node", Some(&now.link)), ("groups", now.group_link.as_ref())].into_iter();
+    let each = |value: &dyn Fn(&LinkReading) -> f64| -> Vec<(Labels, f64)> {
+        links().filter_map(|(name, link)| Some((one_label("link", name), value(link?)))).collect()
+    };
+    to.gauges(plain("mqtt_connected", "1 if the broker can be reached"), each(&|link| one(link.connected)))?;
     let help = "Messages that the broker has not taken yet, and places reserved for one";
-    to.gauge(plain("mqtt_outbox_messages", help), link.outbox as f64)?;
-    let counters = &link.counters;
-    for (name, help, count) in [
-        ("received", "Messages received", counters.received),
-        ("redelivered", "Of these, messages that the broker sent again", counters.redelivered),
-        ("dropped", "Messages received at QoS 0 and dropped because too many came", counters.dropped_qos0),
-        ("deferred", "Messages left to the broker to send again, because it sent too many", counters.deferred),
-        ("published", "Messages at QoS 1 that the broker has taken", counters.published),
-        ("undelivered", "Of these, messages that nobody was subscribed to", counters.undelivered),
-        ("refused", "Messages at QoS 1 that the broker refused", counters.refused),
-        ("transient_dropped", "Messages at QoS 0 that were not sent", counters.dropped_transients),
-    ] {
-        to.counter(plain(&format!("mqtt_messages_{name}"), help), count as f64)?;
+    to.gauges(plain("mqtt_outbox_messages", help), each(&|link| link.outbox as f64))?;
+    for (name, help, count) in MESSAGES {
+        to.counters(plain(&format!("mqtt_messages_{name}"), help), each(&|link| float(count(&link.counters))))?;
     }
-    to.counter(plain("mqtt_reconnects", "Connections after the first"), counters.reconnects as f64)
+    let reconnects = each(&|link| float(link.counters.reconnects));
+    to.counters(plain("mqtt_reconnects", "Connections after the first"), reconnects)
 }
 
 pub(super) fn write_models(to: &mut Writer<'_>, models: &[ModelReading]) -> std::fmt::Result {

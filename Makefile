@@ -73,7 +73,7 @@ lint: deps clean-links
 unit: deps clean-links model model-embed promtool vulkan
 	$(CARGO) test --release --locked -- --test-threads=2
 
-chaos: deps clean-links model ## Kill daemon, engine and broker two hundred times at random under load: each job must end once
+chaos: deps clean-links model ## Kill daemon, engine and broker and cut the link two hundred times at random under load, as root: each job must end once
 	PROMPTD_CHAOS_KILLS=$(or $(KILLS),200) $(CARGO) test --release --locked --test e2e -- chaos:: --nocapture
 
 deny: deps ## Check licences and advisories of the dependencies

@@ -6,6 +6,7 @@ packages=(
   build-essential cmake clang libclang-dev ccache   # llama.cpp and its bindings
   mosquitto mosquitto-clients                       # the broker that tests and the demo start on loopback
   openssl                                           # certificates of the test brokers
+  iproute2                                          # wires between namespaces, which tests cut
   python3 python3-pip python3-venv                  # fetches the test model and the peers of the benchmark
   ca-certificates
 )

@@ -17,9 +17,11 @@ mod operator;
 pub mod picture;
 pub mod plot;
 mod relay;
+mod tap;
 mod terminal;
 mod watch;
 mod web;
+mod wire;
 
 pub use broker::Broker;
 pub use cgroup::{Cgroup, Hog, MIB, evict, uncached};
@@ -32,9 +34,11 @@ pub use load::{Answer, Load};
 pub use node::{Node, Setup, alive, process_status, processor_seconds, promptd, signal_pid};
 pub use operator::Operator;
 pub use relay::Relay;
+pub use tap::Tap;
 pub use terminal::Terminal;
 pub use watch::Watch;
 pub use web::{Served, Web};
+pub use wire::Wire;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -43,6 +43,8 @@ pub struct Setup {
     pub state_dir: Option<PathBuf>,
     /// A cgroup of memory to run in.
     pub cgroup: Option<PathBuf>,
+    /// A network namespace to run in.
+    pub namespace: Option<PathBuf>,
     /// Environment variables.
     pub environment: Vec<(&'static str, String)>,
 }
@@ -63,6 +65,7 @@ impl Default for Setup {
             files: vec![model()],
             state_dir: None,
             cgroup: None,
+            namespace: None,
             environment: Vec::new(),
         }
     }
@@ -222,9 +225,15 @@ impl Drop for Node {
 /// Appends to the log of an earlier run, if there was one.
 fn run(folder: &Path, setup: &Setup) -> Child {
     let log = OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = match &setup.cgroup {
-        None => promptd(),
-        Some(cgroup) => {
+    let mut command = match (&setup.cgroup, &setup.namespace) {
+        (None, None) => promptd(),
+        // It becomes the daemon: the process id stays.
+        (None, Some(namespace)) => {
+            let mut nsenter = Command::new("/usr/bin/nsenter");
+            nsenter.env_clear().arg(format!("--net={}", namespace.display())).arg(env!("CARGO_BIN_EXE_promptd"));
+            nsenter
+        }
+        (Some(cgroup), _) => {
             let mut shell = Command::new("/bin/sh");
             let join = "echo $$ > \"$1/cgroup.procs\" && shift && exec \"$@\"";
             shell.env_clear().args(["-c", join, "sh"]).arg(cgroup).arg(env!("CARGO_BIN_EXE_promptd"));

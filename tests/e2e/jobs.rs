@@ -1,6 +1,9 @@
 //! Jobs that wait and run: what operators see of them and do with them, and whose turn it is.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
 
 use crate::harness::{Broker, Device, Node, Operator, Setup};
 
@@ -107,4 +110,40 @@ async fn a_client_that_floods_the_node_does_not_keep_it_from_others() {
         times.sort_by(f64::total_cmp);
         eprintln!("{how}: from receipt to answer {:.0} ms in the middle, {:.0} ms at most", times[5], times[9]);
     }
+}
+
+/// From receipt to answer, of so many jobs of which one comes each second: the 95th of a hundred, in milliseconds.
+async fn one_a_second(device: &mut Device, name: &str, jobs: usize) -> f64 {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut times = Vec::new();
+    for turn in 0..jobs {
+        second.tick().await;
+        let reply = device.answer("generate", request(&format!("{name}{turn}"), 32)).await;
+        assert_eq!(reply["event"], "result", "{reply}");
+        times.push(milliseconds(&reply));
+    }
+    times.sort_by(f64::total_cmp);
+    eprintln!("{name}: {:.0} ms in the middle, {:.0} ms at most", times[jobs / 2], times[jobs - 1]);
+    times[(jobs * 95).div_ceil(100) - 1]
+}
+
+#[tokio::test]
+async fn one_job_a_second_waits_little_longer_beside_a_flood() {
+    let broker = Broker::start().await;
+    let tables = "[limits]\nqueue_jobs = 1100\nqueue_jobs_per_client = 1000".to_owned();
+    let mqtt = "outbox_max = 2048".to_owned();
+    let node = Node::ready(&broker, Setup { sequences: 1, tables, mqtt, ..Setup::default() }).await;
+    let mut flood = Device::connect(&broker, "flood").await;
+    let mut other = Device::connect(&broker, "other").await;
+    let alone = one_a_second(&mut other, "alone", 8).await;
+    for number in 0..1000 {
+        flood.ask("generate", &request(&number.to_string(), 16)).await;
+    }
+    while flood.next().await.json["event"] != "result" {}
+    let beside = one_a_second(&mut other, "beside", 15).await;
+    let waiting = node.operator_json(&["jobs", "flood"])["total"].as_u64().unwrap();
+    eprintln!("p95 alone {alone:.0} ms, beside a flood {beside:.0} ms; {waiting} of the flood still wait");
+    assert!(waiting > 0, "the flood was there all the time");
+    assert!(beside <= 3.0 * alone, "{beside} ms, alone {alone} ms");
 }

@@ -6,6 +6,7 @@ mod harness;
 
 mod announcements;
 mod answers;
+mod bounded;
 mod broker_trouble;
 mod cancel;
 mod chaos;

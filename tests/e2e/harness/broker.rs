@@ -14,6 +14,8 @@ pub struct Broker {
     pub port: u16,
     folder: TempDir,
     settings: String,
+    /// Messages that it keeps for a client that is away or slow.
+    queue: u32,
     process: Option<Child>,
 }
 
@@ -35,12 +37,17 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
-        Self { port, folder, settings: settings.to_owned(), process: None }
+        Self { port, folder, settings: settings.to_owned(), queue: 10_000, process: None }
     }
 
     /// Other lines of configuration, from the next start on.
     pub fn settings(&mut self, settings: &str) {
         settings.clone_into(&mut self.settings);
+    }
+
+    /// How many messages it keeps for a client, from the next start on.
+    pub fn queues(&mut self, messages: u32) {
+        self.queue = messages;
     }
 
     /// Its folder, for password and ACL files.
@@ -81,8 +88,8 @@ impl Broker {
     pub async fn up(&mut self) {
         let config = self.folder.path().join("mosquitto.conf");
         let text = format!(
-            "listener {} 127.0.0.1\nset_tcp_nodelay true\nuser root\nmax_queued_messages 10000\n{}",
-            self.port, self.settings
+            "listener {} 127.0.0.1\nset_tcp_nodelay true\nuser root\nmax_queued_messages {}\n{}",
+            self.port, self.queue, self.settings
         );
         std::fs::write(&config, text).unwrap();
         let mut child = Command::new(mosquitto()).arg("-c").arg(&config).stderr(Stdio::null()).spawn().unwrap();

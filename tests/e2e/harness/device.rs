@@ -62,7 +62,13 @@ impl<'a> Send<'a> {
 impl Device {
     /// Connects and subscribes to the replies of this client. Logs in if the broker has a password for a user of its name.
     pub async fn connect(broker: &Broker, name: &str) -> Self {
-        let mut options = MqttOptions::new(format!("device-{name}-{}", fastrand::u32(..)), "127.0.0.1", broker.port);
+        Self::connect_as(broker, name, &format!("device-{name}-{}", fastrand::u32(..)), broker.port).await
+    }
+
+    /// The same with an id that it may have had before, so that the broker knows its session, and on another port that leads to
+    /// the broker.
+    pub async fn connect_as(broker: &Broker, name: &str, id: &str, port: u16) -> Self {
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
         options.set_keep_alive(Duration::from_secs(5)).set_clean_start(false);
         options.set_session_expiry_interval(Some(600)).set_max_packet_size(Some(4 * 1024 * 1024));
         if let Some(password) = broker.password(name) {

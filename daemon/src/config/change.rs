@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{
-    Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Telemetry, Thermal, Tls,
+    Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Policy, Service, Telemetry,
+    Thermal, Tls,
 };
-use crate::job::ModelName;
+use crate::job::{ModelName, PolicyName};
 
 /// The way from the configuration in force to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +118,7 @@ impl Change {
         node(&mut found, &old.node, &mut new.node);
         mqtt(&mut found, &old.mqtt, &mut new.mqtt);
         rules(&mut found, old, &mut new);
+        policies(&mut found, &old.policies, &mut new.policies);
         telemetry(&mut found, &old.telemetry, &mut new.telemetry);
         service(&mut found, &old.service, &mut new.service);
         if sequences(&new) > sequences(old) {
@@ -295,6 +297,33 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
         }
     );
     compare!(found, "disk", &old.disk, new.disk, Disk { reserve: Effect::None, derived_max: Effect::None });
+}
+
+/// They are looked up for each request. Where one comes, goes or moves, clients change to others: all of them are named at once.
+fn policies(found: &mut Differences, old: &[Policy], new: &mut [Policy]) {
+    let names = |policies: &[Policy]| policies.iter().map(|policy| policy.name.clone()).collect::<Vec<PolicyName>>();
+    if names(old) != names(new) {
+        found.note("policy".to_owned(), Effect::None);
+        return;
+    }
+    for (old, new) in old.iter().zip(new) {
+        compare!(
+            found,
+            format!("policy[{}]", old.name),
+            old,
+            new,
+            Policy {
+                name: Effect::None,
+                clients: Effect::None,
+                tasks: Effect::None,
+                models: Effect::None,
+                priority: Effect::None,
+                max_tokens: Effect::None,
+                queue_jobs: Effect::None,
+                tokens_per_minute: Effect::None,
+            }
+        );
+    }
 }
 
 fn telemetry(found: &mut Differences, old: &Telemetry, new: &mut Telemetry) {

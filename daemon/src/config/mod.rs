@@ -30,6 +30,8 @@ mod mqtt;
 mod nearest;
 mod node;
 mod origin;
+mod pattern;
+mod policy;
 mod report;
 mod section;
 mod service;
@@ -61,6 +63,8 @@ pub use model_file::{ModelFile, sha256};
 pub use mqtt::Mqtt;
 pub use node::Node;
 pub use origin::Origin;
+pub use pattern::ClientPattern;
+pub use policy::Policy;
 pub use service::{LogLevel, Service};
 pub use telemetry::{Deadbands, Telemetry};
 pub use thermal::Thermal;
@@ -85,6 +89,8 @@ pub struct Config {
     pub limits: Limits,
     /// The models, in the order of the files. At most one is the default; with any model, exactly one.
     pub models: Vec<Model>,
+    /// What some clients may ask for less than others; the first one for a client counts.
+    pub policies: Vec<Policy>,
     /// Loading of models.
     pub load: Load,
     /// The memory of the machine.
@@ -175,11 +181,15 @@ impl Config {
         let profile = &machine.profile;
         let config = section::read(tree, report, |root| {
             let node = root.table("node", |section| Node::read(section, machine));
+            let mqtt = root.table("mqtt", |section| Mqtt::read(section, &node.name));
+            let limits = root.table("limits", Limits::read);
+            let models = Model::read_all(root, profile);
             Self {
-                mqtt: root.table("mqtt", |section| Mqtt::read(section, &node.name)),
+                policies: Policy::read_all(root, &limits, &models),
                 node,
-                limits: root.table("limits", Limits::read),
-                models: Model::read_all(root, profile),
+                mqtt,
+                limits,
+                models,
                 load: root.table("load", Load::read),
                 memory: root.table("memory", |section| Memory::read(section, profile)),
                 thermal: root.table("thermal", Thermal::read),

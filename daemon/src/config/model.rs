@@ -13,7 +13,7 @@ use super::tree::Value;
 use super::value;
 
 /// Each has a process, memory and a retained document of its own.
-const MODELS_MAX: usize = 16;
+pub(super) const MODELS_MAX: usize = 16;
 /// Every placement with every precision.
 const LADDER_MAX: usize = 9;
 const GOLDEN_MAX: usize = 4096;

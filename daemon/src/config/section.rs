@@ -80,6 +80,11 @@ impl<'s, 't> Section<'_, 's, 't> {
         self.report.problem(self.at, &path, None, reason);
     }
 
+    /// A problem of the section as a whole.
+    pub(super) fn blame_all(&mut self, reason: impl Into<String>) {
+        self.report.problem(self.at, &self.path, None, reason);
+    }
+
     /// Any value, through a function that says what is wrong with it. None if it is not set or cannot be used.
     pub(super) fn optional<T>(
         &mut self,

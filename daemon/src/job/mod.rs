@@ -10,7 +10,7 @@ mod request;
 
 pub use control::{Control, Which};
 pub use error::{ErrorCode, JobError};
-pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, RequestId, TaskName};
+pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Timings, Usage};
 pub use precision::Precision;
 pub use request::{JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task};

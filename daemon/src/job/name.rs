@@ -91,6 +91,8 @@ names! {
     ModelName = "model";
     /// A task, the `<task>` segment of a request topic.
     TaskName = "task";
+    /// A policy of the configuration.
+    PolicyName = "policy";
     /// This daemon among the nodes of one broker.
     NodeName = "node";
     /// A fleet group.

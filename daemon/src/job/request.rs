@@ -59,6 +59,9 @@ pub enum Task {
 }
 
 impl Task {
+    /// The names of all tasks.
+    pub const NAMES: [&'static str; 2] = ["generate", "chat"];
+
     /// The task's name in topics and replies.
     pub fn name(&self) -> &'static str {
         match self {

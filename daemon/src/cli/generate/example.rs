@@ -13,8 +13,12 @@ const NO_MODEL_YET: &str =
 enum Line<'a> {
     Blank,
     Prose(&'a str),
-    /// `[section]` or `[[section]]`, with the brackets.
-    Section(&'a str),
+    Section {
+        /// `[section]` or `[[section]]`, with the brackets.
+        name: &'a str,
+        /// One that an operator may add.
+        commented: bool,
+    },
     Key {
         name: &'a str,
         value: &'a str,
@@ -28,12 +32,12 @@ impl<'a> Line<'a> {
         let (commented, rest) = line.strip_prefix('#').map_or((false, line), |rest| (true, rest));
         if rest.is_empty() && !commented {
             Line::Blank
-        } else if commented && !rest.starts_with(|c: char| c.is_ascii_lowercase()) {
+        } else if commented && !rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') {
             Line::Prose(rest.trim_start())
         } else if let Some((name, value)) = rest.split_once(" = ") {
             Line::Key { name, value, commented }
         } else {
-            Line::Section(rest)
+            Line::Section { name: rest, commented }
         }
     }
 }
@@ -44,7 +48,7 @@ pub fn setting_nothing() -> String {
     let mut told = false;
     for line in EXAMPLE.lines() {
         match Line::read(line) {
-            Line::Section(name) if name.starts_with("[[") => {
+            Line::Section { name, commented: false } if name.starts_with("[[") => {
                 if !std::mem::replace(&mut told, true) {
                     text += NO_MODEL_YET;
                     text.push('\n');
@@ -52,7 +56,7 @@ pub fn setting_nothing() -> String {
                 text.push('#');
             }
             Line::Key { commented: false, .. } => text.push('#'),
-            Line::Blank | Line::Prose(_) | Line::Section(_) | Line::Key { .. } => {}
+            Line::Blank | Line::Prose(_) | Line::Section { .. } | Line::Key { .. } => {}
         }
         text += line;
         text.push('\n');
@@ -76,7 +80,7 @@ pub fn man_page() -> String {
             Line::Prose(text) => prose.push(text),
             // The prose at the head of the file belongs to nothing but the file.
             Line::Blank => paragraphs(&mut page, &mut prose),
-            Line::Section(name) => {
+            Line::Section { name, .. } => {
                 page.control("SS", [name]);
                 paragraphs(&mut page, &mut prose);
             }

@@ -83,7 +83,9 @@ mod tests {
         }
         assert!(page("promptd.1").unwrap().contains("promptd\\-run(1)"));
         let configuration = page("promptd.toml.5").unwrap();
-        for part in [".SS [mqtt]", "\\fBkeep_alive\\fR = \"30s\"", ".SS [[model.files]]", "\\fBpath\\fR = "] {
+        for part in
+            [".SS [mqtt]", "\\fBkeep_alive\\fR = \"30s\"", ".SS [[policy]]", ".SS [[model.files]]", "\\fBpath\\fR = "]
+        {
             assert!(configuration.contains(part), "{part} is missing in {configuration}");
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 
 /// A key, its ends as the messages write them, and values just beyond them.
 pub(super) struct Bounds {
-    /// The key; `model.` stands for the section of one model.
+    /// The key; `model.` and `policy.` stand for the section of one.
     pub(super) key: &'static str,
     /// Just below, as TOML.
     below: &'static str,
@@ -54,6 +54,13 @@ pub(super) const ALL: &[Bounds] = &[
     bounds("model.min_context", ["255", "256", "1048576", "1048577"], "context = 1048576"),
     bounds("model.sequences", ["0", "1", "64", "65"], ""),
     bounds("model.threads", ["0", "1", "512", "513"], ""),
+    bounds("policy.max_tokens", ["0", "1", "1048576", "1048577"], "limits.max_tokens_cap = 1048576"),
+    bounds(
+        "policy.queue_jobs",
+        ["0", "1", "65536", "65537"],
+        "limits.queue_jobs = 65536\nlimits.queue_jobs_per_client = 65536\nmqtt.outbox_max = 131072",
+    ),
+    bounds("policy.tokens_per_minute", ["0", "1", "1000000000", "1000000001"], ""),
     bounds("load.timeout", ["'9999ms'", "10s", "1d", "'86400001ms'"], ""),
     bounds("load.idle_unload", ["'9999ms'", "10s", "7d", "'604800001ms'"], ""),
     bounds("memory.reserve", ["'0.9%'", "1%", "90%", "'90.1%'"], ""),
@@ -94,9 +101,11 @@ pub(super) const ALL: &[Bounds] = &[
 
 impl Bounds {
     fn document(&self, value: &str) -> String {
-        match self.key.strip_prefix("model.") {
-            Some(key) => format!("{MODEL}{key} = {value}\n{}\n", self.with),
-            None => format!("{} = {value}\n{}\n", self.key, self.with),
+        let Self { key, with, .. } = self;
+        match key.split_once('.') {
+            Some(("model", key)) => format!("{MODEL}{key} = {value}\n{with}\n"),
+            Some(("policy", key)) => format!("{with}\n{POLICY}{key} = {value}\n"),
+            _ => format!("{key} = {value}\n{with}\n"),
         }
     }
 }
@@ -121,7 +130,7 @@ fn what_lies_beyond_is_refused_with_the_value_and_the_bounds() {
         for beyond in [bounds.below, bounds.above] {
             let found = problems(&[&bounds.document(beyond)]);
             let [problem] = found.as_slice() else { panic!("{found:?}") };
-            let key = bounds.key.replace("model.", "model[main].");
+            let key = bounds.key.replace("model.", "model[main].").replace("policy.", "policy[all].");
             let value = beyond.replace('\'', "\"");
             // A sign is no form of a time at all.
             let reason = if beyond.contains("-1s") {

@@ -113,6 +113,22 @@ fn what_needs_a_restart_keeps_its_old_value_and_is_named() {
 }
 
 #[test]
+fn policies_are_named_by_key_while_they_are_the_same_ones() {
+    let policies = |text: &str| with_model(text);
+    let named = |names: [&str; 2], most: u32| {
+        let policy = |name| format!("[[policy]]\nname = '{name}'\nclients = ['{name}']\nmax_tokens = {most}\n");
+        policies(&names.map(policy).concat())
+    };
+    let change = Change::between(&named(["a", "b"], 4), named(["a", "b"], 5));
+    assert_eq!(change.keys, ["policy[a].max_tokens", "policy[b].max_tokens"]);
+    assert!(steps(&change).is_empty() && change.config == named(["a", "b"], 5), "{:?}", change.steps);
+    for other in [named(["b", "a"], 4), named(["a", "c"], 4), policies("")] {
+        let change = Change::between(&named(["a", "b"], 4), other.clone());
+        assert_eq!((change.keys.as_slice(), change.config), (["policy".to_owned()].as_slice(), other));
+    }
+}
+
+#[test]
 fn engines_are_made_anew_only_for_what_they_are_made_of() {
     for text in ["engine.max_stall = '1s'", "engine.reproducible = true", "engine.heartbeat_timeout = '1m'"] {
         let config = good(&format!("{text}\n{MODEL}"));

@@ -8,10 +8,11 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../config/promptd.toml");
 
-/// Removes the `#` in front of keys; prose has a space behind it. The files for TLS need another URL than the default.
+/// Removes the `#` in front of keys and tables; prose has a space behind it. The files for TLS need another URL than the default.
 fn uncommented() -> String {
     let key = |line: &str| {
-        line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase())).map(str::to_owned)
+        let says = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+        line.strip_prefix('#').filter(says).map(str::to_owned)
     };
     let text: String = EXAMPLE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
     text.replace(&format!("\nurl = \"{}\"", BrokerUrl::default()), "\nurl = \"mqtts://broker\"")
@@ -46,7 +47,8 @@ fn schema() -> BTreeSet<String> {
     Config::from_tree(&tree, &machine(), &mut report);
     let unset: Vec<&String> = report.keys().iter().filter(|(_, at)| at.is_none()).map(|(key, _)| key).collect();
     assert!(unset.is_empty(), "the example does not show {unset:?}");
-    report.keys().keys().map(|key| key.replace("[main]", "").replace("[#1]", "")).collect()
+    let labels = ["[main]", "[#1]", "[sensors]"];
+    report.keys().keys().map(|key| labels.iter().fold(key.clone(), |key, label| key.replace(label, ""))).collect()
 }
 
 #[test]
@@ -68,6 +70,11 @@ fn shows_the_defaults() {
     assert!(shown.mqtt.username.take().is_some() && shown.mqtt.password_credential.take().is_some());
     assert_eq!(std::mem::take(&mut shown.mqtt.url).host, "broker", "the example shows the default, which was replaced");
     assert!(shown.mqtt.tls.take().is_some_and(|tls| tls.ca_file.is_some() && tls.client.is_some()));
+    let [policy] = std::mem::take(&mut shown.policies).try_into().unwrap();
+    assert!(
+        policy.clients.len() == 2 && policy.tasks.is_some() && policy.models.is_some() && policy.priority.is_some()
+    );
+    assert!(policy.max_tokens.is_some() && policy.queue_jobs.is_some() && policy.tokens_per_minute.is_some());
     let model = &mut shown.models[0];
     assert!(model.files[0].sha256.take().is_some());
     // The machine decides.
@@ -92,7 +99,7 @@ fn shows_every_key() {
 #[test]
 fn says_why_one_would_change_each_key() {
     for (key, text) in prose() {
-        let required = ["model.name", "model.files.path"].contains(&key.as_str());
+        let required = ["model.name", "model.files.path", "policy.name", "policy.clients"].contains(&key.as_str());
         let section = !key.contains('.') || ["model.files", "telemetry.deadbands"].contains(&key.as_str());
         let expected = if required { "It has no default." } else { "Change it: " };
         assert!(section || text.contains(expected), "{key}: {text:?}");

@@ -16,6 +16,9 @@ fn check(files: &[&str]) {
             assert!(config.models.iter().flat_map(|model| &model.ladder).all(|ladder| (1..=9).contains(&ladder.len())));
             assert!(!matches!(config.memory.reserve, Reserve::Bytes(Bytes(0..1_048_576))));
             assert!(config.memory.pressure_psi.tenths() >= 10);
+            assert!(config.policies.iter().all(|policy| !policy.clients.is_empty()));
+            let cap = config.limits.max_tokens_cap;
+            assert!(config.policies.iter().filter_map(|policy| policy.max_tokens).all(|max| (1..=cap).contains(&max)));
             assert!(config.models.iter().filter(|model| model.default).count() == config.models.len().min(1));
         }
         Err(error) => {
@@ -67,6 +70,12 @@ fn key() -> impl Strategy<Value = String> {
         "golden_expect",
         "log_level",
         "queue_jobs",
+        "policy",
+        "clients",
+        "tasks",
+        "models",
+        "priority",
+        "tokens_per_minute",
     ];
     prop_oneof![8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => "[a-z\"'.]{0,6}"]
 }
@@ -102,6 +111,8 @@ fn line() -> impl Strategy<Value = String> {
         2 => (key(), key(), value()).prop_map(|(section, key, value)| format!("{section}.{key} = {value}")),
         2 => key().prop_map(|key| format!("[{key}]")),
         2 => Just("[[model]]".to_owned()),
+        1 => Just("[[policy]]".to_owned()),
+        1 => Just(POLICY.to_owned()),
         1 => Just(MODEL.to_owned()),
         1 => "\\PC{0,20}",
     ]

@@ -9,6 +9,7 @@ mod last_good;
 mod load;
 mod merge;
 mod models;
+mod policies;
 mod problems;
 mod telemetry;
 mod tls;
@@ -18,6 +19,8 @@ use super::source::Source;
 use super::{Config, ConfigError};
 
 const MODEL: &str = "[[model]]\nname = \"main\"\nfiles = [{ path = \"/m.gguf\" }]\n";
+
+const POLICY: &str = "[[policy]]\nname = \"all\"\nclients = [\"*\"]\n";
 
 fn machine() -> Machine {
     Machine { hostname: "gw1".to_owned(), ..Machine::default() }

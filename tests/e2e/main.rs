@@ -28,6 +28,7 @@ mod loading_trouble;
 mod metrics;
 mod model_add;
 mod operators;
+mod policies;
 mod power;
 mod preemption;
 mod pressure;

@@ -94,6 +94,15 @@ impl TaskKind {
     }
 }
 
+/// What a request itself names of that which a policy may cap; none where it takes the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Its class.
+    pub priority: Option<Priority>,
+    /// Tokens of the answer.
+    pub max_tokens: Option<u32>,
+}
+
 /// A request without what the topic and the message's properties say.
 pub(super) struct Body {
     pub task: Task,
@@ -101,6 +110,7 @@ pub(super) struct Body {
     pub sampling: Sampling,
     pub output: OutputLimits,
     pub priority: Priority,
+    pub asked: Asked,
     pub deadline: Duration,
     pub stream: bool,
     pub ack: bool,
@@ -120,6 +130,7 @@ impl Body {
                 ignore_eos: false,
             },
             priority: Priority::default(),
+            asked: Asked::default(),
             deadline: limits.deadline_default.min(limits.deadline_cap),
             stream: false,
             ack: false,
@@ -141,16 +152,18 @@ impl Body {
             return Err(invalid("\"stream\" and \"ack\" need \"reply\":\"json\": a bare text is the whole output"));
         }
         let priorities = [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
-        let priority = fields.choice("priority", &priorities)?.unwrap_or_default();
+        let priority = fields.choice("priority", &priorities)?;
         let deadline_cap = u64::try_from(limits.deadline_cap.as_millis()).unwrap_or(u64::MAX);
         let deadline =
             fields.whole("deadline_ms", &Limits { range: 1..=deadline_cap, from: Some("limits.deadline_cap") })?;
+        let max_tokens = fields.whole_u32("max_tokens", 1..=limits.max_tokens_cap, Some("limits.max_tokens_cap"))?;
         Ok(Self {
             task,
             model,
             sampling: read_sampling(&mut fields)?,
-            output: read_output(&mut fields, limits, &defaults.output)?,
-            priority,
+            output: read_output(&mut fields, max_tokens.unwrap_or(defaults.output.max_tokens))?,
+            priority: priority.unwrap_or_default(),
+            asked: Asked { priority, max_tokens },
             deadline: deadline.map_or(defaults.deadline, Duration::from_millis),
             stream,
             ack,
@@ -253,10 +266,9 @@ fn read_sampling(fields: &mut Fields) -> Result<Sampling, JobError> {
     })
 }
 
-fn read_output(fields: &mut Fields, limits: &RequestLimits, default: &OutputLimits) -> Result<OutputLimits, JobError> {
-    let max_tokens = fields.whole_u32("max_tokens", 1..=limits.max_tokens_cap, Some("limits.max_tokens_cap"))?;
+fn read_output(fields: &mut Fields, max_tokens: u32) -> Result<OutputLimits, JobError> {
     Ok(OutputLimits {
-        max_tokens: max_tokens.unwrap_or(default.max_tokens),
+        max_tokens,
         max_bytes: fields.whole_u32("max_bytes", 1..=u32::MAX, None)?,
         stop: read_stops(fields.take("stop"))?,
         ignore_eos: fields.flag("ignore_eos")?,

@@ -54,6 +54,7 @@ mod tls;
 mod topic;
 mod worker;
 
+pub use body::Asked;
 pub use config::{LinkConfig, PasswordSource};
 pub use control::AcceptedControl;
 pub use counters::Counters;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::job::{ClientName, ErrorCode, JobError, ReplyTo, Request, RequestId};
 
 use super::address::Address;
-use super::body::{Body, TaskKind, not_blank};
+use super::body::{Asked, Body, TaskKind, not_blank};
 use super::fields::invalid;
 use super::strict::{JsonLimits, parse_object, shown};
 use super::{InboundMessage, ReplyPolicy, Topics};
@@ -51,6 +51,8 @@ pub struct Accepted {
     pub request: Request,
     /// Where the answer goes.
     pub reply: ReplyTo,
+    /// What of it is the client's own wish.
+    pub asked: Asked,
     /// The same for the same task and content: tells a retry from another request under the same id.
     pub fingerprint: [u8; 32],
 }
@@ -97,8 +99,9 @@ impl RequestReader {
         };
         match accepted() {
             Ok((body, fingerprint)) => {
+                let asked = body.asked;
                 let request = request(id, client, body, message.expiry);
-                Ok(Accepted { request, reply, fingerprint })
+                Ok(Accepted { request, reply, asked, fingerprint })
             }
             Err(error) => Err(Box::new(Rejected { id, reply, error })),
         }

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::job::{ClientName, ErrorCode, NodeName, Priority, ReplyFormat, RequestId, Role, Task};
 
-use super::{Accepted, InboundMessage, Rejected, ReplyPolicy, RequestLimits, RequestReader, Topics, parse_cancel};
+use super::body::TaskKind;
+use super::{
+    Accepted, Asked, InboundMessage, Rejected, ReplyPolicy, RequestLimits, RequestReader, Topics, parse_cancel,
+};
 
 pub(super) fn reader() -> RequestReader {
     RequestReader {
@@ -57,7 +60,8 @@ fn generate(prompt: &str) -> Task {
 
 #[test]
 fn plain_text_is_the_input_with_the_default_of_everything() {
-    let Accepted { request, reply, .. } = accept("generate", " Say: hi \n");
+    let Accepted { request, reply, asked, .. } = accept("generate", " Say: hi \n");
+    assert_eq!(asked, Asked::default());
     assert_eq!(request.task, generate(" Say: hi \n"));
     assert_eq!((request.id.as_str(), request.client.as_str()), ("made", "cam"));
     assert_eq!((request.output.max_tokens, request.deadline), (256, Duration::from_mins(1)));
@@ -99,8 +103,9 @@ fn reads_every_field() {
         "top_p": 1, "top_k": 0, "min_p": 0.25, "repeat_penalty": 1.5, "seed": 4_294_967_295_u32, "stop": ["a", "b"],
         "ignore_eos": true, "x_a": {"b": 1},
     });
-    let Accepted { request, reply, .. } = accept("generate", payload.to_string());
+    let Accepted { request, reply, asked, .. } = accept("generate", payload.to_string());
     assert_eq!((request.id.as_str(), &request.task), ("7", &generate("p")));
+    assert_eq!(asked, Asked { priority: Some(Priority::High), max_tokens: Some(12) });
     assert_eq!(request.model.unwrap().as_str(), "main");
     assert!(request.stream && request.ack && request.output.ignore_eos);
     assert_eq!((request.priority, request.deadline), (Priority::High, Duration::from_millis(1500)));
@@ -116,6 +121,15 @@ fn reads_every_field() {
     assert_eq!(Value::Object(reply.echo), json!({"x_a": {"b": 1}}));
     assert_eq!(accept("generate", r#"{"input":"p","stop":"end"}"#).request.output.stop, ["end"]);
     assert_eq!(accept("generate", r#"{"input":"p","reply":"text"}"#).reply.format, ReplyFormat::Text);
+}
+
+#[test]
+fn policies_know_every_task() {
+    let mut kinds = TaskKind::ALL.map(TaskKind::name);
+    let mut names = Task::NAMES;
+    kinds.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(kinds, names);
 }
 
 #[test]

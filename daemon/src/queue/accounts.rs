@@ -25,6 +25,11 @@ impl Accounts {
         self.had.get(client).copied().unwrap_or_default().max(self.floor)
     }
 
+    /// The least that any client has that waits.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
     /// A client gets so many tokens.
     pub(super) fn charge(&mut self, client: &ClientName, tokens: u64) {
         let had = self.of(client).saturating_add(tokens);

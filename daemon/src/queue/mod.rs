@@ -3,15 +3,23 @@
 //! Pure: it knows no clock and no channel. The driver passes `now` in and carries out what comes back.
 
 mod accounts;
+#[cfg(test)]
+mod forecast_tests;
 mod lane;
+mod pace;
+#[cfg(test)]
+mod pace_tests;
+mod rates;
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use crate::job::{ClientName, JobId, ModelName, Priority};
 use lane::Lane;
+pub use pace::{Forecast, Spent, Work};
+pub use rates::{Charge, OverRate, TokenRates};
 
 /// How many jobs may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +52,8 @@ pub struct Waiting {
     pub model: ModelName,
     /// Its class.
     pub priority: Priority,
-    /// The tokens that it may cost, prompt and answer.
-    pub tokens: u64,
+    /// What it may cost.
+    pub work: Work,
     /// When it came.
     pub received: Instant,
     /// When it is worthless.
@@ -95,8 +103,7 @@ impl Queue {
         if self.len() >= self.limits.jobs {
             return Err(Refused::Full(self.limits.jobs));
         }
-        let of_client = self.clients.get(&waiting.client).copied().unwrap_or(0);
-        if of_client >= self.limits.jobs_per_client {
+        if self.len_of(&waiting.client) >= self.limits.jobs_per_client {
             return Err(Refused::ClientFull(self.limits.jobs_per_client));
         }
         let job = waiting.job;
@@ -107,7 +114,30 @@ impl Queue {
     /// How many jobs are likely to go before this one; 0 if it does not wait.
     pub fn position(&self, job: JobId) -> usize {
         let lane = self.models.get(&job).and_then(|model| self.lanes.get(model));
-        lane.map_or(0, |lane| lane.before(job))
+        lane.map_or(0, |lane| lane.position(job))
+    }
+
+    /// When a job that waits or was taken is likely to be answered by an engine that runs so many at once. None if there is no
+    /// such job, or nothing is known of its model's pace.
+    pub fn forecast(&self, job: JobId, sequences: usize, now: Instant) -> Option<Forecast> {
+        self.lanes.values().find_map(|lane| lane.forecast(job, sequences, now))
+    }
+
+    /// How long it is likely to take until a job that waits for this model starts, of this client if one is named; none if
+    /// that is not known.
+    pub fn next_start(
+        &self,
+        model: &ModelName,
+        client: Option<&ClientName>,
+        sequences: usize,
+        now: Instant,
+    ) -> Option<Duration> {
+        self.lanes.get(model)?.next_start(client, sequences, now)
+    }
+
+    /// How many jobs of a client wait.
+    pub fn len_of(&self, client: &ClientName) -> usize {
+        self.clients.get(client).copied().unwrap_or(0)
     }
 
     /// Lets a job of an earlier run join at the end. It was admitted once, so no limit holds it off.
@@ -121,7 +151,7 @@ impl Queue {
     /// admitted once, so no limit holds it off; what its client was charged for it is given back.
     pub fn put_back(&mut self, waiting: Waiting) {
         if let Some(lane) = self.lanes.get_mut(&waiting.model) {
-            lane.refund(&waiting.client, waiting.tokens);
+            lane.comes_back(&waiting);
         }
         let number = self.first;
         self.first -= 1;
@@ -148,15 +178,26 @@ impl Queue {
         next.is_some_and(|waiting| waiting.priority == Priority::High)
     }
 
-    /// A job that was taken has ended and has cost less than its client was charged for.
-    pub fn refund(&mut self, model: &ModelName, client: &ClientName, tokens: u64) {
+    /// A job that was taken has been answered: what its client was charged too much for it is given back, and what it has cost
+    /// tells the pace of the model.
+    pub fn answered(&mut self, model: &ModelName, job: JobId, spent: &Spent) {
         if let Some(lane) = self.lanes.get_mut(model) {
-            lane.refund(client, tokens);
+            lane.answered(job, spent);
         }
     }
 
-    /// Takes a job out; false if it is not here.
+    /// The next jobs of a model run in another engine: what was measured of its pace is forgotten.
+    pub fn forget_pace(&mut self, model: &ModelName) {
+        if let Some(lane) = self.lanes.get_mut(model) {
+            lane.forget_pace();
+        }
+    }
+
+    /// Takes a job out that waits or was taken; whether it waited.
     pub fn remove(&mut self, job: JobId) -> bool {
+        for lane in self.lanes.values_mut() {
+            lane.stopped(job);
+        }
         let lane = self.models.get(&job).and_then(|model| self.lanes.get_mut(model));
         let Some(waiting) = lane.and_then(|lane| lane.remove(job)) else { return false };
         self.forget(&waiting);

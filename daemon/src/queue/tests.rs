@@ -5,22 +5,32 @@ use proptest::prelude::*;
 use super::lane::AGEING;
 use super::*;
 
-fn client(name: &str) -> ClientName {
+pub(super) fn client(name: &str) -> ClientName {
     ClientName::new(name).unwrap()
 }
 
-fn main_model() -> ModelName {
+pub(super) fn main_model() -> ModelName {
     ModelName::new("main").unwrap()
 }
 
 /// A job of ten tokens that came at `now`.
-fn waiting(job: u64, of: &str, priority: Priority, now: Instant) -> Waiting {
+pub(super) fn waiting(job: u64, of: &str, priority: Priority, now: Instant) -> Waiting {
     let deadline = now + Duration::from_hours(24);
     let (job, client, model) = (JobId(job), client(of), main_model());
-    Waiting { job, client, model, priority, tokens: 10, received: now, deadline }
+    Waiting { job, client, model, priority, work: work(10), received: now, deadline }
 }
 
-fn queue(jobs: usize, jobs_per_client: usize) -> Queue {
+fn work(tokens: u64) -> Work {
+    Work { prompt: tokens / 2, answer: tokens - tokens / 2 }
+}
+
+/// An answer that was as short as that.
+pub(super) fn spent(tokens: u64) -> Spent {
+    let Work { prompt, answer } = work(tokens);
+    Spent { prompt, answer, prefill: Duration::from_millis(prompt), decode: Duration::from_millis(answer) }
+}
+
+pub(super) fn queue(jobs: usize, jobs_per_client: usize) -> Queue {
     Queue::new(QueueLimits { jobs, jobs_per_client })
 }
 
@@ -147,7 +157,7 @@ fn who_needed_less_than_was_thought_is_next_the_sooner() {
         if job.0 < 10 {
             short += 1;
             // It said ten and needs two.
-            queue.refund(&main_model(), &client("short"), 8);
+            queue.answered(&main_model(), job, &spent(2));
         }
     }
     assert_eq!(short, 6, "as many tokens for both");
@@ -177,7 +187,7 @@ enum Step {
     Admit { client: u8, class: u8, tokens: u64 },
     Next,
     PutBack,
-    Refund { client: u8, tokens: u64 },
+    Answered(u64),
     Remove(u8),
     Later(u64),
 }
@@ -187,7 +197,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0u8..4, 0u8..3, 1u64..50).prop_map(|(client, class, tokens)| Step::Admit { client, class, tokens }),
         4 => Just(Step::Next),
         1 => Just(Step::PutBack),
-        1 => (0u8..4, 0u64..60).prop_map(|(client, tokens)| Step::Refund { client, tokens }),
+        1 => (0u64..60).prop_map(Step::Answered),
         1 => (0u8..80).prop_map(Step::Remove),
         1 => (0u64..50).prop_map(Step::Later),
     ]
@@ -225,7 +235,7 @@ impl Plain {
         let best = self.list.iter().filter(first_of_client).min_by_key(|entry| key(entry))?.3.job;
         let at = self.list.iter().position(|(_, _, _, w)| w.job == best)?;
         let (_, _, _, taken) = self.list.remove(at);
-        let had = self.had(&taken.client) + taken.tokens;
+        let had = self.had(&taken.client) + taken.work.tokens();
         self.had.insert(taken.client.clone(), had);
         Some(taken)
     }
@@ -244,7 +254,7 @@ proptest! {
             match step {
                 Step::Admit { client, class, tokens } => {
                     let priority = [Priority::Low, Priority::Normal, Priority::High][usize::from(class)];
-                    let new = Waiting { tokens, ..waiting(job, &format!("c{client}"), priority, now) };
+                    let new = Waiting { work: work(tokens), ..waiting(job, &format!("c{client}"), priority, now) };
                     let of_client = plain.list.iter().filter(|(_, _, _, w)| w.client == new.client).count();
                     let answer = queue.admit(new.clone());
                     if plain.list.len() >= 12 {
@@ -263,20 +273,23 @@ proptest! {
                     taken.extend(expected);
                 }
                 Step::PutBack => if let Some(back) = taken.pop() {
-                    if let Some(had) = plain.had.get_mut(&back.client) { *had = had.saturating_sub(back.tokens); }
+                    if let Some(had) = plain.had.get_mut(&back.client) { *had = had.saturating_sub(back.work.tokens()); }
                     first -= 1;
                     plain.list.push((first, back.priority, back.received + AGEING, back.clone()));
                     queue.put_back(back);
                 },
-                Step::Refund { client: number, tokens } => {
-                    let client = client(&format!("c{number}"));
-                    queue.refund(&main_model(), &client, tokens);
-                    if let Some(had) = plain.had.get_mut(&client) { *had = had.saturating_sub(tokens); }
+                Step::Answered(tokens) => if let Some(ended) = taken.pop() {
+                    queue.answered(&main_model(), ended.job, &spent(tokens));
+                    let too_much = ended.work.tokens().saturating_sub(tokens);
+                    if let Some(had) = plain.had.get_mut(&ended.client) { *had = had.saturating_sub(too_much); }
+                    // It was the last that was told of it.
+                    queue.answered(&main_model(), ended.job, &spent(tokens));
                 }
                 Step::Remove(job) => {
                     let at = plain.list.iter().position(|(_, _, _, w)| w.job == JobId(u64::from(job)));
                     prop_assert_eq!(queue.remove(JobId(u64::from(job))), at.is_some());
                     if let Some(at) = at { plain.list.remove(at); }
+                    taken.retain(|taken| taken.job != JobId(u64::from(job)));
                 }
                 Step::Later(seconds) => now += Duration::from_secs(seconds),
             }
@@ -288,6 +301,23 @@ proptest! {
         rest.sort_unstable();
         drained.sort_unstable();
         prop_assert_eq!(rest, drained);
+    }
+
+    /// The position is how many go first if nothing comes and nothing ends.
+    #[test]
+    fn tells_how_many_go_first(jobs in prop::collection::vec((0u8..4, 0u8..3, 1u64..50), 1..40), taken in 0usize..10) {
+        let (mut queue, now) = (queue(100, 100), Instant::now());
+        for (job, (client, class, tokens)) in (0u64..).zip(&jobs) {
+            let priority = [Priority::Low, Priority::Normal, Priority::High][usize::from(*class)];
+            queue.admit(Waiting { work: work(*tokens), ..waiting(job, &format!("c{client}"), priority, now) }).unwrap();
+        }
+        for _ in 0..taken.min(jobs.len() - 1) {
+            queue.next(&main_model(), now).unwrap();
+        }
+        let said: HashMap<u64, usize> = (0..jobs.len() as u64).map(|job| (job, queue.position(JobId(job)))).collect();
+        for (position, job) in drain(&mut queue, now).into_iter().enumerate() {
+            prop_assert_eq!(said[&job], position, "of job {}", job);
+        }
     }
 
     /// While two clients have jobs waiting, neither gets more tokens than the other by twice the largest job.
@@ -303,7 +333,7 @@ proptest! {
         };
         for job in 0u64..120 {
             let client = if job.is_multiple_of(2) { "a" } else { "b" };
-            queue.admit(Waiting { tokens: tokens(job), ..waiting(job, client, Priority::Normal, now) }).unwrap();
+            queue.admit(Waiting { work: work(tokens(job)), ..waiting(job, client, Priority::Normal, now) }).unwrap();
         }
         for other in 0..others {
             queue.admit(waiting(1000 + other as u64, &format!("o{other}"), Priority::Normal, now)).unwrap();

@@ -30,7 +30,7 @@ use crate::engine::EngineReport;
 use crate::health::{Board, BoardKind, HealthSensors, MemorySensors, Roots};
 use crate::job::{ErrorCode, JobError, JobId};
 use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, ShutdownEnd, Slot, Topics};
-use crate::queue::Queue;
+use crate::queue::{Queue, TokenRates};
 use crate::telemetry::NodeState;
 
 /// How often a node that drains looks whether it is done.
@@ -74,8 +74,8 @@ pub(super) struct Driver {
     duplicate_until: Option<Instant>,
     pub(super) certificates: CertificateWatch,
     pub(super) reporting: Reporting,
-    /// Mean time that jobs ran lately, for estimates.
-    pub(super) job_time: Option<Duration>,
+    /// What clients have used of the tokens that policies give them.
+    pub(super) rates: TokenRates,
     /// The machine's memory.
     pub(super) memory: MemoryWatch,
     pub(super) governor: Governor,
@@ -159,7 +159,7 @@ impl Driver {
             faults: BTreeSet::new(),
             duplicate_until: None,
             certificates: CertificateWatch::new(now),
-            job_time: None,
+            rates: TokenRates::default(),
             unified_memory,
             health: HealthWatch::new(sensors, doors.health, now),
             thermal: ThermalGovernor::new(thermal_settings(&config, &kind)),

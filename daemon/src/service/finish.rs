@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::driver::Driver;
-use super::intake::{most_tokens, waiting};
+use super::intake::waiting;
 use super::jobs::{Job, Stage};
 use super::models::ModelEntry;
 use crate::engine::EngineId;
@@ -11,6 +11,7 @@ use crate::engine::protocol::Answer;
 use crate::job::{Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Timings};
 use crate::journal::Ticket;
 use crate::mqtt::Slot;
+use crate::queue::Spent;
 use crate::telemetry::JobChange;
 
 impl Driver {
@@ -19,6 +20,9 @@ impl Driver {
         self.queue.remove(id);
         if let Some(job) = self.jobs.remove(id) {
             self.forget_parked(id, &job);
+            if !matches!(job.stage, Stage::Parked { .. }) {
+                self.settle(&job.request.client, job.charge, 0);
+            }
             self.publish_outcome(id, job, &Outcome::Failed(error));
         }
     }
@@ -73,18 +77,20 @@ impl Driver {
         let Stage::Running { engine, since, stopping, .. } = &job.stage else { return };
         let outcome = match (result, stopping) {
             (Ok(answer), _) => {
-                let ran = since.elapsed();
-                self.job_time = Some(self.job_time.map_or(ran, |mean| (mean * 7 + ran) / 8));
-                // What a job has had that was stopped is not known: its client is not given anything back.
-                let had = u64::from(answer.usage.prompt_tokens) + u64::from(answer.usage.generated_tokens);
-                let too_much = most_tokens(&job.request).saturating_sub(had);
-                self.queue.refund(&job.model, &job.request.client, too_much);
+                let spent = spent(&answer);
+                self.queue.answered(&job.model, id, &spent);
+                self.settle(&job.request.client, job.charge, spent.tokens());
                 self.completed(&job, answer, *since, *engine)
             }
-            // The engine only knows that it was cancelled, not why.
+            // The engine only knows that it was cancelled, not why. What a job has used that was stopped is not known, and its
+            // client is not given anything back.
             (Err(error), Some(reason)) if error.code == ErrorCode::Cancelled => Outcome::Failed(reason.clone()),
-            (Err(error), _) => Outcome::Failed(error),
+            (Err(error), _) => {
+                self.settle(&job.request.client, job.charge, 0);
+                Outcome::Failed(error)
+            }
         };
+        self.queue.remove(id);
         self.publish_outcome(id, job, &outcome);
     }
 
@@ -169,6 +175,12 @@ impl Driver {
             tracing::debug!("a delta was left out: the broker is slow");
         }
     }
+}
+
+fn spent(answer: &Answer) -> Spent {
+    let Answer { usage, prefill, decode, .. } = answer;
+    let (prompt, generated) = (u64::from(usage.prompt_tokens), u64::from(usage.generated_tokens));
+    Spent { prompt, answer: generated, prefill: *prefill, decode: *decode }
 }
 
 /// In the journal the fields are `JOB_ID`, MODEL and CODE. What a client has brought about is told to the client: a log

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use super::driver::{Driver, Phase};
-use super::jobs::{self, Deltas, Job, Mark};
+use super::jobs::{self, Mark};
 use super::models::{Down, DownWhy, ModelEntry, Stage, Then, unavailable};
 use super::recording::Promise;
 use crate::engine::protocol::EngineJob;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::journal::{Known, Settlement, Ticket};
-use crate::mqtt::{Accepted, InboundMessage, InboundTopic, LinkHandle, Publication, Slot, parse_cancel};
-use crate::queue::Waiting;
+use crate::mqtt::{Accepted, InboundMessage, InboundTopic, LinkHandle, Slot, parse_cancel};
+use crate::queue::{Waiting, Work};
 use crate::telemetry::JobChange;
 
 impl Driver {
@@ -79,79 +79,15 @@ impl Driver {
             open.reply = reply.clone();
             if request.ack && reply.format == ReplyFormat::Json {
                 let model = open.model.clone();
-                let position = self.queue.position(known.job);
-                let again = self.accepted_reply(&request.id, &model, position, reply);
+                let again = self.accepted_reply(&request.id, known.job, &model, reply);
                 self.tell(again, ticket);
             }
         }
         ticket
     }
 
-    fn admit(&mut self, slot: Slot, accepted: Accepted, received: Instant) -> Option<Ticket> {
-        let Accepted { request, reply, fingerprint } = accepted;
-        let admitted = self.model_for(&request).and_then(|model| {
-            let id = self.jobs.next_id();
-            let deadline = received + request.deadline;
-            match self.queue.admit(waiting(id, &request, &model, received, deadline)) {
-                Ok(position) => Ok((id, model, deadline, position)),
-                Err(full) => {
-                    let error = JobError::new(ErrorCode::QueueFull, full.to_string());
-                    Err(match self.job_time {
-                        Some(time) => error.retry_after(time),
-                        None => error,
-                    })
-                }
-            }
-        });
-        let (id, model, deadline, position) = match admitted {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                self.refuse(slot, &request.id, &error, &reply);
-                return None;
-            }
-        };
-        let ticket = match self.record(id, &request, &reply, &model, fingerprint, received) {
-            Ok(ticket) => ticket,
-            Err(error) => {
-                self.queue.remove(id);
-                self.refuse(slot, &request.id, &error, &reply);
-                return None;
-            }
-        };
-        if request.ack && reply.format == ReplyFormat::Json {
-            let accepted = self.accepted_reply(&request.id, &model, position, &reply);
-            self.tell(accepted, Some(ticket));
-        }
-        self.reporting.metrics.jobs.accepted();
-        self.tell_job(&request, &model, JobChange::Waiting(Some(position)));
-        let stage = jobs::Stage::Waiting;
-        let deltas = Deltas { count: 0, ended: false };
-        let (crashes, deaths, spent, mark) = (0, 0, Some(0.0), Mark::None);
-        self.wake_model(&model);
-        let accepted = Some(ticket);
-        let job = Job {
-            request,
-            reply,
-            model,
-            received,
-            deadline,
-            slot,
-            deltas,
-            crashes,
-            deaths,
-            parkings: 0,
-            spent,
-            accepted,
-            mark,
-            stage,
-        };
-        self.jobs.insert(id, job);
-        self.dispatch();
-        Some(ticket)
-    }
-
     /// The model that shall answer, if it can or soon can.
-    fn model_for(&self, request: &Request) -> Result<ModelName, JobError> {
+    pub(super) fn model_for(&self, request: &Request) -> Result<ModelName, JobError> {
         match self.phase {
             Phase::Open => {}
             Phase::Paused => return Err(JobError::new(ErrorCode::Draining, "an operator drains the node")),
@@ -189,7 +125,7 @@ impl Driver {
         }
     }
 
-    fn default_model(&self) -> Option<&ModelName> {
+    pub(super) fn default_model(&self) -> Option<&ModelName> {
         self.models.iter().find(|entry| entry.config.default).map(ModelEntry::name)
     }
 
@@ -201,7 +137,7 @@ impl Driver {
     }
 
     /// A model that was let go because nobody used it comes back for a job.
-    fn wake_model(&mut self, name: &ModelName) {
+    pub(super) fn wake_model(&mut self, name: &ModelName) {
         let Some(index) = self.model_index(name) else { return };
         let now = Instant::now();
         let entry = &mut self.models[index];
@@ -210,13 +146,6 @@ impl Driver {
             entry.decided_at = now;
             self.load_on_demand(index);
         }
-    }
-
-    fn accepted_reply(&self, id: &RequestId, model: &ModelName, position: usize, reply: &ReplyTo) -> Publication {
-        let sequences = self.models.iter().find(|e| e.name() == model).map_or(1, |e| e.config.sequences);
-        let rounds = u32::try_from(position).unwrap_or(u32::MAX) / sequences.max(1) + 1;
-        let eta = self.job_time.map(|time| time.saturating_mul(rounds));
-        self.replies.accepted(id, position, eta, reply)
     }
 
     fn on_cancel(&mut self, slot: Slot, client: &ClientName, message: &InboundMessage) {
@@ -256,7 +185,7 @@ impl Driver {
         }
     }
 
-    fn refuse(&self, slot: Slot, id: &RequestId, error: &JobError, reply: &ReplyTo) {
+    pub(super) fn refuse(&self, slot: Slot, id: &RequestId, error: &JobError, reply: &ReplyTo) {
         tracing::debug!(code = %error.code, "a request was refused");
         self.reporting.metrics.jobs.refused(error.code);
         slot.publish(self.replies.error(id, error, reply));
@@ -353,16 +282,17 @@ pub(super) fn waiting(
     deadline: Instant,
 ) -> Waiting {
     let Request { client, priority, .. } = request;
-    let (client, model, tokens) = (client.clone(), model.clone(), most_tokens(request));
-    Waiting { job, client, model, priority: *priority, tokens, received, deadline }
+    let (client, model, work) = (client.clone(), model.clone(), work(request));
+    Waiting { job, client, model, priority: *priority, work, received, deadline }
 }
 
 /// Bytes of English text that most tokenizers make one token of.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// The tokens that a job may cost: what it asks, by its length, and the longest answer.
-pub(super) fn most_tokens(request: &Request) -> u64 {
-    request.task.bytes() as u64 / BYTES_PER_TOKEN + u64::from(request.output.max_tokens)
+/// What a job may cost: what it asks, by its length, and the longest answer.
+pub(super) fn work(request: &Request) -> Work {
+    let prompt = request.task.bytes() as u64 / BYTES_PER_TOKEN;
+    Work { prompt, answer: u64::from(request.output.max_tokens) }
 }
 
 /// An id for a request that has none.

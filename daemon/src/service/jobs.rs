@@ -7,6 +7,7 @@ use crate::engine::EngineId;
 use crate::job::{ClientName, JobError, JobId, ModelName, ReplyTo, Request, RequestId};
 use crate::journal::Ticket;
 use crate::mqtt::Slot;
+use crate::queue::Charge;
 
 /// An accepted job that has not ended.
 pub struct Job {
@@ -22,6 +23,8 @@ pub struct Job {
     pub deadline: Instant,
     /// The place of its answer in the outbox, reserved when it was accepted.
     pub slot: Slot,
+    /// What its client was charged in this run, if a policy counts its tokens.
+    pub charge: Option<Charge>,
     /// Deltas that were published.
     pub deltas: Deltas,
     /// How often it was running when an engine crashed.

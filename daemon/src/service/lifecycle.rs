@@ -297,23 +297,6 @@ impl Driver {
         self.serves(index);
     }
 
-    /// The engine that was loaded beside the old one has passed its golden prompt.
-    fn take_over(&mut self, index: usize) {
-        let entry = &mut self.models[index];
-        let Some(next) = entry.next.take() else { return };
-        let old = entry.take_active();
-        entry.only = next.only;
-        entry.stage = Stage::Serving(next);
-        if let Some(old) = old {
-            if old.running == 0 {
-                old.engine().stop();
-            }
-            let id = old.id();
-            entry.retiring.push(old);
-            self.unpark(id);
-        }
-    }
-
     fn serves(&mut self, index: usize) {
         let now = Instant::now();
         let entry = &mut self.models[index];
@@ -339,6 +322,7 @@ impl Driver {
         entry.failures.retain(|failure| failure.strategy != strategy);
         let name = entry.name().clone();
         self.failures.forget(Some(&name), Some(strategy));
+        self.queue.forget_pace(&name);
         self.event(index, &event);
         self.governor.settled(now);
         self.set_duties();

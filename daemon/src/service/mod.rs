@@ -1,5 +1,6 @@
 //! The daemon: one driver takes events, asks the pure rooms what to do, and carries it out.
 
+mod admission;
 mod announcements;
 mod certificates;
 mod cooling;
@@ -23,6 +24,7 @@ mod models;
 mod opening;
 mod operator;
 mod pages;
+mod policy;
 mod preempting;
 mod recording;
 mod recovering;

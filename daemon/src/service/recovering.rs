@@ -48,6 +48,8 @@ impl Driver {
             received,
             deadline,
             slot,
+            // It was let in by the run that took it.
+            charge: None,
             // Its client may have got some in the last run.
             deltas: Deltas { count: 0, ended: true },
             crashes,

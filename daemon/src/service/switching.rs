@@ -101,6 +101,23 @@ impl Driver {
         self.answer_waiters(index);
     }
 
+    /// The engine that was loaded beside the old one has passed its golden prompt.
+    pub(super) fn take_over(&mut self, index: usize) {
+        let entry = &mut self.models[index];
+        let Some(next) = entry.next.take() else { return };
+        let old = entry.take_active();
+        entry.only = next.only;
+        entry.stage = Stage::Serving(next);
+        if let Some(old) = old {
+            if old.running == 0 {
+                old.engine().stop();
+            }
+            let id = old.id();
+            entry.retiring.push(old);
+            self.unpark(id);
+        }
+    }
+
     /// An engine that was to take over has failed: the old one goes on.
     pub(super) fn switch_failed(&mut self, index: usize, next: &Active, end: &EngineEnd) {
         let strategy = next.chosen.strategy;

@@ -16,6 +16,7 @@ mod deriving;
 mod doctor;
 mod documents;
 mod durable;
+mod embed;
 mod engine_trouble;
 mod estimate;
 mod fleet_rights;

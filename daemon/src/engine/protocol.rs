@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Duty;
 use super::derive::FileType;
-use crate::job::{ErrorCode, Finish, JobId, OutputLimits, Sampling, Task, Usage};
+use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Sampling, Task, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 7;
+pub const PROTOCOL: u16 = 8;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -32,6 +32,10 @@ pub const MODEL_FD: i32 = 4;
 
 /// The descriptor on which a child finds the file that it shall write, when it has to write one.
 pub const OUTPUT_FD: i32 = 5;
+
+/// Jobs that an encoder takes at once: with short texts of this many jobs it fills a step, and a job of many long texts does
+/// not keep others out.
+pub const ENCODER_JOBS: u32 = 32;
 
 /// How often a child reports its progress counter.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -61,7 +65,7 @@ pub enum ToChild {
     Measure(MeasureParams),
     /// Write the model once more in another type; sent instead of a load.
     Quantize(QuantizeParams),
-    /// Start a job. Never more than [`LoadParams::sequences`] run at once.
+    /// Start a job. Never more than [`ModelReport::sequences`] run at once.
     Submit(Box<EngineJob>),
     /// Stop a job that is running, or forget one that is parked, of which nothing is said any more.
     Cancel(JobId),
@@ -317,10 +321,10 @@ pub struct EngineJob {
 }
 
 /// A job's answer and what it cost the child.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The whole text.
-    pub output: String,
+    /// What it is.
+    pub output: Output,
     /// Text that no delta has carried yet.
     pub last_delta: Option<String>,
     /// Why it ended.
@@ -335,7 +339,7 @@ pub struct Answer {
 
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Answer({} bytes, {:?}, {:?})", self.output.len(), self.finish, self.usage)
+        write!(f, "Answer({:?}, {:?}, {:?})", self.output, self.finish, self.usage)
     }
 }
 

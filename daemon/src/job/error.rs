@@ -96,7 +96,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// An error as a client gets it: the code for its program, the message for its developer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct JobError {
     /// From the fixed list.

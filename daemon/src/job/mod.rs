@@ -2,6 +2,7 @@
 //! MQTT, files, clocks or the engine.
 
 mod control;
+mod encode;
 mod error;
 mod name;
 mod outcome;
@@ -9,8 +10,9 @@ mod precision;
 mod request;
 
 pub use control::{Control, Which};
+pub use encode::{Ability, Embedding, Encoding, Input};
 pub use error::{ErrorCode, JobError};
 pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, TaskName};
-pub use outcome::{Completion, Finish, Outcome, Timings, Usage};
+pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};
 pub use precision::Precision;
 pub use request::{JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task};

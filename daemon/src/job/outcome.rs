@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorCode, JobError, ModelName};
+use super::{Embedding, ErrorCode, JobError, ModelName};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +29,8 @@ impl Outcome {
 /// An answer and what it cost.
 #[derive(Clone, PartialEq)]
 pub struct Completion {
-    /// The whole text.
-    pub output: String,
+    /// What it is.
+    pub output: Output,
     /// Why it ended there.
     pub finish: Finish,
     /// The model that answered.
@@ -51,10 +51,32 @@ pub struct Completion {
 impl fmt::Debug for Completion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Completion")
-            .field("output_bytes", &self.output.len())
+            .field("output", &self.output)
             .field("finish", &self.finish)
             .field("usage", &self.usage)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a job gives.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub enum Output {
+    /// Text that a model has generated, whole.
+    Text(String),
+    /// An embedding.
+    Embedding(Embedding),
+    /// Of many inputs, in their order, what each gives, or why it gives nothing.
+    Each(Vec<Result<Output, JobError>>),
+}
+
+/// Sizes only, as above.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Embedding(embedding) => embedding.fmt(f),
+            Self::Each(outputs) => write!(f, "Each({} outputs)", outputs.len()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientName, ModelName, RequestId};
+use super::{Ability, ClientName, Encoding, Input, ModelName, RequestId};
 
 /// A job's number within one run of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +56,13 @@ pub enum Task {
         /// The messages, never empty, oldest first.
         messages: Vec<Message>,
     },
+    /// Make an embedding of each text.
+    Embed {
+        /// The texts.
+        input: Input,
+        /// How the embeddings are written.
+        encoding: Encoding,
+    },
 }
 
 impl Task {
@@ -67,6 +74,15 @@ impl Task {
         match self {
             Task::Generate { .. } => "generate",
             Task::Chat { .. } => "chat",
+            Task::Embed { .. } => "embed",
+        }
+    }
+
+    /// What a model must be able to do for it.
+    pub fn needs(&self) -> Ability {
+        match self {
+            Task::Generate { .. } | Task::Chat { .. } => Ability::Generate,
+            Task::Embed { .. } => Ability::Embed,
         }
     }
 
@@ -75,6 +91,7 @@ impl Task {
         match self {
             Task::Generate { prompt } => prompt.len(),
             Task::Chat { messages } => messages.iter().map(|message| message.content.len()).sum(),
+            Task::Embed { input, .. } => input.bytes(),
         }
     }
 }
@@ -85,6 +102,7 @@ impl fmt::Debug for Task {
         match self {
             Task::Generate { prompt } => write!(f, "Generate({} bytes)", prompt.len()),
             Task::Chat { messages } => write!(f, "Chat({} messages)", messages.len()),
+            Task::Embed { input, .. } => write!(f, "Embed({input:?})"),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! The fields of `generate` and `chat` requests.
+//! The fields of requests.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::job::{JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling, Task};
+use crate::job::{
+    Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling, Task,
+};
 
 use super::RequestLimits;
 use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
+use super::texts::read_embed;
 
 /// Most stop texts of one request: each is searched for in every piece of output.
 const STOPS_MAX: usize = 8;
@@ -23,20 +26,13 @@ const REPEAT_PENALTY_MIN: f64 = 0.001;
 /// Above this the model can repeat nothing, not even a space.
 const REPEAT_PENALTY_MAX: f64 = 10.0;
 
-/// Fields that this version serves.
-const KNOWN: [&str; 22] = [
-    "id",
-    "input",
-    "prompt",
+/// Fields of every task.
+const KNOWN: [&str; 11] =
+    ["id", "input", "prompt", "model", "stream", "ack", "reply", "reply_to", "ref", "priority", "deadline_ms"];
+
+/// Fields of tasks that generate text.
+const GENERATING: [&str; 11] = [
     "messages",
-    "model",
-    "stream",
-    "ack",
-    "reply",
-    "reply_to",
-    "ref",
-    "priority",
-    "deadline_ms",
     "max_tokens",
     "max_bytes",
     "temperature",
@@ -49,7 +45,10 @@ const KNOWN: [&str; 22] = [
     "ignore_eos",
 ];
 
-/// Fields of the interface that this version cannot serve yet. To ignore them would give another answer than asked for.
+/// Fields of `embed`.
+const EMBEDDING: [&str; 2] = ["inputs", "encoding"];
+
+/// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
 const NOT_YET: [&str; 15] = [
     "session",
     "parts",
@@ -68,20 +67,30 @@ const NOT_YET: [&str; 15] = [
     "sent_at",
 ];
 
-/// The two tasks of this version.
+/// The tasks of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TaskKind {
     Generate,
     Chat,
+    Embed,
 }
 
 impl TaskKind {
-    pub const ALL: [TaskKind; 2] = [TaskKind::Generate, TaskKind::Chat];
+    pub const ALL: [TaskKind; 3] = [TaskKind::Generate, TaskKind::Chat, TaskKind::Embed];
 
     pub fn name(self) -> &'static str {
         match self {
             TaskKind::Generate => "generate",
             TaskKind::Chat => "chat",
+            TaskKind::Embed => "embed",
+        }
+    }
+
+    /// Its fields besides those of every task.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            TaskKind::Generate | TaskKind::Chat => &GENERATING,
+            TaskKind::Embed => &EMBEDDING,
         }
     }
 
@@ -90,6 +99,7 @@ impl TaskKind {
         match self {
             TaskKind::Generate => Task::Generate { prompt: text },
             TaskKind::Chat => Task::Chat { messages: vec![Message { role: Role::User, content: text }] },
+            TaskKind::Embed => Task::Embed { input: Input::One(text), encoding: Encoding::default() },
         }
     }
 }
@@ -139,10 +149,13 @@ impl Body {
 
     /// From a request object.
     pub fn read(kind: TaskKind, map: Map<String, Value>, limits: &RequestLimits) -> Result<Self, JobError> {
-        check_names(&map)?;
+        check_names(kind, &map)?;
         let mut fields = Fields::new(map);
         check_address(&mut fields)?;
-        let task = read_task(kind, &mut fields)?;
+        let task = match kind {
+            TaskKind::Generate | TaskKind::Chat => read_task(kind, &mut fields)?,
+            TaskKind::Embed => read_embed(&mut fields, limits)?,
+        };
         let defaults = Self::plain(kind, String::new(), limits);
         let model =
             fields.text("model")?.map(ModelName::new).transpose().map_err(|error| invalid(error.to_string()))?;
@@ -171,14 +184,19 @@ impl Body {
     }
 }
 
-fn check_names(map: &Map<String, Value>) -> Result<(), JobError> {
+fn check_names(kind: TaskKind, map: &Map<String, Value>) -> Result<(), JobError> {
     for name in map.keys() {
-        if NOT_YET.contains(&name.as_str()) {
+        let text = name.as_str();
+        if KNOWN.contains(&text) || kind.fields().contains(&text) || is_echo(name) {
+            continue;
+        }
+        if NOT_YET.contains(&text) {
             return Err(invalid(format!("the field \"{name}\" is not supported by this version")));
         }
-        if !KNOWN.contains(&name.as_str()) && !is_echo(name) {
-            return Err(unknown(name));
+        if TaskKind::ALL.into_iter().any(|other| other.fields().contains(&text)) {
+            return Err(invalid(format!("the task \"{}\" has no field \"{name}\"", kind.name())));
         }
+        return Err(unknown(name));
     }
     check_echo(map)
 }

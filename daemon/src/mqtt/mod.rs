@@ -34,6 +34,7 @@ mod message;
 mod outbox;
 #[cfg(test)]
 mod outbox_tests;
+mod output;
 mod pacing;
 mod poller;
 mod probe;
@@ -50,6 +51,9 @@ mod request_tests;
 mod session;
 mod strict;
 mod suspicion;
+mod texts;
+#[cfg(test)]
+mod texts_tests;
 mod tls;
 mod topic;
 mod worker;
@@ -66,6 +70,7 @@ pub use fleet_topics::{FleetTopics, NodeTopic};
 pub use handle::{LinkHandle, Slot};
 pub use link::Link;
 pub use message::{AckToken, InboundMessage};
+pub use output::output_bytes;
 pub use probe::{BrokerLimits, Probe, ProbeError, PublishAnswer, SubscribeAnswer};
 pub use publication::Publication;
 pub use reader::{Reader, ReaderEvent};

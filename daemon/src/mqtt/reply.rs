@@ -6,10 +6,11 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Completion, ErrorCode, Finish, JobError, NodeName, Outcome, ReplyFormat, ReplyTo, RequestId, Timings, Usage,
+    Completion, ErrorCode, Finish, JobError, NodeName, Outcome, Output, ReplyFormat, ReplyTo, RequestId, Timings, Usage,
 };
 
 use super::Publication;
+use super::output::OutputBody;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
@@ -38,7 +39,7 @@ impl Replies {
     pub fn result(&self, id: &RequestId, task: &str, completion: &Completion, to: &ReplyTo) -> Publication {
         let body = ResultBody {
             task,
-            output: &completion.output,
+            output: OutputBody(&completion.output),
             finish: completion.finish,
             model: completion.model.as_str(),
             strategy: &completion.strategy,
@@ -48,20 +49,18 @@ impl Replies {
         };
         match to.format {
             ReplyFormat::Json => self.json("result", id, body, to),
-            ReplyFormat::Text => text(completion.output.clone(), to),
+            ReplyFormat::Text => match &completion.output {
+                Output::Text(output) => text(output.clone(), to),
+                // As above: nothing in it can fail.
+                output => publication(serde_json::to_vec(&OutputBody(output)).unwrap_or_default(), JSON, to),
+            },
         }
     }
 
     /// `error`: why there is no answer.
     pub fn error(&self, id: &RequestId, error: &JobError, to: &ReplyTo) -> Publication {
-        let body = ErrorBody {
-            code: error.code,
-            message: &error.message,
-            retryable: error.code.retryable(),
-            retry_after_ms: error.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-        };
         match to.format {
-            ReplyFormat::Json => self.json("error", id, body, to),
+            ReplyFormat::Json => self.json("error", id, ErrorBody::from(error), to),
             ReplyFormat::Text => text(format!("error: {}", error.code), to),
         }
     }
@@ -138,7 +137,7 @@ struct Reply<'a, B> {
 #[derive(Serialize)]
 struct ResultBody<'a> {
     task: &'a str,
-    output: &'a str,
+    output: OutputBody<'a>,
     finish: Finish,
     model: &'a str,
     strategy: &'a str,
@@ -176,12 +175,23 @@ impl From<Timings> for TimingsBody {
 }
 
 #[derive(Serialize)]
-struct ErrorBody<'a> {
+pub(super) struct ErrorBody<'a> {
     code: ErrorCode,
     message: &'a str,
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+}
+
+impl<'a> From<&'a JobError> for ErrorBody<'a> {
+    fn from(error: &'a JobError) -> Self {
+        Self {
+            code: error.code,
+            message: &error.message,
+            retryable: error.code.retryable(),
+            retry_after_ms: error.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 #[derive(Serialize)]

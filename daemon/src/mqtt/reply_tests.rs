@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::job::{
-    Completion, ErrorCode, Finish, JobError, ModelName, NodeName, Outcome, ReplyFormat, ReplyTo, RequestId, Timings,
-    Usage,
+    Completion, Embedding, Encoding, ErrorCode, Finish, JobError, ModelName, NodeName, Outcome, Output, ReplyFormat,
+    ReplyTo, RequestId, Timings, Usage,
 };
 
-use super::{Publication, Replies};
+use super::{Publication, Replies, output_bytes};
 
 fn to(format: ReplyFormat) -> ReplyTo {
     let Value::Object(echo) = json!({"x_trace": {"a": 1}}) else { unreachable!() };
@@ -28,7 +28,7 @@ fn bare() -> ReplyTo {
 
 fn completion() -> Completion {
     Completion {
-        output: "Ja, \"ä\"".to_owned(),
+        output: Output::Text("Ja, \"ä\"".to_owned()),
         finish: Finish::Stop,
         model: ModelName::new("main").unwrap(),
         strategy: "cpu:int8".to_owned(),
@@ -68,6 +68,38 @@ fn writes_results_as_the_interface_has_them() {
         (result.topic.as_str(), result.content_type.as_deref()),
         ("promptd/gw1/response/cam/7", Some("application/json"))
     );
+}
+
+#[test]
+fn writes_embeddings_in_either_encoding_and_what_many_inputs_give() {
+    let (replies, id) = replies();
+    let embedding = |encoding| Output::Embedding(Embedding { values: vec![0.6, -0.8], encoding });
+    let written = |output: Output, format| {
+        let result = replies.result(&id, "embed", &Completion { output, ..completion() }, &to(format));
+        let reply: Value = serde_json::from_slice(&result.payload).unwrap();
+        assert_eq!(result.content_type.as_deref(), Some("application/json"));
+        if format == ReplyFormat::Text { reply } else { reply["output"].clone() }
+    };
+    let array = json!({ "dim": 2, "encoding": "array", "data": [0.6, -0.8] });
+    // 0.6 is 3f19999a, -0.8 is bf4ccccd.
+    let base64 = json!({ "dim": 2, "encoding": "f32le_base64", "data": "mpkZP83MTL8=" });
+    assert_eq!(written(embedding(Encoding::Array), ReplyFormat::Json), array);
+    assert_eq!(written(embedding(Encoding::Base64), ReplyFormat::Json), base64);
+    assert_eq!(written(embedding(Encoding::Base64), ReplyFormat::Text), base64);
+    let error = JobError::new(ErrorCode::ContextOverflow, "too long");
+    let each = Output::Each(vec![Ok(embedding(Encoding::Array)), Err(error)]);
+    let size = output_bytes(&each);
+    let expected = json!([
+        { "output": array },
+        { "error": { "code": "context_overflow", "message": "too long", "retryable": false } }
+    ]);
+    assert_eq!(
+        size,
+        r#"[{"output":{"dim":2,"encoding":"array","data":[0.6,-0.8]}},"#.len()
+            + r#"{"error":{"code":"context_overflow","message":"too long","retryable":false}}]"#.len()
+    );
+    assert_eq!(written(each, ReplyFormat::Json), expected);
+    assert_eq!(output_bytes(&completion().output), "Ja, \"ä\"".len());
 }
 
 #[test]

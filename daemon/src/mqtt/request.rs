@@ -31,6 +31,8 @@ pub struct RequestLimits {
     pub deadline_default: Duration,
     /// Longest deadline that a request may ask for.
     pub deadline_cap: Duration,
+    /// Most texts of one request.
+    pub inputs: usize,
 }
 
 /// Reads requests by the rules of the interface.

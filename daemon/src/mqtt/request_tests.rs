@@ -22,6 +22,7 @@ pub(super) fn reader() -> RequestReader {
             max_tokens_cap: 1024,
             deadline_default: Duration::from_mins(1),
             deadline_cap: Duration::from_mins(10),
+            inputs: 4,
         },
     }
 }
@@ -164,6 +165,7 @@ fn names_what_is_wrong_with_a_field() {
         ("foo", json!(1), "unknown field \"foo\""),
         ("max_token", json!(1), "unknown field \"max_token\""),
         ("schema", json!({}), "the field \"schema\" is not supported by this version"),
+        ("inputs", json!(["p"]), "the field \"inputs\" is not supported by this version"),
         ("sent_at", json!(1), "the field \"sent_at\" is not supported by this version"),
         ("id", json!(7), "field \"id\": got a number, wanted a string"),
         ("id", json!(""), "id has 0 bytes; allowed are 1 to 64"),
@@ -238,7 +240,7 @@ fn wants_exactly_one_input() {
 fn other_refusals_have_their_own_codes() {
     assert_eq!(
         reject("sing", "hi"),
-        (ErrorCode::UnknownTask, "no task \"sing\"; known are: generate, chat".to_owned())
+        (ErrorCode::UnknownTask, "no task \"sing\"; known are: generate, chat, embed".to_owned())
     );
     assert_eq!(reject(&"x".repeat(60_000), "hi").0, ErrorCode::UnknownTask);
     assert!(reject(&"x".repeat(60_000), "hi").1.len() < 100);

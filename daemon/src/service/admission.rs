@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::driver::Driver;
 use super::intake::{waiting, work};
 use super::jobs::{Deltas, Job, Mark, Stage};
+use super::models::Active;
 use super::policy;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
 use crate::journal::Ticket;
@@ -76,7 +77,7 @@ impl Driver {
     fn let_in(&mut self, request: &mut Request, asked: Asked, received: Instant) -> Result<Admitted, JobError> {
         let policy = self.config.policy_of(&request.client);
         if let Some(policy) = policy {
-            let model = request.model.clone().or_else(|| self.default_model().cloned());
+            let model = self.model_of(request).ok().map(|index| self.models[index].name().clone());
             policy::apply(policy, request, asked, model.as_ref())?;
         }
         let model = self.model_for(request)?;
@@ -127,7 +128,8 @@ impl Driver {
 
     /// How many jobs of a model run at once, unless memory is short.
     fn sequences_of(&self, model: &ModelName) -> usize {
-        self.models.iter().find(|entry| entry.name() == model).map_or(1, |entry| entry.config.sequences as usize)
+        let entry = self.models.iter().find(|entry| entry.name() == model);
+        entry.map_or(1, |entry| entry.serving().map_or(entry.config.sequences as usize, Active::places))
     }
 }
 

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use super::driver::{Driver, Phase};
 use super::jobs::{self, Mark};
-use super::models::{Down, DownWhy, ModelEntry, Stage, Then, unavailable};
+use super::models::{Down, DownWhy, Stage, Then, unavailable};
 use super::recording::Promise;
 use crate::engine::protocol::EngineJob;
-use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
+use crate::job::{
+    Ability, ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId,
+};
 use crate::journal::{Known, Settlement, Ticket};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, LinkHandle, Slot, parse_cancel};
 use crate::queue::{Waiting, Work};
@@ -93,10 +95,8 @@ impl Driver {
             Phase::Paused => return Err(JobError::new(ErrorCode::Draining, "an operator drains the node")),
             Phase::Draining { .. } => return Err(JobError::new(ErrorCode::Draining, "the node is stopping")),
         }
-        let Some(name) = request.model.as_ref().or(self.default_model()) else {
-            return Err(JobError::new(ErrorCode::NoModel, "no model is configured on this node"));
-        };
-        let entry = self.configured(name).map(|index| &self.models[index]).ok_or_else(|| self.unknown_model(name))?;
+        let entry = &self.models[self.model_of(request)?];
+        let name = entry.name();
         if let Some(after) = self.governor.refusal(Instant::now()) {
             let text = "the machine is short of memory: new work is refused until it has come back";
             return Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(after));
@@ -123,10 +123,6 @@ impl Driver {
             }
             _ => Ok(name.clone()),
         }
-    }
-
-    pub(super) fn default_model(&self) -> Option<&ModelName> {
-        self.models.iter().find(|entry| entry.config.default).map(ModelEntry::name)
     }
 
     /// The error for a name that no model has.
@@ -289,10 +285,14 @@ pub(super) fn waiting(
 /// Bytes of English text that most tokenizers make one token of.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What a job may cost: what it asks, by its length, and the longest answer.
+/// What a job may cost: what it asks, by its length, and the longest answer if it generates one.
 pub(super) fn work(request: &Request) -> Work {
     let prompt = request.task.bytes() as u64 / BYTES_PER_TOKEN;
-    Work { prompt, answer: u64::from(request.output.max_tokens) }
+    let answer = match request.task.needs() {
+        Ability::Generate => u64::from(request.output.max_tokens),
+        Ability::Embed => 0,
+    };
+    Work { prompt, answer }
 }
 
 /// An id for a request that has none.

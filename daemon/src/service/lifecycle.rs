@@ -87,6 +87,7 @@ impl Driver {
                 }
             }
         }
+        self.rechoose(index);
         self.answer_waiters(index);
         self.publish_model(index);
         self.derive_after = Instant::now();

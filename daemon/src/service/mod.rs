@@ -3,6 +3,7 @@
 mod admission;
 mod announcements;
 mod certificates;
+mod choosing;
 mod cooling;
 mod deriving;
 mod driver;

@@ -20,7 +20,8 @@ use crate::telemetry::{
 };
 
 /// The tasks that this version serves.
-const TASKS: [TaskInfo; 3] = [TaskInfo { name: "chat" }, TaskInfo { name: FETCH }, TaskInfo { name: "generate" }];
+const TASKS: [TaskInfo; 4] =
+    [TaskInfo { name: "chat" }, TaskInfo { name: "embed" }, TaskInfo { name: FETCH }, TaskInfo { name: "generate" }];
 
 /// What to do about a node without a model.
 const NO_MODEL: &str = "no model is configured: `promptd model add FILE|URL` brings one";
@@ -82,6 +83,7 @@ impl StatusBoard {
             result_bytes: limits.result,
             queue_jobs: limits.queue_jobs,
             queue_jobs_per_client: limits.queue_jobs_per_client,
+            inputs: limits.inputs,
             max_tokens: limits.max_tokens,
             max_tokens_cap: limits.max_tokens_cap,
             deadline_ms: millis(limits.deadline),

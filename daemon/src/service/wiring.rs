@@ -9,6 +9,7 @@ use super::governor::GovernorSettings;
 use super::thermal::{ThermalSettings, Trips};
 use crate::config::Config;
 use crate::control::{ControlCall, ControlServer};
+use crate::engine::protocol::ENCODER_JOBS;
 use crate::health::{BoardKind, Roots, clock};
 use crate::mqtt::{LinkConfig, ReplyPolicy, RequestLimits, RequestReader, TopicError, TopicFilter, Topics};
 use crate::queue::QueueLimits;
@@ -48,7 +49,8 @@ pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
 
 /// Places of the outbox: besides the messages that wait, each running job holds that of its answer.
 pub(super) fn outbox_places(config: &Config) -> usize {
-    let running: usize = config.models.iter().map(|model| model.sequences as usize).sum();
+    // Which of them are encoders is not known yet.
+    let running: usize = config.models.iter().map(|model| model.sequences.max(ENCODER_JOBS) as usize).sum();
     config.mqtt.outbox_max + running
 }
 
@@ -66,6 +68,7 @@ pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<Request
             max_tokens_cap: limits.max_tokens_cap,
             deadline_default: limits.deadline,
             deadline_cap: limits.deadline_cap,
+            inputs: limits.inputs,
         },
     })
 }

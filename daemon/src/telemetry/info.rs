@@ -102,6 +102,8 @@ pub struct InfoLimits {
     pub queue_jobs: usize,
     /// Jobs of one client that wait.
     pub queue_jobs_per_client: usize,
+    /// Texts of one request.
+    pub inputs: usize,
     /// Tokens of an answer if the request says nothing.
     pub max_tokens: u32,
     /// Most tokens of an answer.

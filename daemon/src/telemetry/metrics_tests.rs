@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::job::{Completion, ErrorCode, Finish, JobError, ModelName, Outcome, Timings, Usage};
+use crate::job::{Completion, ErrorCode, Finish, JobError, ModelName, Outcome, Output, Timings, Usage};
 use crate::telemetry::{EventKind, example};
 
 fn metrics() -> Metrics {
@@ -23,7 +23,7 @@ fn an_answer_moves_its_counters_and_times() {
     let metrics = metrics();
     let ms = std::time::Duration::from_millis;
     let completion = Completion {
-        output: "never told".to_owned(),
+        output: Output::Text("never told".to_owned()),
         finish: Finish::Length,
         model: ModelName::new("main").unwrap(),
         strategy: "cpu:int4".to_owned(),

@@ -42,6 +42,7 @@ fn are_the_documented_ones() {
     assert_eq!((limits.request, limits.result), (262_144, 262_144));
     assert_eq!((limits.queue_jobs, limits.queue_jobs_per_client), (256, 64));
     assert_eq!((limits.max_tokens, limits.max_tokens_cap), (256, 4096));
+    assert_eq!(limits.inputs, 64);
     assert_eq!((limits.deadline, limits.deadline_cap), (Duration::from_mins(5), Duration::from_hours(1)));
 
     assert!(models.is_empty() && policies.is_empty());

@@ -1,6 +1,7 @@
 //! The child side: `promptd engine`. It loads one model, answers jobs in a batch loop, and ends with its daemon.
 
 mod chooser;
+mod encoder;
 mod frame;
 mod golden;
 mod link;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
+use self::encoder::Encoder;
 use self::golden::GoldenError;
 use self::link::Link;
 use self::llama::{Backend, Context, ContextParams, LlamaError, Model, shares};
@@ -34,7 +36,9 @@ use self::memory::own_memory;
 use self::pace::Pace;
 use self::prompt::Prompter;
 use self::scheduler::Scheduler;
-use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild};
+use super::protocol::{
+    ENCODER_JOBS, FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild,
+};
 use crate::plan::{Bytes, GpuLayers, KvType, LoadShape};
 
 /// Most tokens in one step. Larger ones make prompts hardly faster on a CPU and cost compute buffer.
@@ -143,6 +147,9 @@ fn serve(link: Link, params: &LoadParams, model_file: &OwnedFd) -> Result<(), Ch
     match load(&link, params, model_file) {
         Ok((model, context, prompter, report)) => {
             link.send(FromChild::Loaded(Box::new(report)));
+            if !model.generates() {
+                return Ok(Encoder::new(model, context, link, params.reproducible).run()?);
+            }
             let pace = Pace::new(params.max_stall);
             let scheduler = Scheduler::new(model, context, prompter, link, pace, params.reproducible);
             Ok(scheduler.run()?)
@@ -189,7 +196,7 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
     let report = ModelReport {
         description: model.description(),
         context: u32::try_from(context.tokens_per_sequence()).unwrap_or(u32::MAX),
-        sequences: params.shape.sequences,
+        sequences: if model.generates() { params.shape.sequences } else { ENCODER_JOBS },
         threads: params.threads,
         chat_template: prompter.has_template(),
         devices: backend.devices(),

@@ -20,6 +20,9 @@ pub enum PromptError {
     /// A conversation needs a template.
     #[error("the model has no chat template; use the task \"generate\"")]
     NoTemplate,
+    /// It is none for a model that generates text.
+    #[error("the model generates text: it can't do the task \"{0}\"")]
+    Task(&'static str),
     /// The template refuses the conversation.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -62,6 +65,7 @@ impl Prompter {
         match (task, &self.template) {
             (Task::Generate { prompt }, None) => self.raw(model, prompt),
             (Task::Chat { .. }, None) => Err(PromptError::NoTemplate),
+            (Task::Embed { .. }, _) => Err(PromptError::Task(task.name())),
             (Task::Generate { prompt }, Some(template)) => {
                 let message = Message { role: Role::User, content: prompt.clone() };
                 self.conversation(model, template, &[message])

@@ -6,7 +6,7 @@ use super::chooser::Chooser;
 use super::llama::{Model, Token};
 use super::text::{Step, TextStream};
 use crate::engine::protocol::{Answer, EngineJob};
-use crate::job::{Finish, JobId, Usage};
+use crate::job::{Finish, JobId, Output, Usage};
 
 /// Where a sequence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +181,7 @@ impl Sequence {
             },
             prefill: first.saturating_duration_since(self.received),
             decode: now.saturating_duration_since(first),
-            output: self.output,
+            output: Output::Text(self.output),
         }
     }
 }

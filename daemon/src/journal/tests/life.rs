@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use super::*;
+use crate::job::{Encoding, Input, Message, Role};
 
 #[test]
 fn an_open_job_comes_back_as_it_was() {
@@ -168,6 +169,21 @@ fn an_idle_journal_tells_nothing_and_a_dropped_one_ends() {
     // It opens again when the thread has let go, for which it waits a while.
     let (_journal, recovery) = Journal::open(&settings(folder.path()), clock.clock()).unwrap();
     assert!(recovery.clean && recovery.open.len() == 1);
+}
+
+#[test]
+fn a_request_of_any_task_comes_back_as_it_was() {
+    let many = Input::Many(vec!["a".to_owned(), String::new(), "\u{1f980}".to_owned()]);
+    for task in [
+        Task::Chat { messages: vec![Message { role: Role::User, content: "p".to_owned() }] },
+        Task::Embed { input: Input::One("p".to_owned()), encoding: Encoding::Array },
+        Task::Embed { input: many, encoding: Encoding::Base64 },
+    ] {
+        let asked = Request { task, ..request("a") };
+        let text = record::write(&asked, &reply("a"), &model());
+        let (read, ..) = record::read(asked.client.clone(), asked.id.clone(), &text).unwrap();
+        assert_eq!(read, asked);
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::Gpu;
 use crate::config::{Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
 use crate::engine::{CPU_BACKENDS, Duty, Engine, EngineId, EngineReport, EngineSpec, ModelFile};
-use crate::gguf::{Cache, ModelFacts};
+use crate::gguf::{Cache, ModelFacts, Pooling};
+use crate::job::Ability;
 use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy};
 
 /// An engine that loads, serves or ends.
@@ -90,6 +91,11 @@ impl Active {
         &self.engine
     }
 
+    /// Jobs that it takes at once; none before it serves.
+    pub fn places(&self) -> usize {
+        self.report.as_ref().map_or(0, |report| report.sequences as usize)
+    }
+
     /// What it holds of the host's memory for itself: measured once it serves, planned before.
     pub fn anonymous(&self) -> Bytes {
         match &self.report {
@@ -144,6 +150,15 @@ pub(super) fn backend_folders(backends: &Path, gpu: Option<&Gpu>, layers: GpuLay
     let gpu = gpu.filter(|_| layers != GpuLayers::None).map(|gpu| gpu.backend);
     let kinds = std::iter::once(CPU_BACKENDS).chain(gpu);
     kinds.map(|kind| backends.join(kind).to_string_lossy().into_owned()).collect()
+}
+
+/// What a model of these facts can do; none if that serves no task.
+pub(super) fn ability_of(facts: &ModelFacts) -> Option<Ability> {
+    match (kind_of(facts), facts.pooling) {
+        (ModelKind::Decoder, _) => Some(Ability::Generate),
+        (ModelKind::Encoder, Some(Pooling::Mean | Pooling::Cls | Pooling::Last)) => Some(Ability::Embed),
+        (ModelKind::Encoder, None | Some(Pooling::None | Pooling::Rank)) => None,
+    }
 }
 
 /// What a model of these facts does.

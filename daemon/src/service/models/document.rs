@@ -25,7 +25,7 @@ impl ModelEntry {
             precision: file.map(|file| file.facts.file_type.clone()),
             description: report.map(|report| report.description.clone()),
             context: report.map(|report| report.context).or(shape.map(|shape| shape.context)),
-            sequences: shape.map(|shape| shape.sequences),
+            sequences: report.map(|report| report.sequences).or(shape.map(|shape| shape.sequences)),
             kv_type: shape.map(|shape| shape.kv_type),
             threads: report.map(|report| report.threads),
             chat_template: report.map(|report| report.chat_template),

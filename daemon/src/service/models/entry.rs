@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::active::ability_of;
 use super::{Active, Failure, Gpu, Variant};
 use crate::config::{Expect, Model};
 use crate::engine::EngineId;
-use crate::job::{ErrorCode, JobError, ModelName, Precision};
+use crate::job::{Ability, ErrorCode, JobError, ModelName, Precision};
 use crate::plan::{Candidate, Placement, Rank, Rejection, Strategy, Why};
 
 /// A configured model.
@@ -243,9 +244,15 @@ impl ModelEntry {
         self.only = self.only.filter(|only| self.candidates.iter().any(|candidate| candidate.strategy == *only));
     }
 
+    /// Whether it can do what a task needs; none as long as its files are not known.
+    pub fn can(&self, needed: Ability) -> Option<bool> {
+        let known = self.variants.iter().find_map(|variant| variant.file.as_ref().ok())?;
+        Some(ability_of(&known.file.facts) == Some(needed))
+    }
+
     /// Whether another job can start.
     pub fn has_room(&self) -> bool {
-        self.serving().is_some_and(|active| active.running < active.chosen.option.shape.sequences as usize)
+        self.serving().is_some_and(|active| active.running < active.places())
     }
 
     /// Why it does not serve, if that is known.

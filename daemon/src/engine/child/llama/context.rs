@@ -12,6 +12,9 @@ use super::{LlamaError, Model, Token};
 use crate::engine::child::link::Shared;
 use crate::plan::{KvType, LoadShape};
 
+/// llama.cpp's own limit, `LLAMA_MAX_SEQ`.
+const SEQUENCES_MAX: u32 = 256;
+
 /// How a decode step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoded {
@@ -65,14 +68,19 @@ impl Context {
         // SAFETY: plain data.
         let mut raw = unsafe { sys::llama_context_default_params() };
         let LoadShape { context: tokens, sequences, kv_type } = params.shape;
-        raw.n_ctx = tokens.saturating_mul(sequences);
         raw.n_batch = params.batch;
         raw.n_ubatch = params.batch;
-        raw.n_seq_max = sequences;
         if model.generates() {
+            raw.n_ctx = tokens.saturating_mul(sequences);
+            raw.n_seq_max = sequences;
+            raw.kv_unified = false;
             // Logits are wanted for one token of each sequence; room for a whole batch would cost 5 to 20 times the memory.
             raw.n_outputs_max = sequences;
         } else {
+            // Without a memory a sequence is no more than a text of a step, and there may be as many as it has tokens.
+            raw.n_ctx = params.batch;
+            raw.n_seq_max = params.batch.min(SEQUENCES_MAX);
+            raw.kv_unified = true;
             raw.embeddings = true;
         }
         raw.n_threads = threads;
@@ -81,7 +89,6 @@ impl Context {
         raw.type_v = type_number(kv_type);
         raw.flash_attn_type =
             if params.flash_attention { sys::LLAMA_FLASH_ATTN_TYPE_AUTO } else { sys::LLAMA_FLASH_ATTN_TYPE_DISABLED };
-        raw.kv_unified = false;
         raw.no_perf = true;
         raw.abort_callback = Some(should_abort);
         raw.abort_callback_data = Arc::as_ptr(shared).cast_mut().cast();
@@ -186,22 +193,34 @@ impl Context {
     /// What an encoder made of the first sequence of the batch that was just computed: its pooled embedding, its scores, or
     /// the embedding of its last token, which has this index.
     pub fn embedding(&self, last: usize) -> Option<&[f32]> {
+        if self.pools() {
+            return self.pooled(0);
+        }
         let last = i32::try_from(last).ok()?;
-        let context = self.raw.as_ptr();
-        // SAFETY: the context is alive, and so is its model; what is not there is answered with null.
-        let (values, width) = unsafe {
-            let model = sys::llama_get_model(context);
-            let embedding = sys::llama_model_n_embd(model).unsigned_abs();
-            match sys::llama_pooling_type(context) {
-                sys::LLAMA_POOLING_TYPE_NONE => (sys::llama_get_embeddings_ith(context, last), embedding),
-                sys::LLAMA_POOLING_TYPE_RANK => {
-                    (sys::llama_get_embeddings_seq(context, 0), sys::llama_model_n_cls_out(model))
-                }
-                _ => (sys::llama_get_embeddings_seq(context, 0), embedding),
-            }
-        };
+        // SAFETY: the context is alive; what is not there is answered with null.
+        let values = unsafe { sys::llama_get_embeddings_ith(self.raw.as_ptr(), last) };
         // SAFETY: not null: so many floats that stay until the next decode, which needs `&mut self`.
-        (!values.is_null()).then(|| unsafe { std::slice::from_raw_parts(values, width as usize) })
+        (!values.is_null()).then(|| unsafe { std::slice::from_raw_parts(values, self.model.n_embd_out()) })
+    }
+
+    /// Whether it makes one vector of a whole sequence.
+    pub fn pools(&self) -> bool {
+        // SAFETY: the context is alive.
+        unsafe { sys::llama_pooling_type(self.raw.as_ptr()) != sys::LLAMA_POOLING_TYPE_NONE }
+    }
+
+    /// What an encoder that pools made of a sequence of the batch that was just computed: an embedding, or scores.
+    pub fn pooled(&self, sequence: usize) -> Option<&[f32]> {
+        let sequence = i32::try_from(sequence).ok()?;
+        let context = self.raw.as_ptr();
+        // SAFETY: the context is alive; what is not there, without pooling everything, is answered with null.
+        let (values, scores) = unsafe {
+            let scores = sys::llama_pooling_type(context) == sys::LLAMA_POOLING_TYPE_RANK;
+            (sys::llama_get_embeddings_seq(context, sequence), scores)
+        };
+        let width = if scores { self.model.n_scores() } else { self.model.n_embd_out() };
+        // SAFETY: not null: so many floats that stay until the next decode, which needs `&mut self`.
+        (!values.is_null()).then(|| unsafe { std::slice::from_raw_parts(values, width) })
     }
 
     /// How many tokens of a sequence are in memory, counted by the last position.

@@ -111,6 +111,18 @@ impl Model {
         unsafe { sys::llama_model_n_embd(self.raw.as_ptr()) }.unsigned_abs() as usize
     }
 
+    /// Width of the embeddings that it gives.
+    pub fn n_embd_out(&self) -> usize {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_n_embd_out(self.raw.as_ptr()) }.unsigned_abs() as usize
+    }
+
+    /// Scores that its classification head gives, if it has one.
+    pub fn n_scores(&self) -> usize {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_n_cls_out(self.raw.as_ptr()) as usize }
+    }
+
     /// Longest context that it was trained with.
     pub fn trained_context(&self) -> u32 {
         // SAFETY: the model is alive.
@@ -173,14 +185,23 @@ impl Model {
 
     /// Tokens of a plain text, in which nothing is taken for a control token.
     pub fn tokenize(&self, text: &str) -> Result<Vec<Token>, LlamaError> {
+        self.tokens(text, false)
+    }
+
+    /// The same with the tokens that begin and end a text of its own, as the model was trained with them.
+    pub fn tokenize_whole(&self, text: &str) -> Result<Vec<Token>, LlamaError> {
+        self.tokens(text, true)
+    }
+
+    fn tokens(&self, text: &str, whole: bool) -> Result<Vec<Token>, LlamaError> {
         let failed = || LlamaError::Tokenize(text.len());
         let length = i32::try_from(text.len()).map_err(|_| failed())?;
-        // A token is at least a byte; a blank may be put before the text.
-        let mut tokens = vec![0; text.len() + 2];
+        // A token is at least a byte; a blank may be put before the text, and one token at each end.
+        let mut tokens = vec![0; text.len() + 4];
         let capacity = i32::try_from(tokens.len()).map_err(|_| failed())?;
         // SAFETY: both buffers are passed with their lengths.
         let count = unsafe {
-            sys::llama_tokenize(self.vocab(), text.as_ptr().cast(), length, tokens.as_mut_ptr(), capacity, false, false)
+            sys::llama_tokenize(self.vocab(), text.as_ptr().cast(), length, tokens.as_mut_ptr(), capacity, whole, false)
         };
         tokens.truncate(usize::try_from(count).map_err(|_| failed())?);
         Ok(tokens)

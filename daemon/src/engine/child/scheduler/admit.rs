@@ -18,9 +18,6 @@ impl Scheduler {
     }
 
     fn try_admit(&mut self, job: EngineJob, received: Instant) -> Result<(), (ErrorCode, String)> {
-        if !self.model.generates() {
-            return Err((ErrorCode::InvalidRequest, "the model is an encoder: it generates no text".to_owned()));
-        }
         let slot = self.slots.iter().position(Option::is_none);
         let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
         let context = self.context.tokens_per_sequence();
@@ -31,7 +28,9 @@ impl Scheduler {
         }
         let prompt = self.prompter.tokens(&self.model, &job.task).map_err(|e| {
             let code = match e {
-                PromptError::NoTemplate | PromptError::Template(_) | PromptError::NoMark => ErrorCode::InvalidRequest,
+                PromptError::NoTemplate | PromptError::Template(_) | PromptError::NoMark | PromptError::Task(_) => {
+                    ErrorCode::InvalidRequest
+                }
                 PromptError::Tokenize(_) => ErrorCode::EngineFailed,
             };
             (code, e.to_string())

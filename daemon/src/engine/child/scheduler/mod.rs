@@ -89,7 +89,7 @@ impl Scheduler {
     ) -> Self {
         let slots = (0..context.n_sequences()).map(|_| None).collect();
         // A prefix computed at another time than the rest would take a prompt off its grid.
-        let prefix = if reproducible || !model.generates() || !model.can_rewind() {
+        let prefix = if reproducible || !model.can_rewind() {
             CommonPrefix::none(context.n_sequences())
         } else {
             CommonPrefix::compute(&model, &mut context, &prompter)

@@ -1,0 +1,193 @@
+//! The loop of encoders: every step computes as many texts as one holds, of all jobs in turn. An encoder remembers nothing,
+//! so that texts of any jobs may stand beside each other, each as a sequence of its own.
+
+mod work;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use self::work::Work;
+use super::link::{Link, Received};
+use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
+use super::memory;
+use crate::engine::Duty;
+use crate::engine::protocol::{EngineJob, FromChild, Phase, ToChild};
+use crate::job::{ErrorCode, JobError, JobId};
+
+/// How often an idle child turns its loop: often enough that its counter has grown at each heartbeat.
+const IDLE_TURN: Duration = Duration::from_millis(200);
+
+/// A text in the batch; its sequence is its place among the entries.
+struct Entry {
+    /// Whose it is, by the job's place.
+    job: usize,
+}
+
+/// The loop and everything that it owns.
+pub struct Encoder {
+    model: Rc<Model>,
+    context: Context,
+    link: Link,
+    /// How much of the time it computes.
+    duty: Duty,
+    /// Most texts in one step.
+    texts_max: usize,
+    /// The one whose turn it is to be in the next step comes first.
+    jobs: VecDeque<Work>,
+    batch: Batch,
+}
+
+impl Encoder {
+    /// A loop without jobs. To be reproducible, each text is computed alone: beside others its last digits may differ.
+    pub fn new(model: Rc<Model>, context: Context, link: Link, reproducible: bool) -> Self {
+        let texts_max = if reproducible { 1 } else { context.n_sequences() };
+        let (jobs, batch) = (VecDeque::new(), Batch::default());
+        Self { model, context, link, duty: Duty::FULL, texts_max, jobs, batch }
+    }
+
+    /// Runs until the daemon goes away or llama.cpp fails for good.
+    pub fn run(mut self) -> Result<(), DecodeFailed> {
+        let (mut worked, mut ended) = (Duration::ZERO, Instant::now());
+        loop {
+            self.link.shared.progress();
+            if self.jobs.is_empty() {
+                worked = Duration::ZERO;
+                if !self.wait(Phase::Idle, IDLE_TURN) {
+                    return Ok(());
+                }
+                continue;
+            }
+            let rest = self.duty.rest_after(worked).map_or(IDLE_TURN, |rest| rest.saturating_sub(ended.elapsed()));
+            if !rest.is_zero() {
+                if !self.wait(Phase::Resting, rest.min(IDLE_TURN)) {
+                    return Ok(());
+                }
+                continue;
+            }
+            while let Ok(message) = self.link.inbox.try_recv() {
+                self.handle(message);
+            }
+            let start = Instant::now();
+            self.step()?;
+            (worked, ended) = (start.elapsed(), Instant::now());
+        }
+    }
+
+    /// Waits for a message, for a while; false if the daemon is gone.
+    fn wait(&mut self, phase: Phase, most: Duration) -> bool {
+        self.link.shared.enter(phase);
+        match self.link.inbox.recv_timeout(most) {
+            Ok(message) => self.handle(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        true
+    }
+
+    fn handle(&mut self, Received { message, at }: Received) {
+        self.link.shared.progress();
+        match message {
+            ToChild::Submit(job) => self.admit(*job, at),
+            ToChild::Cancel(job) => {
+                if let Some(place) = self.jobs.iter().position(|work| work.job() == job) {
+                    self.jobs.remove(place);
+                    self.fail(job, JobError::new(ErrorCode::Cancelled, "cancelled while running"));
+                }
+            }
+            ToChild::Trim => memory::trim(),
+            ToChild::Duty(duty) => self.duty = duty,
+            // Embeddings are not streamed.
+            ToChild::Credit(_) => {}
+            ToChild::Load(_) | ToChild::Measure(_) | ToChild::Quantize(_) => {
+                tracing::error!("a second order was given; ignored");
+            }
+        }
+    }
+
+    fn admit(&mut self, job: EngineJob, received: Instant) {
+        let id = job.id;
+        if !self.context.pools() {
+            let text = "the model's file names no pooling: it makes no embedding of a whole text";
+            return self.fail(id, JobError::new(ErrorCode::InvalidRequest, text));
+        }
+        match Work::new(&self.model, self.context.n_batch(), job, received, &self.link.shared) {
+            Ok(work) => self.jobs.push_back(work),
+            Err(error) => return self.fail(id, error),
+        }
+        self.finish_done();
+    }
+
+    fn fail(&self, job: JobId, JobError { code, message, .. }: JobError) {
+        self.link.send(FromChild::Failed { job, code, message });
+    }
+
+    fn step(&mut self) -> Result<(), DecodeFailed> {
+        let entries = self.fill();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.link.shared.enter(Phase::Working);
+        match self.context.decode(&mut self.batch) {
+            Ok(Decoded::Done) => {
+                for (sequence, entry) in entries.iter().enumerate() {
+                    let values = self.context.pooled(sequence);
+                    self.jobs[entry.job].computed(values);
+                }
+                self.jobs.rotate_left(1);
+                self.finish_done();
+                Ok(())
+            }
+            // Nobody asks for it; the texts are still there.
+            Ok(Decoded::Aborted) => Ok(()),
+            Err(e) => {
+                for work in self.jobs.drain(..) {
+                    let (job, code) = (work.job(), ErrorCode::EngineFailed);
+                    self.link.send(FromChild::Failed { job, code, message: e.to_string() });
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Takes one text of each job in turn until none fits any more. The first job's next text always does.
+    fn fill(&mut self) -> Vec<Entry> {
+        self.batch.clear();
+        let mut entries = Vec::new();
+        let mut taken = vec![0; self.jobs.len()];
+        let mut room = self.context.n_batch();
+        loop {
+            let before = entries.len();
+            for (job, (work, taken)) in self.jobs.iter().zip(&mut taken).enumerate() {
+                let Some(tokens) = work.waiting(*taken).filter(|tokens| tokens.len() <= room) else { continue };
+                if entries.len() == self.texts_max {
+                    return entries;
+                }
+                for (position, &token) in tokens.iter().enumerate() {
+                    self.batch.add(token, position, entries.len(), true);
+                }
+                room -= tokens.len();
+                *taken += 1;
+                entries.push(Entry { job });
+            }
+            if entries.len() == before {
+                return entries;
+            }
+        }
+    }
+
+    /// Sends the answers of jobs whose texts are all computed.
+    fn finish_done(&mut self) {
+        let (done, open) = std::mem::take(&mut self.jobs).into_iter().partition(Work::is_done);
+        self.jobs = open;
+        let done: VecDeque<Work> = done;
+        for work in done {
+            let job = work.job();
+            match work.finish() {
+                Ok(answer) => self.link.send(FromChild::Finished { job, answer }),
+                Err(error) => self.fail(job, error),
+            }
+        }
+    }
+}

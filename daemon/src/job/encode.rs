@@ -1,0 +1,83 @@
+//! What encoders work on and what they give.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a task needs of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ability {
+    /// It goes on with text.
+    Generate,
+    /// It makes an embedding of text.
+    Embed,
+}
+
+/// What a task is done with.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// A text, whose answer or error is the job's.
+    One(String),
+    /// Texts, at least one; each has an answer or an error of its own.
+    Many(Vec<String>),
+}
+
+impl Input {
+    /// All texts, in their order.
+    pub fn texts(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+
+    /// Bytes of all texts together.
+    pub fn bytes(&self) -> usize {
+        self.texts().iter().map(String::len).sum()
+    }
+}
+
+/// Sizes only: texts of clients do not belong in logs.
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} texts of {} bytes", self.texts().len(), self.bytes())
+    }
+}
+
+/// How the numbers of an embedding are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoding {
+    /// 32-bit little-endian floats in base64: a third of the size, and exact.
+    #[default]
+    #[serde(rename = "f32le_base64")]
+    Base64,
+    /// An array of numbers.
+    #[serde(rename = "array")]
+    Array,
+}
+
+impl Encoding {
+    /// As requests and replies spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Base64 => "f32le_base64",
+            Self::Array => "array",
+        }
+    }
+}
+
+/// The place of a text among all texts, as a model sees it. Similar texts are near each other.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// A vector of length 1.
+    pub values: Vec<f32>,
+    /// How it is written.
+    pub encoding: Encoding,
+}
+
+/// The size only: embeddings tell much of their text.
+impl fmt::Debug for Embedding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Embedding({} values)", self.values.len())
+    }
+}

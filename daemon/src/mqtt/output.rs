@@ -1,0 +1,82 @@
+//! The output of a job as the interface has it.
+
+use std::io::{self, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::job::{Embedding, Encoding, JobError, Output};
+
+use super::reply::ErrorBody;
+
+/// Writes an output into a reply.
+pub(super) struct OutputBody<'a>(pub &'a Output);
+
+impl Serialize for OutputBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Output::Text(text) => serializer.serialize_str(text),
+            Output::Embedding(embedding) => write_embedding(embedding, serializer),
+            Output::Each(outputs) => serializer.collect_seq(outputs.iter().map(Item::from)),
+        }
+    }
+}
+
+fn write_embedding<S: Serializer>(embedding: &Embedding, serializer: S) -> Result<S::Ok, S::Error> {
+    let Embedding { values, encoding } = embedding;
+    let mut body = serializer.serialize_struct("Embedding", 3)?;
+    body.serialize_field("dim", &values.len())?;
+    body.serialize_field("encoding", encoding.as_str())?;
+    match encoding {
+        Encoding::Base64 => {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            body.serialize_field("data", &STANDARD.encode(bytes))?;
+        }
+        Encoding::Array => body.serialize_field("data", values)?,
+    }
+    body.end()
+}
+
+/// What one of many inputs gives.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Item<'a> {
+    Output(OutputBody<'a>),
+    Error(ErrorBody<'a>),
+}
+
+impl<'a> From<&'a Result<Output, JobError>> for Item<'a> {
+    fn from(result: &'a Result<Output, JobError>) -> Self {
+        match result {
+            Ok(output) => Self::Output(OutputBody(output)),
+            Err(error) => Self::Error(error.into()),
+        }
+    }
+}
+
+/// Bytes of an output: of its text, or of its JSON.
+pub fn output_bytes(output: &Output) -> usize {
+    if let Output::Text(text) = output {
+        return text.len();
+    }
+    let mut count = Count(0);
+    // Only maps with keys that are no strings can fail, and there are none.
+    let _ = serde_json::to_writer(&mut count, &OutputBody(output));
+    count.0
+}
+
+/// Counts what is written to it.
+struct Count(usize);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Which model a request is for: the one that it names, else one that can do its task.
+
+use super::driver::Driver;
+use super::intake::waiting;
+use super::models::ModelEntry;
+use crate::job::{Ability, ErrorCode, JobError, JobId, ModelName, Request};
+
+impl Driver {
+    /// The model for a request, whether or not it can serve now. One whose files are not known yet may turn out not to fit:
+    /// see [`Driver::rechoose`].
+    pub(super) fn model_of(&self, request: &Request) -> Result<usize, JobError> {
+        let needed = request.task.needs();
+        match &request.model {
+            Some(name) => {
+                let index = self.configured(name).ok_or_else(|| self.unknown_model(name))?;
+                if self.models[index].can(needed) == Some(false) {
+                    return Err(self.wrong_model(name, request));
+                }
+                Ok(index)
+            }
+            None => self.fitting(needed).ok_or_else(|| self.no_model(request)),
+        }
+    }
+
+    /// The default model, if it may fit; else the first that does; else the first that may.
+    fn fitting(&self, needed: Ability) -> Option<usize> {
+        let configured = || self.models.iter().enumerate().filter(|(_, entry)| !entry.is_leaving());
+        let default = configured().find(|(_, entry)| entry.config.default && entry.can(needed) != Some(false));
+        let first = |known: Option<bool>| configured().find(move |(_, entry)| entry.can(needed) == known);
+        default.or_else(|| first(Some(true))).or_else(|| first(None)).map(|(index, _)| index)
+    }
+
+    fn no_model(&self, request: &Request) -> JobError {
+        let text = if self.models.iter().all(ModelEntry::is_leaving) {
+            "no model is configured on this node".to_owned()
+        } else {
+            let task = request.task.name();
+            format!(
+                "no model of this node can do the task \"{task}\": it needs one that {}",
+                does(request.task.needs())
+            )
+        };
+        JobError::new(ErrorCode::NoModel, text)
+    }
+
+    fn wrong_model(&self, name: &ModelName, request: &Request) -> JobError {
+        let (task, needed) = (request.task.name(), request.task.needs());
+        let able = self.models.iter().filter(|entry| !entry.is_leaving() && entry.can(needed) == Some(true));
+        let able: Vec<&str> = able.map(|entry| entry.name().as_str()).collect();
+        let others = if able.is_empty() { "none of this node".to_owned() } else { able.join(", ") };
+        let text = format!("the model {name} can't do the task \"{task}\"; a model that {}: {others}", does(needed));
+        JobError::new(ErrorCode::InvalidRequest, text)
+    }
+
+    /// The files of a model have become known: jobs that wait for it and that it can't do go to a model that can, or end.
+    pub(super) fn rechoose(&mut self, index: usize) {
+        let entry = &self.models[index];
+        let unfit = self.jobs.iter().filter(|(_, job)| {
+            job.is_waiting() && job.model == *entry.name() && entry.can(job.request.task.needs()) == Some(false)
+        });
+        let mut unfit: Vec<JobId> = unfit.map(|(id, _)| id).collect();
+        // In the order in which they came.
+        unfit.sort_unstable();
+        for id in unfit {
+            let Some(job) = self.jobs.get(id) else { continue };
+            match self.model_of(&job.request) {
+                Ok(index) => self.move_job(id, index),
+                Err(error) => self.fail(id, error),
+            }
+        }
+    }
+
+    fn move_job(&mut self, id: JobId, index: usize) {
+        self.queue.remove(id);
+        let model = self.models[index].name().clone();
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.model = model.clone();
+        self.queue.rejoin(waiting(id, &job.request, &model, job.received, job.deadline));
+        self.wake_model(&model);
+        self.dispatch();
+    }
+}
+
+fn does(ability: Ability) -> &'static str {
+    match ability {
+        Ability::Generate => "generates text",
+        Ability::Embed => "makes embeddings",
+    }
+}

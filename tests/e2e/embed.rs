@@ -1,13 +1,10 @@
 //! Embeddings: right to the last digits that count, one or many, and each bad text by itself.
 
-use std::fs;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Broker, Device, Node, Setup, files, until};
+use crate::harness::reference::{dot, numbers, references};
+use crate::harness::{Broker, Device, Node, Setup, files, signal_pid, until, words};
 
 /// A node with a model that generates text and an encoder.
 fn both() -> Setup {
@@ -20,46 +17,6 @@ fn both() -> Setup {
 /// A node with nothing but an encoder.
 fn encoder() -> Setup {
     Setup { files: vec![files::embedder()], ..Setup::default() }
-}
-
-/// The numbers of an embedding.
-fn numbers(output: &Value) -> Vec<f32> {
-    let data = &output["data"];
-    let numbers: Vec<f32> = match output["encoding"].as_str().unwrap() {
-        "array" => serde_json::from_value(data.clone()).unwrap(),
-        _ => floats(data.as_str().unwrap()),
-    };
-    assert_eq!(output["dim"], numbers.len());
-    numbers
-}
-
-fn floats(base64: &str) -> Vec<f32> {
-    let bytes = STANDARD.decode(base64).unwrap();
-    bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
-}
-
-fn dot(one: &[f32], other: &[f32]) -> f64 {
-    assert_eq!(one.len(), other.len());
-    one.iter().zip(other).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-}
-
-/// A text and what 32 bits make of it: `tests/tools/embed_reference.sh`. Without words of more than 100 letters and without
-/// Devanagari: there llama.cpp's tokenizer does other than that of Hugging Face.
-struct Reference {
-    text: String,
-    tokens: u64,
-    numbers: Vec<f32>,
-}
-
-fn references() -> Vec<Reference> {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/embeddings/reference.json");
-    let all: Vec<Value> = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    let one = |entry: &Value| Reference {
-        text: entry["text"].as_str().unwrap().to_owned(),
-        tokens: entry["tokens"].as_u64().unwrap(),
-        numbers: floats(entry["embedding"].as_str().unwrap()),
-    };
-    all.iter().map(one).collect()
 }
 
 #[tokio::test]
@@ -129,8 +86,9 @@ async fn what_came_before_the_models_were_known_goes_to_the_right_one() {
         device.ask("embed", &json!({ "id": id, "input": "warm" })).await;
     }
     node.restart(&both());
-    for id in ["1", "2"] {
-        assert_eq!(device.outcome(id).await["model"], "embedder");
+    for _ in 0..2 {
+        let reply = device.outcome_of_any().await;
+        assert_eq!((&reply["event"], &reply["model"]), (&json!("result"), &json!("embedder")), "{reply}");
     }
 }
 
@@ -211,6 +169,29 @@ async fn jobs_share_the_encoder_and_can_be_cancelled() {
     assert_eq!(modest.answer("embed", json!({ "id": "2", "input": "short" })).await["event"], "result");
 }
 
+/// More of them than one step takes, and than run at once.
+#[tokio::test]
+async fn a_burst_of_short_texts_is_answered() {
+    let broker = Broker::start().await;
+    let _node = Node::ready(&broker, Setup { sequences: 1, ..encoder() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let texts: Vec<String> = (0..60).map(|number| words(1 + number % 12, number as u64)).collect();
+    for (number, text) in texts.iter().enumerate() {
+        device.ask("embed", &json!({ "id": number.to_string(), "input": text })).await;
+    }
+    let mut all = vec![Vec::new(); texts.len()];
+    for _ in &texts {
+        let reply = device.outcome_of_any().await;
+        assert_eq!(reply["event"], "result", "{reply}");
+        all[reply["id"].as_str().unwrap().parse::<usize>().unwrap()] = numbers(&reply["output"]);
+    }
+    let together = device.answer("embed", json!({ "id": "all", "inputs": texts })).await;
+    for (number, item) in together["output"].as_array().unwrap().iter().enumerate() {
+        let cosine = dot(&numbers(&item["output"]), &all[number]);
+        assert!(cosine > 0.9999, "text {number}: whatever is computed beside it: {cosine}");
+    }
+}
+
 /// A job in the engine is computed again when the engine is lost, and after a crash of the daemon.
 #[tokio::test]
 async fn jobs_outlive_engine_and_daemon() {
@@ -223,7 +204,7 @@ async fn jobs_outlive_engine_and_daemon() {
     while device.next().await.json["event"] != "accepted" {}
     let running = |node: &Node| (node.operator_json(&["jobs"])["jobs"][0]["state"] == "running").then_some(());
     until("it runs", || running(&node)).await;
-    crate::harness::signal_pid(node.engines()[0], Signal::KILL);
+    signal_pid(node.engines()[0], Signal::KILL);
     node.wait_for_state(&broker, "ready").await;
     node.restart(&encoder());
     let reply = device.outcome("1").await;

@@ -42,6 +42,7 @@ mod reload_models;
 mod replies;
 mod reproducible;
 mod sandbox;
+mod scores;
 mod secured;
 mod strategies;
 mod switching;

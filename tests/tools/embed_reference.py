@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Writes what a BERT encoder makes of some texts, computed in 32 bits by its definition: what promptd is compared with.
 
-    embed_reference.py FOLDER TEXTS.json OUT.json
+    embed_reference.py FOLDER HEAD TEXTS.json OUT.json
 
-FOLDER holds `config.json`, `model.safetensors` (F32) and `vocab.txt`, as Hugging Face lays them out; TEXTS.json is a list of
-strings. OUT.json gets the number of tokens and the mean of the last layer with length 1, base64 of little-endian floats,
-for each. Nothing here is llama.cpp's: Hugging Face's tokenizer cuts the texts, and numpy multiplies.
+FOLDER holds `config.json`, `model.safetensors` (F32) and `vocab.txt`, as Hugging Face lays them out; HEAD the `weight` and `bias`
+of a classification head on the mean (`head.safetensors`); TEXTS.json is a list of strings. For each, OUT.json gets the number of
+tokens, the mean of the last layer with length 1 as little-endian floats in base64, and the probabilities of the head's classes.
+Nothing here is llama.cpp's: Hugging Face's tokenizer cuts the texts, and numpy multiplies.
 """
 import base64
 import json
@@ -68,7 +69,7 @@ class Encoder:
         return self.norm(f"{layer}.output.LayerNorm", x + self.linear(f"{layer}.output.dense", inner))
 
     def embed(self, text):
-        """Number of tokens and the embedding."""
+        """Number of tokens, and the mean of the last layer."""
         ids = self.tokenizer.encode(text).ids
         words, positions, types = (
             self.weights[f"embeddings.{part}_embeddings.weight"] for part in ("word", "position", "token_type")
@@ -77,18 +78,26 @@ class Encoder:
         for number in range(self.config["num_hidden_layers"]):
             layer = f"encoder.layer.{number}"
             x = self.feed_forward(layer, self.attention(layer, x))
-        mean = x.mean(0)
-        return len(ids), (mean / np.linalg.norm(mean)).astype("<f4")
+        return len(ids), x.mean(0)
+
+
+def classify(head, mean):
+    """The probabilities of the classes."""
+    outputs = head["weight"] @ mean + head["bias"]
+    powers = np.exp(outputs - outputs.max())
+    return powers / powers.sum()
 
 
 def main():
-    folder, texts, out = (pathlib.Path(argument) for argument in sys.argv[1:])
-    encoder = Encoder(folder)
+    folder, head, texts, out = (pathlib.Path(argument) for argument in sys.argv[1:])
+    encoder, head = Encoder(folder), load(head / "head.safetensors")
     entries = []
     for text in json.loads(texts.read_text(encoding="utf-8")):
-        tokens, vector = encoder.embed(text)
-        data = base64.b64encode(vector.tobytes()).decode("ascii")
-        entries.append({"text": text, "tokens": tokens, "embedding": data})
+        tokens, mean = encoder.embed(text)
+        embedding = (mean / np.linalg.norm(mean)).astype("<f4").tobytes()
+        classes = [round(float(probability), 6) for probability in classify(head, mean)]
+        data = base64.b64encode(embedding).decode("ascii")
+        entries.append({"text": text, "tokens": tokens, "classes": classes, "embedding": data})
     # A line each, so that a change of one shows as one.
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
     out.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

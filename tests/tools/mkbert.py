@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Writes a BERT encoder as a GGUF file for llama.cpp: mean pooling, token types fixed to "sentence A".
 
-    mkbert.py FOLDER OUT.gguf --type f16|q8_0 --name NAME --license LICENCE
+    mkbert.py FOLDER OUT.gguf --type f16|q8_0 --name NAME --license LICENCE [--head HEAD]
 
-FOLDER holds `config.json`, `model.safetensors` (F32) and `vocab.txt` (WordPiece), as Hugging Face lays them out. Needs
+FOLDER holds `config.json`, `model.safetensors` (F32) and `vocab.txt` (WordPiece), as Hugging Face lays them out. With HEAD,
+a folder with `head.safetensors` (a `weight` and a `bias` on the mean) and `labels.json`, it becomes a classifier. Needs
 nothing but Python, and memory for one tensor. The same input gives the same bytes on every machine: the arithmetic is
 IEEE 754, rounded where llama.cpp's own quantizer rounds.
 """
@@ -22,7 +23,7 @@ GGML_F32, GGML_F16, GGML_Q8_0 = 0, 1, 8
 
 # `llama_ftype`, `llama_pooling_type` and `llama_token_type` in llama.h; `GGML_QNT_VERSION` in ggml.h.
 FILE_TYPES = {GGML_F16: 1, GGML_Q8_0: 7}
-POOLING_MEAN = 1
+POOLING_MEAN, POOLING_RANK = 1, 4
 TOKEN_NORMAL, TOKEN_CONTROL, TOKEN_UNUSED = 1, 3, 5
 QUANTIZATION_VERSION = 2
 
@@ -128,7 +129,7 @@ def encode(row, kind):
 
 
 def plan(source, layers, kind):
-    """What is to be written: (name in GGUF, name in the source, shape, type)."""
+    """What is to be written: (name in GGUF, source and name there, shape, type)."""
     names = list(EMBEDDINGS.items())
     for layer in range(layers):
         for ours, theirs in LAYER.items():
@@ -139,8 +140,13 @@ def plan(source, layers, kind):
         exact = len(shape) == 1 or ours in KEPT_F32
         if not exact and kind == GGML_Q8_0 and shape[-1] % BLOCK:
             sys.exit(f"mkbert: rows of '{theirs}' are {shape[-1]} wide; Q8_0 needs a multiple of {BLOCK}")
-        tensors.append((ours, theirs, shape, GGML_F32 if exact else kind))
+        tensors.append((ours, (source, theirs), shape, GGML_F32 if exact else kind))
     return tensors
+
+
+def plan_head(head):
+    """The same for a classification head."""
+    return [(f"cls.output.{part}", (head, part), head.shape(part), GGML_F32) for part in ("weight", "bias")]
 
 
 # --- the target ------------------------------------------------------------------------------------------------------
@@ -155,7 +161,7 @@ def array(kind, values):
     return struct.pack("<IQ", kind, len(values)) + b"".join(values)
 
 
-def entries(config, words, arguments, kind):
+def entries(config, words, arguments, kind, labels):
     """The metadata as (key, type, bytes)."""
     tokens, types, position = words
 
@@ -174,7 +180,12 @@ def entries(config, words, arguments, kind):
     yield number("bert.attention.head_count", config["num_attention_heads"])
     yield "bert.attention.layer_norm_epsilon", KIND_F32, struct.pack("<f", config["layer_norm_eps"])
     yield "bert.attention.causal", KIND_BOOL, b"\0"
-    yield number("bert.pooling_type", POOLING_MEAN)
+    if labels:
+        yield number("bert.pooling_type", POOLING_RANK)
+        yield number("bert.classifier.pooling_type", POOLING_MEAN)
+        yield "bert.classifier.output_labels", KIND_ARRAY, array(KIND_STRING, [text(label) for label in labels])
+    else:
+        yield number("bert.pooling_type", POOLING_MEAN)
     yield "tokenizer.ggml.model", KIND_STRING, text("bert")
     yield "tokenizer.ggml.pre", KIND_STRING, text("default")
     yield "tokenizer.ggml.tokens", KIND_ARRAY, array(KIND_STRING, [text(token) for token in tokens])
@@ -189,7 +200,7 @@ def aligned(size):
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def write(out, metadata, tensors, source):
+def write(out, metadata, tensors):
     out.write(struct.pack("<4sIQQ", b"GGUF", GGUF_VERSION, len(tensors), len(metadata)))
     for key, kind, value in metadata:
         out.write(text(key) + struct.pack("<I", kind) + value)
@@ -199,7 +210,7 @@ def write(out, metadata, tensors, source):
         out.write(text(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *reversed(shape)))
         out.write(struct.pack("<IQ", kind, offset))
         offset += aligned(ROW_BYTES[kind](shape[-1]) * math.prod(shape[:-1]))
-    for _, theirs, _, kind in tensors:
+    for _, (source, theirs), _, kind in tensors:
         out.write(bytes(aligned(out.tell()) - out.tell()))
         for row in source.rows(theirs):
             out.write(encode(row, kind))
@@ -213,6 +224,7 @@ def main():
     parser.add_argument("--type", choices=("f16", "q8_0"), required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--license", required=True)
+    parser.add_argument("--head", type=pathlib.Path)
     arguments = parser.parse_args()
 
     kind = {"f16": GGML_F16, "q8_0": GGML_Q8_0}[arguments.type]
@@ -221,9 +233,12 @@ def main():
     words = vocabulary(arguments.folder / "vocab.txt")
     if len(words[0]) != config["vocab_size"]:
         sys.exit(f"mkbert: vocab.txt has {len(words[0])} tokens, config.json says {config['vocab_size']}")
-    tensors = plan(source, config["num_hidden_layers"], kind)
+    tensors, labels = plan(source, config["num_hidden_layers"], kind), []
+    if arguments.head:
+        tensors += plan_head(Safetensors(arguments.head / "head.safetensors"))
+        labels = json.loads((arguments.head / "labels.json").read_text(encoding="utf-8"))
     with arguments.out.open("wb") as out:
-        write(out, list(entries(config, words, arguments, kind)), tensors, source)
+        write(out, list(entries(config, words, arguments, kind, labels)), tensors)
 
 
 if __name__ == "__main__":

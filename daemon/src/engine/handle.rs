@@ -104,7 +104,7 @@ pub struct EngineReport {
 }
 
 /// The way to the driver, with the engine's name on everything. Deltas are bounded by credits, the rest by the number of
-/// sequences, and each waits for room.
+/// jobs, and each waits for room.
 #[derive(Debug, Clone)]
 pub(super) struct Reports {
     model: ModelName,
@@ -146,10 +146,9 @@ pub struct Engine {
 impl Engine {
     /// Starts a child. Must be called within a runtime on the daemon's main thread.
     pub fn start(spec: EngineSpec, id: EngineId, driver: mpsc::Sender<EngineReport>) -> Self {
-        // For each sequence a submit or resume, a cancel and a park, for each parked job a cancel; a trim, a duty and a stop; and
-        // room for those that a dying child doesn't read.
-        let (commands, commands_out) =
-            mpsc::channel((4 + PARKED_PER_SEQUENCE) * spec.load.shape.sequences as usize + 8);
+        // For each running job a submit or resume, a cancel and a park, for each parked job a cancel; a trim, a duty and a stop;
+        // and room for those that a dying child doesn't read.
+        let (commands, commands_out) = mpsc::channel((4 + PARKED_PER_SEQUENCE) * spec.load.jobs() as usize + 8);
         let (shown, load) = watch::channel(EngineLoad::default());
         let reports = Reports { model: spec.model.clone(), engine: id, driver, load: shown };
         let task = tokio::spawn(run(spec, commands_out, reports));

@@ -181,6 +181,16 @@ pub struct LoadParams {
     pub warm_up: bool,
 }
 
+impl LoadParams {
+    /// Jobs that run at once.
+    pub fn jobs(&self) -> u32 {
+        match self.kind {
+            ModelKind::Decoder => self.shape.sequences,
+            ModelKind::Encoder => ENCODER_JOBS,
+        }
+    }
+}
+
 /// What a model does with text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ModelKind {

@@ -11,6 +11,19 @@ pub enum Ability {
     Generate,
     /// It makes an embedding of text.
     Embed,
+    /// It says which class a text is of.
+    Classify,
+}
+
+impl Ability {
+    /// What such a model does, as a sentence about it goes on.
+    pub fn does(self) -> &'static str {
+        match self {
+            Self::Generate => "generates text",
+            Self::Embed => "makes embeddings",
+            Self::Classify => "has a classification head",
+        }
+    }
 }
 
 /// What a task is done with.
@@ -73,6 +86,24 @@ pub struct Embedding {
     pub values: Vec<f32>,
     /// How it is written.
     pub encoding: Encoding,
+}
+
+/// A class and how likely it is the one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Labelled {
+    /// The class, as the model's file calls it.
+    pub label: String,
+    /// 0 to 1.
+    pub score: f32,
+}
+
+/// A document and how well it fits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Ranked {
+    /// Its place in the request, from 0.
+    pub index: usize,
+    /// The cosine of the angle between its embedding and the question's: -1 to 1.
+    pub score: f32,
 }
 
 /// The size only: embeddings tell much of their text.

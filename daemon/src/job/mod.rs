@@ -10,7 +10,7 @@ mod precision;
 mod request;
 
 pub use control::{Control, Which};
-pub use encode::{Ability, Embedding, Encoding, Input};
+pub use encode::{Ability, Embedding, Encoding, Input, Labelled, Ranked};
 pub use error::{ErrorCode, JobError};
 pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};

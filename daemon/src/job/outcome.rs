@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Embedding, ErrorCode, JobError, ModelName};
+use super::{Embedding, ErrorCode, JobError, Labelled, ModelName, Ranked};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +65,10 @@ pub enum Output {
     Text(String),
     /// An embedding.
     Embedding(Embedding),
+    /// Every class, the most likely first; their scores have the sum 1.
+    Labels(Vec<Labelled>),
+    /// Every document, the one that fits best first.
+    Ranking(Vec<Ranked>),
     /// Of many inputs, in their order, what each gives, or why it gives nothing.
     Each(Vec<Result<Output, JobError>>),
 }
@@ -75,6 +79,8 @@ impl fmt::Debug for Output {
         match self {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Embedding(embedding) => embedding.fmt(f),
+            Self::Labels(labels) => write!(f, "Labels({})", labels.len()),
+            Self::Ranking(documents) => write!(f, "Ranking({} documents)", documents.len()),
             Self::Each(outputs) => write!(f, "Each({} outputs)", outputs.len()),
         }
     }

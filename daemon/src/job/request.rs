@@ -63,6 +63,18 @@ pub enum Task {
         /// How the embeddings are written.
         encoding: Encoding,
     },
+    /// Say which class each text is of.
+    Classify {
+        /// The texts.
+        input: Input,
+    },
+    /// Put documents into the order in which they fit a question.
+    Rerank {
+        /// The question, never empty.
+        question: String,
+        /// The documents, at least one.
+        documents: Vec<String>,
+    },
 }
 
 impl Task {
@@ -75,6 +87,8 @@ impl Task {
             Task::Generate { .. } => "generate",
             Task::Chat { .. } => "chat",
             Task::Embed { .. } => "embed",
+            Task::Classify { .. } => "classify",
+            Task::Rerank { .. } => "rerank",
         }
     }
 
@@ -82,7 +96,8 @@ impl Task {
     pub fn needs(&self) -> Ability {
         match self {
             Task::Generate { .. } | Task::Chat { .. } => Ability::Generate,
-            Task::Embed { .. } => Ability::Embed,
+            Task::Embed { .. } | Task::Rerank { .. } => Ability::Embed,
+            Task::Classify { .. } => Ability::Classify,
         }
     }
 
@@ -91,7 +106,8 @@ impl Task {
         match self {
             Task::Generate { prompt } => prompt.len(),
             Task::Chat { messages } => messages.iter().map(|message| message.content.len()).sum(),
-            Task::Embed { input, .. } => input.bytes(),
+            Task::Embed { input, .. } | Task::Classify { input } => input.bytes(),
+            Task::Rerank { question, documents } => question.len() + documents.iter().map(String::len).sum::<usize>(),
         }
     }
 }
@@ -103,6 +119,8 @@ impl fmt::Debug for Task {
             Task::Generate { prompt } => write!(f, "Generate({} bytes)", prompt.len()),
             Task::Chat { messages } => write!(f, "Chat({} messages)", messages.len()),
             Task::Embed { input, .. } => write!(f, "Embed({input:?})"),
+            Task::Classify { input } => write!(f, "Classify({input:?})"),
+            Task::Rerank { documents, .. } => write!(f, "Rerank({} documents)", documents.len()),
         }
     }
 }

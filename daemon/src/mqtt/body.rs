@@ -11,7 +11,7 @@ use crate::job::{
 use super::RequestLimits;
 use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
-use super::texts::read_embed;
+use super::texts::{read_embed, read_input, read_rerank};
 
 /// Most stop texts of one request: each is searched for in every piece of output.
 const STOPS_MAX: usize = 8;
@@ -45,11 +45,13 @@ const GENERATING: [&str; 11] = [
     "ignore_eos",
 ];
 
-/// Fields of `embed`.
+/// Fields of `embed`, of `classify` and of `rerank`.
 const EMBEDDING: [&str; 2] = ["inputs", "encoding"];
+const CLASSIFYING: [&str; 1] = ["inputs"];
+const RANKING: [&str; 1] = ["documents"];
 
 /// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
-const NOT_YET: [&str; 15] = [
+const NOT_YET: [&str; 14] = [
     "session",
     "parts",
     "schema",
@@ -62,7 +64,6 @@ const NOT_YET: [&str; 15] = [
     "question",
     "types",
     "target_language",
-    "documents",
     "steps",
     "sent_at",
 ];
@@ -73,16 +74,21 @@ pub(super) enum TaskKind {
     Generate,
     Chat,
     Embed,
+    Classify,
+    Rerank,
 }
 
 impl TaskKind {
-    pub const ALL: [TaskKind; 3] = [TaskKind::Generate, TaskKind::Chat, TaskKind::Embed];
+    pub const ALL: [TaskKind; 5] =
+        [TaskKind::Generate, TaskKind::Chat, TaskKind::Embed, TaskKind::Classify, TaskKind::Rerank];
 
     pub fn name(self) -> &'static str {
         match self {
             TaskKind::Generate => "generate",
             TaskKind::Chat => "chat",
             TaskKind::Embed => "embed",
+            TaskKind::Classify => "classify",
+            TaskKind::Rerank => "rerank",
         }
     }
 
@@ -91,16 +97,20 @@ impl TaskKind {
         match self {
             TaskKind::Generate | TaskKind::Chat => &GENERATING,
             TaskKind::Embed => &EMBEDDING,
+            TaskKind::Classify => &CLASSIFYING,
+            TaskKind::Rerank => &RANKING,
         }
     }
 
     /// The task on one plain text.
-    pub fn on(self, text: String) -> Task {
-        match self {
+    fn on(self, text: String) -> Result<Task, JobError> {
+        Ok(match self {
             TaskKind::Generate => Task::Generate { prompt: text },
             TaskKind::Chat => Task::Chat { messages: vec![Message { role: Role::User, content: text }] },
             TaskKind::Embed => Task::Embed { input: Input::One(text), encoding: Encoding::default() },
-        }
+            TaskKind::Classify => Task::Classify { input: Input::One(text) },
+            TaskKind::Rerank => return Err(invalid("the task \"rerank\" needs a JSON object with \"documents\"")),
+        })
     }
 }
 
@@ -128,9 +138,14 @@ pub(super) struct Body {
 
 impl Body {
     /// A plain text with the default of everything.
-    pub fn plain(kind: TaskKind, text: String, limits: &RequestLimits) -> Self {
+    pub fn plain(kind: TaskKind, text: String, limits: &RequestLimits) -> Result<Self, JobError> {
+        Ok(Self::of(kind.on(text)?, limits))
+    }
+
+    /// A task with the default of everything.
+    fn of(task: Task, limits: &RequestLimits) -> Self {
         Self {
-            task: kind.on(text),
+            task,
             model: None,
             sampling: Sampling::default(),
             output: OutputLimits {
@@ -155,8 +170,10 @@ impl Body {
         let task = match kind {
             TaskKind::Generate | TaskKind::Chat => read_task(kind, &mut fields)?,
             TaskKind::Embed => read_embed(&mut fields, limits)?,
+            TaskKind::Classify => Task::Classify { input: read_input(&mut fields, limits)? },
+            TaskKind::Rerank => read_rerank(&mut fields, limits)?,
         };
-        let defaults = Self::plain(kind, String::new(), limits);
+        let defaults = Self::of(task, limits);
         let model =
             fields.text("model")?.map(ModelName::new).transpose().map_err(|error| invalid(error.to_string()))?;
         let (stream, ack) = (fields.flag("stream")?, fields.flag("ack")?);
@@ -171,7 +188,7 @@ impl Body {
             fields.whole("deadline_ms", &Limits { range: 1..=deadline_cap, from: Some("limits.deadline_cap") })?;
         let max_tokens = fields.whole_u32("max_tokens", 1..=limits.max_tokens_cap, Some("limits.max_tokens_cap"))?;
         Ok(Self {
-            task,
+            task: defaults.task,
             model,
             sampling: read_sampling(&mut fields)?,
             output: read_output(&mut fields, max_tokens.unwrap_or(defaults.output.max_tokens))?,
@@ -225,17 +242,18 @@ pub(super) fn check_address(fields: &mut Fields) -> Result<(), JobError> {
     }
 }
 
+/// The task of a request that generates text.
 fn read_task(kind: TaskKind, fields: &mut Fields) -> Result<Task, JobError> {
     let given = (fields.text("input")?, fields.text("prompt")?, fields.take("messages"));
     match (given, kind) {
-        ((Some(text), None, None), _) => Ok(kind.on(not_blank("field \"input\"", text)?)),
-        ((None, Some(text), None), _) => Ok(kind.on(not_blank("field \"prompt\"", text)?)),
+        ((Some(text), None, None), _) => kind.on(not_blank("field \"input\"", text)?),
+        ((None, Some(text), None), _) => kind.on(not_blank("field \"prompt\"", text)?),
         ((None, None, Some(messages)), TaskKind::Chat) => read_messages(messages),
-        ((None, None, Some(_)), TaskKind::Generate) => Err(invalid(
+        ((None, None, Some(_)), _) => Err(invalid(
             "field \"messages\": the task \"generate\" takes \"input\" or \"prompt\"; \"chat\" takes messages",
         )),
-        ((None, None, None), TaskKind::Generate) => Err(invalid("\"input\" or \"prompt\" is missing")),
         ((None, None, None), TaskKind::Chat) => Err(invalid("\"messages\", \"input\" or \"prompt\" is missing")),
+        ((None, None, None), _) => Err(invalid("\"input\" or \"prompt\" is missing")),
         _ => Err(invalid("only one of \"input\", \"prompt\" and \"messages\" may be given")),
     }
 }

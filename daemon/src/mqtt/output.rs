@@ -19,6 +19,8 @@ impl Serialize for OutputBody<'_> {
         match self.0 {
             Output::Text(text) => serializer.serialize_str(text),
             Output::Embedding(embedding) => write_embedding(embedding, serializer),
+            Output::Labels(labels) => labels.serialize(serializer),
+            Output::Ranking(documents) => documents.serialize(serializer),
             Output::Each(outputs) => serializer.collect_seq(outputs.iter().map(Item::from)),
         }
     }

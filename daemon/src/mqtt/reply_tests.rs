@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::job::{
-    Completion, Embedding, Encoding, ErrorCode, Finish, JobError, ModelName, NodeName, Outcome, Output, ReplyFormat,
-    ReplyTo, RequestId, Timings, Usage,
+    Completion, Embedding, Encoding, ErrorCode, Finish, JobError, Labelled, ModelName, NodeName, Outcome, Output,
+    Ranked, ReplyFormat, ReplyTo, RequestId, Timings, Usage,
 };
 
 use super::{Publication, Replies, output_bytes};
@@ -100,6 +100,21 @@ fn writes_embeddings_in_either_encoding_and_what_many_inputs_give() {
     );
     assert_eq!(written(each, ReplyFormat::Json), expected);
     assert_eq!(output_bytes(&completion().output), "Ja, \"ä\"".len());
+}
+
+#[test]
+fn writes_classes_and_rankings() {
+    let (replies, id) = replies();
+    let written = |output: Output| {
+        let result = replies.result(&id, "classify", &Completion { output, ..completion() }, &bare());
+        serde_json::from_slice::<Value>(&result.payload).unwrap()["output"].clone()
+    };
+    let labels =
+        vec![Labelled { label: "hot".to_owned(), score: 0.75 }, Labelled { label: "cold".to_owned(), score: 0.25 }];
+    let expected = json!([{ "label": "hot", "score": 0.75 }, { "label": "cold", "score": 0.25 }]);
+    assert_eq!(written(Output::Labels(labels)), expected);
+    let ranked = vec![Ranked { index: 1, score: 0.5 }, Ranked { index: 0, score: -0.25 }];
+    assert_eq!(written(Output::Ranking(ranked)), json!([{ "index": 1, "score": 0.5 }, { "index": 0, "score": -0.25 }]));
 }
 
 #[test]

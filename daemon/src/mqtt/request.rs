@@ -95,7 +95,7 @@ impl RequestReader {
             let fingerprint = fingerprint(kind, &content);
             let body = match content {
                 Content::Object(map) => Body::read(kind, map, &self.limits)?,
-                Content::Text(text) => Body::plain(kind, text, &self.limits),
+                Content::Text(text) => Body::plain(kind, text, &self.limits)?,
             };
             Ok((body, fingerprint))
         };

@@ -240,7 +240,7 @@ fn wants_exactly_one_input() {
 fn other_refusals_have_their_own_codes() {
     assert_eq!(
         reject("sing", "hi"),
-        (ErrorCode::UnknownTask, "no task \"sing\"; known are: generate, chat, embed".to_owned())
+        (ErrorCode::UnknownTask, "no task \"sing\"; known are: generate, chat, embed, classify, rerank".to_owned())
     );
     assert_eq!(reject(&"x".repeat(60_000), "hi").0, ErrorCode::UnknownTask);
     assert!(reject(&"x".repeat(60_000), "hi").1.len() < 100);

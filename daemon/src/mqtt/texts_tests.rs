@@ -33,6 +33,18 @@ fn one_text_or_many_in_either_encoding() {
 }
 
 #[test]
+fn texts_to_classify_and_documents_to_rank() {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    for payload in ["warm", r#"{"input":"warm"}"#] {
+        assert_eq!(read("classify", payload).unwrap(), Task::Classify { input: Input::One("warm".to_owned()) });
+    }
+    let many = Task::Classify { input: Input::Many(texts(&["warm", ""])) };
+    assert_eq!(read("classify", r#"{"inputs":["warm",""]}"#).unwrap(), many);
+    let ranking = Task::Rerank { question: "q".to_owned(), documents: texts(&["a", "b"]) };
+    assert_eq!(read("rerank", r#"{"input":"q","documents":["a","b"]}"#).unwrap(), ranking);
+}
+
+#[test]
 fn bad_ones_name_field_value_and_limit() {
     let inputs = |value: Value| json!({ "inputs": value }).to_string();
     for (payload, text) in [
@@ -49,6 +61,17 @@ fn bad_ones_name_field_value_and_limit() {
         (r#"{"input":"a","messages":[]}"#.to_owned(), "the task \"embed\" has no field \"messages\""),
     ] {
         assert_eq!(read("embed", payload.clone()), Err(JobError::new(ErrorCode::InvalidRequest, text)), "{payload}");
+    }
+    for (payload, text) in [
+        (r#"{"input":"q"}"#, "\"documents\" is missing"),
+        (r#"{"documents":["a"]}"#, "\"input\" or \"prompt\" is missing: what the documents shall fit"),
+        (r#"{"input":"q","prompt":"q","documents":["a"]}"#, "only one of \"input\" and \"prompt\" may be given"),
+        (r#"{"input":"q","documents":[["a"]]}"#, "field \"documents[0]\": got an array, wanted a string"),
+        (r#"{"input":"q","documents":[]}"#, "field \"documents\" has 0 texts; allowed are 1 to 4 (limits.inputs)"),
+        (r#"{"input":"q","documents":["a"],"encoding":"array"}"#, "the task \"rerank\" has no field \"encoding\""),
+        ("plain", "the task \"rerank\" needs a JSON object with \"documents\""),
+    ] {
+        assert_eq!(read("rerank", payload), Err(JobError::new(ErrorCode::InvalidRequest, text)), "{payload}");
     }
     let text = "the task \"generate\" has no field \"encoding\"";
     let error = read("generate", r#"{"prompt":"a","encoding":"array"}"#).unwrap_err();

@@ -34,11 +34,8 @@ impl Driver {
         let text = if self.models.iter().all(ModelEntry::is_leaving) {
             "no model is configured on this node".to_owned()
         } else {
-            let task = request.task.name();
-            format!(
-                "no model of this node can do the task \"{task}\": it needs one that {}",
-                does(request.task.needs())
-            )
+            let (task, needed) = (request.task.name(), request.task.needs().does());
+            format!("no model of this node can do the task \"{task}\": it needs one that {needed}")
         };
         JobError::new(ErrorCode::NoModel, text)
     }
@@ -48,7 +45,7 @@ impl Driver {
         let able = self.models.iter().filter(|entry| !entry.is_leaving() && entry.can(needed) == Some(true));
         let able: Vec<&str> = able.map(|entry| entry.name().as_str()).collect();
         let others = if able.is_empty() { "none of this node".to_owned() } else { able.join(", ") };
-        let text = format!("the model {name} can't do the task \"{task}\"; a model that {}: {others}", does(needed));
+        let text = format!("the model {name} can't do the task \"{task}\"; a model that {}: {others}", needed.does());
         JobError::new(ErrorCode::InvalidRequest, text)
     }
 
@@ -78,12 +75,5 @@ impl Driver {
         self.queue.rejoin(waiting(id, &job.request, &model, job.received, job.deadline));
         self.wake_model(&model);
         self.dispatch();
-    }
-}
-
-fn does(ability: Ability) -> &'static str {
-    match ability {
-        Ability::Generate => "generates text",
-        Ability::Embed => "makes embeddings",
     }
 }

@@ -10,6 +10,7 @@ mod driver;
 mod endings;
 mod error;
 mod event_loop;
+mod expected;
 mod finish;
 mod fit;
 mod governing;

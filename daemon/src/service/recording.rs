@@ -7,17 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::driver::Driver;
+use super::expected::expected_outcome;
 use super::jobs::Job;
 use crate::config::OnUnwritable;
-use crate::job::{Encoding, ErrorCode, JobError, JobId, ModelName, ReplyTo, Request, RequestId, Task};
+use crate::job::{ErrorCode, JobError, JobId, ModelName, ReplyTo, Request, RequestId};
 use crate::journal::{Event, Journal, NewJob, Outcome, OutcomeTooLarge, Refused, Ticket};
 use crate::mqtt::{AckToken, Delivery, LinkHandle, Publication, Slot};
-
-/// What a reply has around its output at most, without what it echoes of the request.
-const REPLY_FRAME: usize = 2048;
-
-/// Bytes of a token in JSON: most have four or five letters, and what is escaped takes more.
-const BYTES_PER_TOKEN: usize = 16;
 
 /// When a client shall ask again that meets a slow disk.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -364,26 +359,4 @@ impl Driver {
             }
         }
     }
-}
-
-/// Bytes of an embedding of 1024 numbers, more than most models of a size for the edge give.
-fn embedding_bytes(encoding: Encoding) -> usize {
-    match encoding {
-        Encoding::Base64 => 6 * 1024,
-        Encoding::Array => 14 * 1024,
-    }
-}
-
-/// Bytes that the outcome of a request is expected to take. One that takes more needs room that is free.
-fn expected_outcome(request: &Request, reply: &ReplyTo, result_max: usize) -> usize {
-    let echo = serde_json::to_vec(&reply.echo).map_or(0, |text| text.len());
-    let mark = reply.reference.as_ref().map_or(0, String::len) + reply.correlation.as_ref().map_or(0, Vec::len);
-    let output = match &request.task {
-        Task::Generate { .. } | Task::Chat { .. } => {
-            (request.output.max_tokens as usize).saturating_mul(BYTES_PER_TOKEN)
-        }
-        Task::Embed { input, encoding } => input.texts().len() * embedding_bytes(*encoding),
-    };
-    let output = output.min(2 * result_max);
-    REPLY_FRAME + reply.topic.len() + echo + mark + output
 }

@@ -33,6 +33,13 @@ pub fn embedder_int8() -> PathBuf {
     embedder().with_file_name("all-MiniLM-L6-v2.Q8_0.gguf")
 }
 
+/// The small embedding model with 16 bits and a head that tells negative texts from positive ones; it stands beside the others.
+pub fn classifier() -> PathBuf {
+    let path = embedder().with_file_name("all-MiniLM-L6-v2.sentiment.F16.gguf");
+    assert!(path.is_file(), "no classifier at {}; run `make model-embed`", path.display());
+    path
+}
+
 /// The small embedding model with 4 bits.
 pub fn embedder_int4() -> PathBuf {
     made(&embedder(), "int4", "Q4_0")

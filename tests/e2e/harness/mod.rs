@@ -16,6 +16,7 @@ mod node;
 mod operator;
 pub mod picture;
 pub mod plot;
+pub mod reference;
 mod relay;
 mod tap;
 mod terminal;

@@ -2,6 +2,8 @@
 
 mod engine;
 mod report;
+mod runner;
+mod tasks;
 mod through_mqtt;
 
 use std::path::PathBuf;
@@ -11,7 +13,8 @@ use super::client::Target;
 
 /// Measure a model on this machine.
 ///
-/// With --model the engine is measured by itself. With --mqtt a running node is measured over its broker: what a round
+/// With --model the engine is measured by itself; with --tasks besides, an encoder: its texts one by one, of many clients at
+/// once, and many in a request. With --mqtt a running node is measured over its broker: what a round
 /// trip takes beyond the engine's own time.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["model", "mqtt"]))]
@@ -37,6 +40,12 @@ pub struct Bench {
     /// Threads that compute; by default as many as the daemon uses on this machine.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
+    /// Measure the task of an encoder, embed or classify, instead of answers.
+    #[arg(long, requires = "model")]
+    tasks: bool,
+    /// Texts of a round with --tasks.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    texts: u32,
     /// Measure a running node over its broker.
     #[arg(long)]
     mqtt: bool,
@@ -55,12 +64,16 @@ impl Bench {
     pub fn execute(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
         let report = runtime.block_on(async {
-            let engine = match &self.model {
-                Some(model) => Some(engine::measure(&self, model).await.map_err(Failure::unavailable)?),
-                None => None,
-            };
+            let (mut engine, mut tasks) = (None, None);
+            match &self.model {
+                Some(model) if self.tasks => {
+                    tasks = Some(tasks::measure(&self, model).await.map_err(Failure::unavailable)?);
+                }
+                Some(model) => engine = Some(engine::measure(&self, model).await.map_err(Failure::unavailable)?),
+                None => {}
+            }
             let mqtt = if self.mqtt { Some(through_mqtt::measure(&self).await?) } else { None };
-            Ok::<_, Failure>(report::Report { engine, mqtt })
+            Ok::<_, Failure>(report::Report { engine, tasks, mqtt })
         })?;
         report.print(self.json).map_err(Failure::software)
     }

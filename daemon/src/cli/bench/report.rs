@@ -10,6 +10,9 @@ pub struct Report {
     /// The engine by itself.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineReport>,
+    /// The task of an encoder.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TasksReport>,
     /// A node over MQTT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttReport>,
@@ -47,6 +50,42 @@ pub struct StreamsReport {
     pub total_tokens_per_second: f64,
     /// From the request to the first token.
     pub time_to_first_token_ms: Percentiles,
+}
+
+/// The task of an encoder.
+#[derive(Debug, Serialize)]
+pub struct TasksReport {
+    /// What llama.cpp calls the model.
+    pub model: String,
+    /// The file.
+    pub file: String,
+    /// Threads that computed.
+    pub threads: u32,
+    /// CPU features of the back end.
+    pub cpu_features: String,
+    /// The task that was measured.
+    pub task: &'static str,
+    /// Texts of a round.
+    pub texts: u32,
+    /// One for each length of texts.
+    pub results: Vec<TextsReport>,
+}
+
+/// Medians over the rounds with texts of one length, in texts a second.
+#[derive(Debug, Serialize)]
+pub struct TextsReport {
+    /// Words of a text.
+    pub words: u32,
+    /// Tokens of a text.
+    pub tokens: u32,
+    /// Each alone, when the one before it was answered.
+    pub one_by_one_per_second: f64,
+    /// Each a request, as many at once as the engine takes.
+    pub together_per_second: f64,
+    /// Many in a request.
+    pub inputs_per_second: f64,
+    /// By how much many in a request are faster than one by one.
+    pub speed_up: f64,
 }
 
 /// What MQTT adds.
@@ -93,6 +132,9 @@ impl Report {
         if let Some(engine) = &self.engine {
             engine.print(&mut out)?;
         }
+        if let Some(tasks) = &self.tasks {
+            tasks.print(&mut out)?;
+        }
         if let Some(mqtt) = &self.mqtt {
             writeln!(out, "over MQTT, {} one-token requests (ms)      p50      p95", mqtt.requests)?;
             for (what, figures) in
@@ -122,6 +164,20 @@ impl EngineReport {
                 result.time_to_first_token_ms.p50,
                 result.time_to_first_token_ms.p95,
             )?;
+        }
+        Ok(())
+    }
+}
+
+impl TasksReport {
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "{} on {} threads, {} of {} texts, texts/s", self.model, self.threads, self.task, self.texts)?;
+        writeln!(out, "words  tokens  one by one  many clients  many in a request  speed-up")?;
+        for result in &self.results {
+            let TextsReport { words, tokens, speed_up, .. } = result;
+            let (one, together, inputs) =
+                (result.one_by_one_per_second, result.together_per_second, result.inputs_per_second);
+            writeln!(out, "{words:>5}  {tokens:>6}  {one:>10.1}  {together:>12.1}  {inputs:>17.1}  {speed_up:>7.1}x")?;
         }
         Ok(())
     }

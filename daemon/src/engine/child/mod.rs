@@ -36,9 +36,7 @@ use self::memory::own_memory;
 use self::pace::Pace;
 use self::prompt::Prompter;
 use self::scheduler::Scheduler;
-use super::protocol::{
-    ENCODER_JOBS, FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild,
-};
+use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild};
 use crate::plan::{Bytes, GpuLayers, KvType, LoadShape};
 
 /// Most tokens in one step. Larger ones make prompts hardly faster on a CPU and cost compute buffer.
@@ -196,7 +194,7 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
     let report = ModelReport {
         description: model.description(),
         context: u32::try_from(context.tokens_per_sequence()).unwrap_or(u32::MAX),
-        sequences: if model.generates() { params.shape.sequences } else { ENCODER_JOBS },
+        sequences: params.jobs(),
         threads: params.threads,
         chat_template: prompter.has_template(),
         devices: backend.devices(),

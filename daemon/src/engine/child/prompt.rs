@@ -65,7 +65,9 @@ impl Prompter {
         match (task, &self.template) {
             (Task::Generate { prompt }, None) => self.raw(model, prompt),
             (Task::Chat { .. }, None) => Err(PromptError::NoTemplate),
-            (Task::Embed { .. }, _) => Err(PromptError::Task(task.name())),
+            (Task::Embed { .. } | Task::Classify { .. } | Task::Rerank { .. }, _) => {
+                Err(PromptError::Task(task.name()))
+            }
             (Task::Generate { prompt }, Some(template)) => {
                 let message = Message { role: Role::User, content: prompt.clone() };
                 self.conversation(model, template, &[message])

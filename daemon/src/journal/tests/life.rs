@@ -177,7 +177,9 @@ fn a_request_of_any_task_comes_back_as_it_was() {
     for task in [
         Task::Chat { messages: vec![Message { role: Role::User, content: "p".to_owned() }] },
         Task::Embed { input: Input::One("p".to_owned()), encoding: Encoding::Array },
-        Task::Embed { input: many, encoding: Encoding::Base64 },
+        Task::Embed { input: many.clone(), encoding: Encoding::Base64 },
+        Task::Classify { input: many },
+        Task::Rerank { question: "q".to_owned(), documents: vec!["a".to_owned()] },
     ] {
         let asked = Request { task, ..request("a") };
         let text = record::write(&asked, &reply("a"), &model());

@@ -157,7 +157,8 @@ pub(super) fn ability_of(facts: &ModelFacts) -> Option<Ability> {
     match (kind_of(facts), facts.pooling) {
         (ModelKind::Decoder, _) => Some(Ability::Generate),
         (ModelKind::Encoder, Some(Pooling::Mean | Pooling::Cls | Pooling::Last)) => Some(Ability::Embed),
-        (ModelKind::Encoder, None | Some(Pooling::None | Pooling::Rank)) => None,
+        (ModelKind::Encoder, Some(Pooling::Rank)) => Some(Ability::Classify),
+        (ModelKind::Encoder, None | Some(Pooling::None)) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The loop of encoders: every step computes as many texts as one holds, of all jobs in turn. An encoder remembers nothing,
 //! so that texts of any jobs may stand beside each other, each as a sequence of its own.
 
+mod answers;
 mod work;
 
 use std::collections::VecDeque;
@@ -8,7 +9,7 @@ use std::rc::Rc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use self::work::Work;
+use self::work::{Skills, Work};
 use super::link::{Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
 use super::memory;
@@ -27,7 +28,7 @@ struct Entry {
 
 /// The loop and everything that it owns.
 pub struct Encoder {
-    model: Rc<Model>,
+    skills: Skills,
     context: Context,
     link: Link,
     /// How much of the time it computes.
@@ -36,6 +37,8 @@ pub struct Encoder {
     texts_max: usize,
     /// The one whose turn it is to be in the next step comes first.
     jobs: VecDeque<Work>,
+    /// Jobs that have made room; they keep what is computed.
+    parked: Vec<Work>,
     batch: Batch,
 }
 
@@ -43,8 +46,9 @@ impl Encoder {
     /// A loop without jobs. To be reproducible, each text is computed alone: beside others its last digits may differ.
     pub fn new(model: Rc<Model>, context: Context, link: Link, reproducible: bool) -> Self {
         let texts_max = if reproducible { 1 } else { context.n_sequences() };
-        let (jobs, batch) = (VecDeque::new(), Batch::default());
-        Self { model, context, link, duty: Duty::FULL, texts_max, jobs, batch }
+        let (jobs, parked, batch) = (VecDeque::new(), Vec::new(), Batch::default());
+        let skills = Skills::new(model, context.gives(), context.n_batch());
+        Self { skills, context, link, duty: Duty::FULL, texts_max, jobs, parked, batch }
     }
 
     /// Runs until the daemon goes away or llama.cpp fails for good.
@@ -91,11 +95,21 @@ impl Encoder {
         match message {
             ToChild::Submit(job) => self.admit(*job, at),
             ToChild::Cancel(job) => {
-                if let Some(place) = self.jobs.iter().position(|work| work.job() == job) {
-                    self.jobs.remove(place);
+                self.parked.retain(|work| work.job() != job);
+                if self.take(job).is_some() {
                     self.fail(job, JobError::new(ErrorCode::Cancelled, "cancelled while running"));
                 }
             }
+            ToChild::Park(job) => {
+                if let Some(work) = self.take(job) {
+                    self.parked.push(work);
+                    self.link.send(FromChild::Parked(job));
+                }
+            }
+            ToChild::Resume(job) => match self.parked.iter().position(|work| work.job() == job) {
+                Some(place) => self.jobs.push_back(self.parked.remove(place)),
+                None => self.fail(job, JobError::new(ErrorCode::Internal, "a job cannot go on: it is not parked")),
+            },
             ToChild::Trim => memory::trim(),
             ToChild::Duty(duty) => self.duty = duty,
             // Embeddings are not streamed.
@@ -106,13 +120,15 @@ impl Encoder {
         }
     }
 
+    /// Takes a job out, if it still runs.
+    fn take(&mut self, job: JobId) -> Option<Work> {
+        let place = self.jobs.iter().position(|work| work.job() == job)?;
+        self.jobs.remove(place)
+    }
+
     fn admit(&mut self, job: EngineJob, received: Instant) {
         let id = job.id;
-        if !self.context.pools() {
-            let text = "the model's file names no pooling: it makes no embedding of a whole text";
-            return self.fail(id, JobError::new(ErrorCode::InvalidRequest, text));
-        }
-        match Work::new(&self.model, self.context.n_batch(), job, received, &self.link.shared) {
+        match self.skills.begin(job, received, &self.link.shared) {
             Ok(work) => self.jobs.push_back(work),
             Err(error) => return self.fail(id, error),
         }
@@ -135,8 +151,12 @@ impl Encoder {
                     let values = self.context.pooled(sequence);
                     self.jobs[entry.job].computed(values);
                 }
-                self.jobs.rotate_left(1);
+                let first = self.jobs.front().map(Work::job);
                 self.finish_done();
+                // Who came first in this step comes last in the next.
+                if self.jobs.front().map(Work::job) == first && first.is_some() {
+                    self.jobs.rotate_left(1);
+                }
                 Ok(())
             }
             // Nobody asks for it; the texts are still there.

@@ -1,19 +1,42 @@
 //! One job of an encoder: its texts, and what has been made of them.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::answers::{broken, embedding, labels, ranking};
 use crate::engine::child::link::Shared;
-use crate::engine::child::llama::{Model, Token};
+use crate::engine::child::llama::{Model, Pooled, Token};
 use crate::engine::protocol::{Answer, EngineJob};
-use crate::job::{Embedding, Encoding, ErrorCode, Finish, Input, JobError, JobId, Output, Task, Usage};
+use crate::job::{Encoding, ErrorCode, Finish, Input, JobError, JobId, Output, Task, Usage};
 
-/// What becomes of the vectors.
+/// What a loaded encoder can do.
+pub struct Skills {
+    model: Rc<Model>,
+    /// What it makes of a whole text.
+    gives: Pooled,
+    /// The classes of its head, if it has one.
+    labels: Rc<[String]>,
+    /// Most tokens of a text.
+    most: usize,
+    /// How many tokens a text without any has.
+    empty: usize,
+}
+
+/// What becomes of what is computed.
 enum Purpose {
-    /// The answer is the one embedding.
-    One(Encoding),
-    /// The answer is all embeddings.
-    Many(Encoding),
+    /// The answer is what the one text gives.
+    One(Making),
+    /// The answer is what each text gives.
+    Many(Making),
+    /// The first text is a question, and the answer how well the others fit.
+    Ranking,
+}
+
+/// What is made of one text.
+enum Making {
+    Embedding(Encoding),
+    Labels(Rc<[String]>),
 }
 
 /// A job that is not finished.
@@ -28,30 +51,24 @@ pub struct Work {
     tokens: usize,
 }
 
-impl Work {
-    /// Tokenizes the texts of a job. One that has more tokens than a step takes, or none, has its error already.
-    pub fn new(
-        model: &Model,
-        most: usize,
-        job: EngineJob,
-        received: Instant,
-        shared: &Shared,
-    ) -> Result<Self, JobError> {
-        let (purpose, texts) = match job.task {
-            Task::Embed { input: Input::One(text), encoding } => (Purpose::One(encoding), vec![text]),
-            Task::Embed { input: Input::Many(texts), encoding } => (Purpose::Many(encoding), texts),
-            Task::Generate { .. } | Task::Chat { .. } => {
-                let text = format!("the model is an encoder: it can't do the task \"{}\"", job.task.name());
-                return Err(JobError::new(ErrorCode::InvalidRequest, text));
-            }
-        };
+impl Skills {
+    /// Of a model whose context gives this for a text of so many tokens at most.
+    pub fn new(model: Rc<Model>, gives: Pooled, most: usize) -> Self {
+        let labels = if gives == Pooled::Scores { model.labels().into() } else { Rc::from([]) };
         let empty = model.tokenize_whole("").map_or(0, |tokens| tokens.len());
-        let (job, waiting, tokens) = (job.id, VecDeque::new(), 0);
-        let mut work = Self { job, received, purpose, waiting, vectors: Vec::with_capacity(texts.len()), tokens };
+        Self { model, gives, labels, most, empty }
+    }
+
+    /// Tokenizes the texts of a job. One that has more tokens than a step takes, or none, has its error already.
+    pub fn begin(&self, job: EngineJob, received: Instant, shared: &Shared) -> Result<Work, JobError> {
+        let EngineJob { id: job, task, .. } = job;
+        let (purpose, texts) = self.purpose(task)?;
+        let (waiting, vectors) = (VecDeque::new(), Vec::with_capacity(texts.len()));
+        let mut work = Work { job, received, purpose, waiting, vectors, tokens: 0 };
         for (place, text) in texts.iter().enumerate() {
             // Many long texts take the tokenizer a while.
             shared.progress();
-            match tokens_of(model, most, empty, text) {
+            match self.tokens(text) {
                 Ok(tokens) => {
                     work.tokens += tokens.len();
                     work.waiting.push_back((place, tokens));
@@ -63,6 +80,67 @@ impl Work {
         Ok(work)
     }
 
+    fn purpose(&self, task: Task) -> Result<(Purpose, Vec<String>), JobError> {
+        let name = task.name();
+        let purpose = match (task, self.gives) {
+            (Task::Embed { input, encoding }, Pooled::Embedding) => of_each(input, Making::Embedding(encoding)),
+            (Task::Rerank { question, mut documents }, Pooled::Embedding) => {
+                documents.insert(0, question);
+                (Purpose::Ranking, documents)
+            }
+            (Task::Classify { input }, Pooled::Scores) if self.labels.len() > 1 => {
+                of_each(input, Making::Labels(Rc::clone(&self.labels)))
+            }
+            (_, gives) => {
+                let what = match gives {
+                    Pooled::Nothing => "an encoder whose file names no pooling",
+                    Pooled::Embedding => "an encoder that makes embeddings",
+                    Pooled::Scores if self.labels.len() > 1 => "a classifier",
+                    Pooled::Scores => "a classifier with a single class",
+                };
+                let text = format!("the model is {what}: it can't do the task \"{name}\"");
+                return Err(JobError::new(ErrorCode::InvalidRequest, text));
+            }
+        };
+        Ok(purpose)
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<Token>, JobError> {
+        let blank =
+            || JobError::new(ErrorCode::InvalidRequest, "the text is empty, or has nothing that the model knows");
+        if text.trim().is_empty() {
+            return Err(blank());
+        }
+        let tokens = self.model.tokenize_whole(text);
+        let tokens = tokens.map_err(|error| JobError::new(ErrorCode::EngineFailed, error.to_string()))?;
+        match tokens.len() {
+            count if count <= self.empty => Err(blank()),
+            count if count > self.most => {
+                let text = format!("the text has {count} tokens; the model takes {} at once", self.most);
+                Err(JobError::new(ErrorCode::ContextOverflow, text))
+            }
+            _ => Ok(tokens),
+        }
+    }
+}
+
+fn of_each(input: Input, making: Making) -> (Purpose, Vec<String>) {
+    match input {
+        Input::One(text) => (Purpose::One(making), vec![text]),
+        Input::Many(texts) => (Purpose::Many(making), texts),
+    }
+}
+
+impl Making {
+    fn make(&self, values: &[f32]) -> Result<Output, JobError> {
+        match self {
+            Self::Embedding(encoding) => embedding(values, *encoding),
+            Self::Labels(names) => labels(values, names),
+        }
+    }
+}
+
+impl Work {
     /// Which job.
     pub fn job(&self) -> JobId {
         self.job
@@ -76,8 +154,7 @@ impl Work {
     /// The first text that waits has been computed.
     pub fn computed(&mut self, values: Option<&[f32]>) {
         let Some((place, _)) = self.waiting.pop_front() else { return };
-        let broken = || JobError::new(ErrorCode::EngineFailed, "the model computed values that are no numbers");
-        self.vectors[place] = Some(values.and_then(normalised).ok_or_else(broken));
+        self.vectors[place] = Some(values.map(<[f32]>::to_vec).ok_or_else(broken));
     }
 
     /// Whether no text waits.
@@ -89,11 +166,19 @@ impl Work {
     pub fn finish(self) -> Result<Answer, JobError> {
         let mut vectors = self.vectors.into_iter().flatten();
         let output = match self.purpose {
-            Purpose::One(encoding) => {
-                let missing = || Err(JobError::new(ErrorCode::Internal, "a job without a text"));
-                embedding(encoding)(vectors.next().unwrap_or_else(missing))?
+            Purpose::One(making) => making.make(&first(&mut vectors)?)?,
+            Purpose::Many(making) => {
+                Output::Each(vectors.map(|vector| vector.and_then(|values| making.make(&values))).collect())
             }
-            Purpose::Many(encoding) => Output::Each(vectors.map(embedding(encoding)).collect()),
+            Purpose::Ranking => {
+                let question = first(&mut vectors)?;
+                let documents = vectors.enumerate().map(|(index, document)| {
+                    document.map_err(|JobError { code, message, .. }| {
+                        JobError::new(code, format!("documents[{index}]: {message}"))
+                    })
+                });
+                ranking(&question, &documents.collect::<Result<Vec<_>, _>>()?)?
+            }
         };
         let prompt_tokens = u32::try_from(self.tokens).unwrap_or(u32::MAX);
         Ok(Answer {
@@ -107,50 +192,7 @@ impl Work {
     }
 }
 
-/// From a vector to what a client gets for it.
-fn embedding(encoding: Encoding) -> impl Fn(Result<Vec<f32>, JobError>) -> Result<Output, JobError> {
-    move |vector| vector.map(|values| Output::Embedding(Embedding { values, encoding }))
-}
-
-/// `empty` is how many tokens a text without any has.
-fn tokens_of(model: &Model, most: usize, empty: usize, text: &str) -> Result<Vec<Token>, JobError> {
-    let blank = || JobError::new(ErrorCode::InvalidRequest, "the text is empty, or has nothing that the model knows");
-    if text.trim().is_empty() {
-        return Err(blank());
-    }
-    let tokens =
-        model.tokenize_whole(text).map_err(|error| JobError::new(ErrorCode::EngineFailed, error.to_string()))?;
-    match tokens.len() {
-        count if count <= empty => Err(blank()),
-        count if count > most => {
-            let text = format!("the text has {count} tokens; the model takes {most} at once");
-            Err(JobError::new(ErrorCode::ContextOverflow, text))
-        }
-        _ => Ok(tokens),
-    }
-}
-
-/// The vector with length 1; none if it has no direction.
-fn normalised(values: &[f32]) -> Option<Vec<f32>> {
-    let square: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
-    let length = square.sqrt();
-    #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
-    let scaled = |value: &f32| (f64::from(*value) / length) as f32;
-    (length.is_normal()).then(|| values.iter().map(scaled).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn vectors_get_length_one_and_those_without_a_direction_are_none() {
-        assert_eq!(normalised(&[3.0, -4.0]), Some(vec![0.6, -0.8]));
-        // Their squares are larger than an f32 can be.
-        let far = 2_f32.powi(100);
-        assert_eq!(normalised(&[3.0 * far, 4.0 * far]), Some(vec![0.6, 0.8]));
-        for broken in [&[0.0, 0.0][..], &[], &[f32::NAN, 1.0], &[f32::INFINITY, 1.0]] {
-            assert_eq!(normalised(broken), None, "{broken:?}");
-        }
-    }
+/// What was made of the first text, which every job has.
+fn first(vectors: &mut impl Iterator<Item = Result<Vec<f32>, JobError>>) -> Result<Vec<f32>, JobError> {
+    vectors.next().unwrap_or_else(|| Err(JobError::new(ErrorCode::Internal, "a job without a text")))
 }

@@ -24,6 +24,17 @@ pub enum Decoded {
     Aborted,
 }
 
+/// What an encoder makes of a whole sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooled {
+    /// Nothing: it has only embeddings of tokens.
+    Nothing,
+    /// One embedding.
+    Embedding,
+    /// The outputs of a classification head.
+    Scores,
+}
+
 /// A decode step that failed; the code is llama.cpp's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("llama_decode returned {0}")]
@@ -193,7 +204,7 @@ impl Context {
     /// What an encoder made of the first sequence of the batch that was just computed: its pooled embedding, its scores, or
     /// the embedding of its last token, which has this index.
     pub fn embedding(&self, last: usize) -> Option<&[f32]> {
-        if self.pools() {
+        if self.gives() != Pooled::Nothing {
             return self.pooled(0);
         }
         let last = i32::try_from(last).ok()?;
@@ -203,22 +214,28 @@ impl Context {
         (!values.is_null()).then(|| unsafe { std::slice::from_raw_parts(values, self.model.n_embd_out()) })
     }
 
-    /// Whether it makes one vector of a whole sequence.
-    pub fn pools(&self) -> bool {
+    /// What an encoder makes of a whole sequence.
+    pub fn gives(&self) -> Pooled {
         // SAFETY: the context is alive.
-        unsafe { sys::llama_pooling_type(self.raw.as_ptr()) != sys::LLAMA_POOLING_TYPE_NONE }
+        match unsafe { sys::llama_pooling_type(self.raw.as_ptr()) } {
+            sys::LLAMA_POOLING_TYPE_MEAN | sys::LLAMA_POOLING_TYPE_CLS | sys::LLAMA_POOLING_TYPE_LAST => {
+                Pooled::Embedding
+            }
+            sys::LLAMA_POOLING_TYPE_RANK => Pooled::Scores,
+            _ => Pooled::Nothing,
+        }
     }
 
-    /// What an encoder that pools made of a sequence of the batch that was just computed: an embedding, or scores.
+    /// What an encoder has made of a sequence of the batch that was just computed, if it makes anything of one.
     pub fn pooled(&self, sequence: usize) -> Option<&[f32]> {
-        let sequence = i32::try_from(sequence).ok()?;
-        let context = self.raw.as_ptr();
-        // SAFETY: the context is alive; what is not there, without pooling everything, is answered with null.
-        let (values, scores) = unsafe {
-            let scores = sys::llama_pooling_type(context) == sys::LLAMA_POOLING_TYPE_RANK;
-            (sys::llama_get_embeddings_seq(context, sequence), scores)
+        let width = match self.gives() {
+            Pooled::Nothing => return None,
+            Pooled::Embedding => self.model.n_embd_out(),
+            Pooled::Scores => self.model.n_scores(),
         };
-        let width = if scores { self.model.n_scores() } else { self.model.n_embd_out() };
+        let sequence = i32::try_from(sequence).ok()?;
+        // SAFETY: the context is alive; what is not there is answered with null.
+        let values = unsafe { sys::llama_get_embeddings_seq(self.raw.as_ptr(), sequence) };
         // SAFETY: not null: so many floats that stay until the next decode, which needs `&mut self`.
         (!values.is_null()).then(|| unsafe { std::slice::from_raw_parts(values, width) })
     }

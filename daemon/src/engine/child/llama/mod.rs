@@ -26,7 +26,7 @@ use crate::engine::protocol::GpuDevice;
 use crate::plan::Bytes;
 
 pub use breakdown::{Share, shares};
-pub use context::{Batch, Context, ContextParams, DecodeFailed, Decoded};
+pub use context::{Batch, Context, ContextParams, DecodeFailed, Decoded, Pooled};
 pub use model::{ControlToken, Model};
 pub use quantize::{QuantizeFailed, quantize};
 pub use sampler::{Chain, ChainParams};

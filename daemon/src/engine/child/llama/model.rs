@@ -123,6 +123,21 @@ impl Model {
         unsafe { sys::llama_model_n_cls_out(self.raw.as_ptr()) as usize }
     }
 
+    /// The classes of those scores. One without a name is called as Hugging Face calls it.
+    pub fn labels(&self) -> Vec<String> {
+        let label = |index: usize| {
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            // SAFETY: the model is alive, and so is the text, if it has one.
+            let text = unsafe { sys::llama_model_cls_label(self.raw.as_ptr(), number) };
+            if text.is_null() {
+                return format!("LABEL_{index}");
+            }
+            // SAFETY: not null, a C string of the model.
+            unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+        };
+        (0..self.n_scores()).map(label).collect()
+    }
+
     /// Longest context that it was trained with.
     pub fn trained_context(&self) -> u32 {
         // SAFETY: the model is alive.

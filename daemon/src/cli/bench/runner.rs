@@ -1,0 +1,112 @@
+//! An engine that runs jobs to be measured.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport};
+use promptd::engine::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec, ModelFile, backends_folder};
+use promptd::health::profile;
+use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
+use promptd::plan::{GpuLayers, KvType, LoadShape};
+use tokio::sync::mpsc;
+
+/// Words for texts that no two jobs share.
+const WORDS: [&str; 24] = [
+    "river", "engine", "light", "number", "garden", "signal", "winter", "copper", "bridge", "market", "yellow",
+    "thunder", "paper", "window", "island", "method", "silver", "travel", "corner", "animal", "sensor", "harbor",
+    "candle", "planet",
+];
+
+/// How a model is loaded.
+pub struct Load {
+    /// What it does.
+    pub kind: ModelKind,
+    /// Tokens of context for each sequence.
+    pub context: u32,
+    /// Sequences.
+    pub sequences: u32,
+    /// Threads that compute; none is as many as the daemon uses on this machine.
+    pub threads: Option<u32>,
+}
+
+/// A running engine.
+pub struct Runner {
+    engine: Engine,
+    reports: mpsc::Receiver<EngineReport>,
+    jobs: u64,
+}
+
+impl Runner {
+    /// Starts it and waits until the model is loaded.
+    pub async fn start(file: Arc<ModelFile>, load: Load) -> anyhow::Result<(Self, ModelReport)> {
+        let Load { kind, context, sequences, threads } = load;
+        let spec = EngineSpec {
+            model: ModelName::new("bench")?,
+            file,
+            load: LoadParams {
+                backends: vec![format!("{}/cpu", backends_folder()?.display())],
+                kind,
+                layers: GpuLayers::None,
+                shape: LoadShape { context, sequences, kv_type: KvType::F16 },
+                threads: threads.unwrap_or_else(|| profile().threads),
+                max_stall: Duration::from_millis(250),
+                reproducible: false,
+                prompt_bytes: 16 * u64::from(context),
+                golden: Golden::Loss,
+                warm_up: true,
+            },
+            load_timeout: Duration::from_mins(10),
+            heartbeat_timeout: Duration::from_mins(1),
+        };
+        let (driver, mut reports) = mpsc::channel(256);
+        let engine = Engine::start(spec, EngineId(1), driver);
+        loop {
+            match reports.recv().await.context("the engine is gone")?.event {
+                EngineEvent::Ready(report) => return Ok((Self { engine, reports, jobs: 0 }, *report)),
+                EngineEvent::Gone(end) => bail!(why(end)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Starts a job whose task is made of its number.
+    pub fn submit(&mut self, output: OutputLimits, task: impl FnOnce(u64) -> Task) -> anyhow::Result<()> {
+        self.jobs += 1;
+        let (id, task) = (JobId(self.jobs), task(self.jobs));
+        let job = EngineJob { id, task, sampling: Sampling::default(), output, stream: false };
+        if self.engine.submit(job) { Ok(()) } else { bail!("the engine took no job") }
+    }
+
+    /// The next answer.
+    pub async fn answer(&mut self) -> anyhow::Result<Answer> {
+        loop {
+            match self.reports.recv().await.context("the engine is gone")?.event {
+                EngineEvent::Ended { result, .. } => return Ok(result?),
+                EngineEvent::Gone(end) => bail!(why(end)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Opens and hashes a model's file.
+pub async fn open(model: &Path) -> anyhow::Result<Arc<ModelFile>> {
+    let path = model.to_owned();
+    Ok(Arc::new(tokio::task::spawn_blocking(move || ModelFile::open(&path, None)).await??))
+}
+
+/// So many words in an order that depends on the number.
+pub fn words(number: u64, count: u32) -> String {
+    let mut random = fastrand::Rng::with_seed(number);
+    let words: Vec<&str> = (0..count).map(|_| WORDS[random.usize(..WORDS.len())]).collect();
+    words.join(" ")
+}
+
+fn why(end: EngineEnd) -> anyhow::Error {
+    match end {
+        EngineEnd::Failed { error, .. } => error.into(),
+        EngineEnd::Stopped => anyhow::anyhow!("the engine was stopped"),
+    }
+}

@@ -1,0 +1,37 @@
+//! How large the outcome of a request is expected to be: so much room the journal keeps for it.
+
+use crate::job::{Encoding, ReplyTo, Request, Task};
+
+/// What a reply has around its output at most, without what it echoes of the request.
+const REPLY_FRAME: usize = 2048;
+
+/// Bytes of a token in JSON: most have four or five letters, and what is escaped takes more.
+const BYTES_PER_TOKEN: usize = 16;
+
+/// Bytes of an embedding of 1024 numbers, more than most models of a size for the edge give.
+const BASE64_BYTES: usize = 6 * 1024;
+const ARRAY_BYTES: usize = 14 * 1024;
+
+/// Bytes of the classes of one text: two dozen of them.
+const LABELS_BYTES: usize = 1024;
+
+/// Bytes of one document's place.
+const RANKED_BYTES: usize = 48;
+
+/// Bytes that the outcome of a request is expected to take. One that takes more needs room that is free.
+pub(super) fn expected_outcome(request: &Request, reply: &ReplyTo, result_max: usize) -> usize {
+    let echo = serde_json::to_vec(&reply.echo).map_or(0, |text| text.len());
+    let mark = reply.reference.as_ref().map_or(0, String::len) + reply.correlation.as_ref().map_or(0, Vec::len);
+    REPLY_FRAME + reply.topic.len() + echo + mark + output(request).min(2 * result_max)
+}
+
+fn output(request: &Request) -> usize {
+    let (count, each) = match &request.task {
+        Task::Generate { .. } | Task::Chat { .. } => (request.output.max_tokens as usize, BYTES_PER_TOKEN),
+        Task::Embed { input, encoding: Encoding::Base64 } => (input.texts().len(), BASE64_BYTES),
+        Task::Embed { input, encoding: Encoding::Array } => (input.texts().len(), ARRAY_BYTES),
+        Task::Classify { input } => (input.texts().len(), LABELS_BYTES),
+        Task::Rerank { documents, .. } => (documents.len(), RANKED_BYTES),
+    };
+    count.saturating_mul(each)
+}

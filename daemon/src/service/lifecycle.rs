@@ -19,7 +19,7 @@ use super::models::{
 };
 use crate::engine::protocol::ModelReport;
 use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
-use crate::job::{ErrorCode, JobError, ModelName};
+use crate::job::{ErrorCode, JobError};
 use crate::plan::{Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
 use crate::telemetry::{EventKind, ModelEvent};
 
@@ -344,11 +344,6 @@ impl Driver {
         if let Some(active) = self.models[index].engine_mut(id) {
             active.rejected = rejected;
         }
-    }
-
-    /// The index of a model.
-    pub(super) fn model_index(&self, model: &ModelName) -> Option<usize> {
-        self.models.iter().position(|entry| entry.name() == model)
     }
 }
 

@@ -110,6 +110,11 @@ impl Driver {
         self.publish_status();
     }
 
+    /// The index of a model.
+    pub(super) fn model_index(&self, model: &ModelName) -> Option<usize> {
+        self.models.iter().position(|entry| entry.name() == model)
+    }
+
     /// The index of a model that is configured.
     pub(super) fn configured(&self, model: &ModelName) -> Option<usize> {
         self.model_index(model).filter(|index| !self.models[*index].is_leaving())

@@ -192,6 +192,33 @@ async fn a_burst_of_short_texts_is_answered() {
     }
 }
 
+/// When every place in the engine is taken, a job that can wait makes room, and goes on afterwards.
+#[tokio::test]
+async fn an_urgent_text_takes_the_place_of_a_job_that_can_wait() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, encoder()).await;
+    let (mut patient, mut urgent) =
+        (Device::connect(&broker, "patient").await, Device::connect(&broker, "urgent").await);
+    let long = vec!["a rather long text that takes its time ".repeat(50); 3];
+    for number in 0..32 {
+        patient.ask("embed", &json!({ "id": number.to_string(), "inputs": long, "priority": "low" })).await;
+    }
+    let running = || {
+        let jobs = node.operator_json(&["jobs"]);
+        let count = jobs["jobs"].as_array()?.iter().filter(|job| job["state"] == "running").count();
+        (count == 32).then_some(())
+    };
+    until("all places are taken", running).await;
+    let answer = urgent.answer("embed", json!({ "id": "1", "input": "short", "priority": "high" })).await;
+    assert_eq!(answer["event"], "result", "{answer}");
+    assert!(patient.now().is_none(), "the urgent one comes first");
+    for _ in 0..32 {
+        let reply = patient.outcome_of_any().await;
+        let output = reply["output"].as_array().unwrap_or_else(|| panic!("{reply}"));
+        assert!(output.len() == 3 && output.iter().all(|item| item["output"]["dim"] == 384), "{reply}");
+    }
+}
+
 /// A job in the engine is computed again when the engine is lost, and after a crash of the daemon.
 #[tokio::test]
 async fn jobs_outlive_engine_and_daemon() {

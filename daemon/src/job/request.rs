@@ -79,7 +79,7 @@ pub enum Task {
 
 impl Task {
     /// The names of all tasks.
-    pub const NAMES: [&'static str; 2] = ["generate", "chat"];
+    pub const NAMES: [&'static str; 5] = ["generate", "chat", "embed", "classify", "rerank"];
 
     /// The task's name in topics and replies.
     pub fn name(&self) -> &'static str {

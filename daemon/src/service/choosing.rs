@@ -3,6 +3,7 @@
 use super::driver::Driver;
 use super::intake::waiting;
 use super::models::ModelEntry;
+use super::policy::check_model;
 use crate::job::{Ability, ErrorCode, JobError, JobId, ModelName, Request};
 
 impl Driver {
@@ -60,7 +61,11 @@ impl Driver {
         unfit.sort_unstable();
         for id in unfit {
             let Some(job) = self.jobs.get(id) else { continue };
-            match self.model_of(&job.request) {
+            let policy = self.config.policy_of(&job.request.client);
+            let chosen = self.model_of(&job.request).and_then(|index| {
+                policy.map_or(Ok(()), |policy| check_model(policy, self.models[index].name())).map(|()| index)
+            });
+            match chosen {
                 Ok(index) => self.move_job(id, index),
                 Err(error) => self.fail(id, error),
             }

@@ -16,11 +16,8 @@ pub(super) fn apply(
     if let Some(tasks) = policy.tasks.as_ref().filter(|tasks| !tasks.iter().any(|allowed| allowed == task)) {
         return Err(forbidden(policy, "tasks", format_args!("the task {task} is none of {}", tasks.join(", "))));
     }
-    if let (Some(models), Some(model)) = (&policy.models, model)
-        && !models.contains(model)
-    {
-        let allowed: Vec<&str> = models.iter().map(ModelName::as_str).collect();
-        return Err(forbidden(policy, "models", format_args!("the model {model} is none of {}", allowed.join(", "))));
+    if let Some(model) = model {
+        check_model(policy, model)?;
     }
     if let Some(cap) = policy.priority {
         if let Some(wanted) = asked.priority.filter(|wanted| *wanted > cap) {
@@ -36,6 +33,13 @@ pub(super) fn apply(
         request.output.max_tokens = request.output.max_tokens.min(cap);
     }
     Ok(())
+}
+
+/// Refuses a model that a client may not use.
+pub(super) fn check_model(policy: &Policy, model: &ModelName) -> Result<(), JobError> {
+    let Some(models) = policy.models.as_ref().filter(|models| !models.contains(model)) else { return Ok(()) };
+    let allowed: Vec<&str> = models.iter().map(ModelName::as_str).collect();
+    Err(forbidden(policy, "models", format_args!("the model {model} is none of {}", allowed.join(", "))))
 }
 
 fn forbidden(policy: &Policy, key: &str, text: std::fmt::Arguments<'_>) -> JobError {

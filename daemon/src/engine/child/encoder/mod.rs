@@ -162,9 +162,10 @@ impl Encoder {
             // Nobody asks for it; the texts are still there.
             Ok(Decoded::Aborted) => Ok(()),
             Err(e) => {
-                for work in self.jobs.drain(..) {
-                    let (job, code) = (work.job(), ErrorCode::EngineFailed);
-                    self.link.send(FromChild::Failed { job, code, message: e.to_string() });
+                // The others begin anew in the next engine.
+                let computed = |place: &usize| entries.iter().any(|entry| entry.job == *place);
+                for place in (0..self.jobs.len()).filter(computed) {
+                    self.fail(self.jobs[place].job(), JobError::new(ErrorCode::EngineFailed, e.to_string()));
                 }
                 Err(e)
             }

@@ -136,6 +136,7 @@ fn accept(journal: &mut Journal, job: JobId) -> Ticket {
     let request = Request {
         id: RequestId::new(job.to_string()).unwrap(),
         client: ClientName::new("door-7").unwrap(),
+        defined: None,
         task: Task::Generate { prompt: PROMPT.to_owned() },
         model: None,
         sampling: Sampling::default(),

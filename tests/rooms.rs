@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and its floor. A room imports only from floors below its own.
-const ROOMS: [(&str, u8); 15] = [
+const ROOMS: [(&str, u8); 16] = [
     ("job", 1),
     ("plan", 1),
     ("queue", 1),
     ("gguf", 1),
+    ("task", 1),
     ("config", 2),
     ("journal", 3),
     ("mqtt", 3),
@@ -32,7 +33,7 @@ const VOCABULARY: &str = "job";
 const LINES_MAX: usize = 400;
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 20] = [
+const CRATES: [(&str, &[&str]); 21] = [
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),
@@ -47,6 +48,7 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("nvml_wrapper", &["health"]),
     ("rusqlite", &["journal"]),
     ("toml", &["config"]),
+    ("jsonschema", &["task"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

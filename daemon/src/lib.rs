@@ -12,5 +12,6 @@ pub mod mqtt;
 pub mod plan;
 pub mod queue;
 pub mod service;
+pub mod task;
 pub mod telemetry;
 pub mod web;

@@ -47,6 +47,7 @@ mod secured;
 mod strategies;
 mod switching;
 mod systemd;
+mod tasks;
 mod telemetry;
 mod thermal;
 mod top;

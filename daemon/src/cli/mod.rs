@@ -77,6 +77,7 @@ enum Command {
     Models(Node<node::Models>),
     /// Show the jobs that wait or run.
     Jobs(Node<node::Jobs>),
+    Tasks(Node<node::Tasks>),
     /// Cancel jobs: one, all of a client, or all.
     Cancel(Node<node::Cancel>),
     /// Publish answers of a client again that nobody has got.
@@ -186,6 +187,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Info(node) => node.execute(),
         Command::Models(node) => node.execute(),
         Command::Jobs(node) => node.execute(),
+        Command::Tasks(node) => node.execute(),
         Command::Cancel(node) => node.execute(),
         Command::Fetch(node) => node.execute(),
         Command::Submit(submit) => submit.execute(),

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read, stdin};
 
 use anyhow::Context;
-use promptd::job::{ModelName, RequestId};
+use promptd::job::{ModelName, RequestId, TaskName};
 use serde_json::{Map, Value, json};
 
 /// A question and how it shall be answered.
@@ -15,8 +15,14 @@ pub struct Prompting {
     #[arg(long, value_name = "NAME")]
     model: Option<ModelName>,
     /// Instructions that come before the question.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "task")]
     system: Option<String>,
+    /// The task, of those that `promptd tasks` shows: the question is its "input". By default it is answered as it is.
+    #[arg(long, value_name = "NAME")]
+    task: Option<TaskName>,
+    /// Another field of the task; its value is JSON, or else text. May be given several times.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = field, requires = "task")]
+    set: Vec<(String, Value)>,
     /// Most tokens of the answer.
     #[arg(long, value_name = "N")]
     max_tokens: Option<u32>,
@@ -31,10 +37,20 @@ pub struct Prompting {
     stop: Vec<String>,
 }
 
+/// A number, an array and the like are written as JSON; anything else is text, for which nobody needs to write quotes.
+fn field(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write FIELD=VALUE")?;
+    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value))))
+}
+
 impl Prompting {
     /// The task that answers it.
-    pub fn task(&self) -> &'static str {
-        if self.system.is_some() { "chat" } else { "generate" }
+    pub fn task(&self) -> &str {
+        match (&self.task, &self.system) {
+            (Some(task), _) => task.as_str(),
+            (None, Some(_)) => "chat",
+            (None, None) => "generate",
+        }
     }
 
     /// The request; reads the question from standard input if it does not stand on the command line.
@@ -43,7 +59,7 @@ impl Prompting {
         let mut request = Map::new();
         request.insert("id".into(), json!(id));
         match &self.system {
-            None => request.insert("prompt".into(), json!(prompt)),
+            None => request.insert("input".into(), json!(prompt)),
             Some(system) => request.insert(
                 "messages".into(),
                 json!([{ "role": "system", "content": system }, { "role": "user", "content": prompt }]),
@@ -57,6 +73,7 @@ impl Prompting {
             ("stop", (!self.stop.is_empty()).then(|| json!(self.stop))),
         ];
         request.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        request.extend(self.set.iter().cloned());
         Ok(request)
     }
 

@@ -10,7 +10,8 @@ use super::{
     Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Policy, Service, Telemetry,
     Thermal, Tls,
 };
-use crate::job::{ModelName, PolicyName};
+use crate::job::{ModelName, PolicyName, TaskName};
+use crate::task::Definition;
 
 /// The way from the configuration in force to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +122,7 @@ impl Change {
         policies(&mut found, &old.policies, &mut new.policies);
         telemetry(&mut found, &old.telemetry, &mut new.telemetry);
         service(&mut found, &old.service, &mut new.service);
+        tasks(&mut found, &old.tasks, &new.tasks);
         if sequences(&new) > sequences(old) {
             found.effects.insert(Effect::Outbox);
         }
@@ -324,6 +326,15 @@ fn policies(found: &mut Differences, old: &[Policy], new: &mut [Policy]) {
                 tokens_per_minute: Effect::None,
             }
         );
+    }
+}
+
+fn tasks(found: &mut Differences, old: &[Definition], new: &[Definition]) {
+    let other = |task: &&Definition, tasks: &[Definition]| !tasks.contains(task);
+    let changed = new.iter().filter(|task| other(task, old)).chain(old.iter().filter(|task| other(task, new)));
+    let names: BTreeSet<&TaskName> = changed.map(Definition::name).collect();
+    for name in names {
+        found.note(format!("task[{name}]"), Effect::Requests);
     }
 }
 

@@ -107,7 +107,7 @@ impl Place {
 /// A file's name, behind that of its folder if it is a drop-in.
 fn short(path: &Path) -> String {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    match path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "conf.d")) {
+    match path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "conf.d" || name == "tasks.d")) {
         Some(folder) => format!("{}/{}", name(folder), name(path)),
         None => name(path),
     }

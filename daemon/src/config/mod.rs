@@ -1,4 +1,4 @@
-//! The configuration: `promptd.toml`, then `conf.d/*.toml` beside it in name order, checked as a whole.
+//! The configuration: `promptd.toml`, then `conf.d/*.toml` and `tasks.d/*.toml` beside it in name order, checked as a whole.
 //!
 //! [`Config::load`] either gives values that are all in range or every problem of every file at once, each with its
 //! line and key. The way there: `source` reads the files, `tree` parses them and remembers where each value
@@ -36,6 +36,7 @@ mod report;
 mod section;
 mod service;
 mod source;
+mod task;
 mod telemetry;
 mod thermal;
 mod tls;
@@ -72,6 +73,7 @@ pub use tls::{ClientCertificate, Tls};
 pub use url::{BrokerUrl, Scheme};
 
 use crate::plan::Profile;
+use crate::task::Definition;
 use machine::Machine;
 use report::Report;
 use source::Source;
@@ -91,6 +93,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// What some clients may ask for less than others; the first one for a client counts.
     pub policies: Vec<Policy>,
+    /// The tasks that are data, built-in ones among them.
+    pub tasks: Vec<Definition>,
     /// Loading of models.
     pub load: Load,
     /// The memory of the machine.
@@ -133,7 +137,8 @@ impl Loaded {
 }
 
 impl Config {
-    /// Reads `path` and the files of the `conf.d` folder beside it. A missing `path` is an error, a missing folder not.
+    /// Reads `path` and the files of the folders `conf.d` and `tasks.d` beside it. A missing `path` is an error, a missing
+    /// folder not.
     pub fn load(path: &Path, profile: &Profile) -> Result<Loaded, ConfigError> {
         match Self::examine(path, profile)? {
             (loaded, None) => Ok(loaded),
@@ -171,8 +176,9 @@ impl Config {
     }
 
     fn read_sources(sources: &[Source], machine: &Machine) -> Result<(Self, Option<ConfigError>), ConfigError> {
-        let tree = merge::all(tree::parse_all(sources)?);
-        let mut report = Report::new(sources);
+        let sources: Vec<Source> = task::built_in().chain(sources.iter().cloned()).collect();
+        let tree = merge::all(tree::parse_all(&sources)?);
+        let mut report = Report::new(&sources);
         let config = Self::from_tree(&tree, machine, &mut report);
         Ok((config, report.finish()))
     }
@@ -184,12 +190,14 @@ impl Config {
             let mqtt = root.table("mqtt", |section| Mqtt::read(section, &node.name));
             let limits = root.table("limits", Limits::read);
             let models = Model::read_all(root, profile);
+            let tasks = task::read_all(root);
             Self {
-                policies: Policy::read_all(root, &limits, &models),
+                policies: Policy::read_all(root, &limits, &models, &tasks),
                 node,
                 mqtt,
                 limits,
                 models,
+                tasks,
                 load: root.table("load", Load::read),
                 memory: root.table("memory", |section| Memory::read(section, profile)),
                 thermal: root.table("thermal", Thermal::read),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::job::{ClientName, ModelName, PolicyName, Priority, Task};
+use crate::task::Definition;
 
 use super::model::MODELS_MAX;
 use super::section::Section;
@@ -48,13 +49,20 @@ struct Others {
 }
 
 impl Policy {
-    /// Reads all of them, when limits and models are known.
-    pub(super) fn read_all(root: &mut Section<'_, '_, '_>, limits: &Limits, models: &[Model]) -> Vec<Self> {
+    /// Reads all of them, when limits, models and tasks are known.
+    pub(super) fn read_all(
+        root: &mut Section<'_, '_, '_>,
+        limits: &Limits,
+        models: &[Model],
+        tasks: &[Definition],
+    ) -> Vec<Self> {
         let mut others = Others::default();
         // A model that could not be read is missing in the list, and no fault of the policy that names it.
         let is_whole = !root.is_set("model") || root.array_len("model") == Some(models.len());
         let known = is_whole.then_some(models);
-        let policies = root.tables("policy", |section| Self::read(section, limits, known, &mut others));
+        let defined = tasks.iter().map(|task| task.name().as_str());
+        let tasks: Vec<&str> = Task::NAMES.into_iter().chain(defined).collect();
+        let policies = root.tables("policy", |section| Self::read(section, limits, (known, &tasks), &mut others));
         let count = policies.len();
         if count > POLICIES_MAX {
             root.blame_key("policy", format!("there are {count} policies; allowed are 0 to {POLICIES_MAX}"));
@@ -65,12 +73,12 @@ impl Policy {
     fn read(
         section: &mut Section<'_, '_, '_>,
         limits: &Limits,
-        known: Option<&[Model]>,
+        (known, tasks): (Option<&[Model]>, &[&str]),
         others: &mut Others,
     ) -> Option<Self> {
         let name = section.required("name", |value| name(value, &mut others.names));
         let clients = clients(section, others);
-        let tasks = list(section, "tasks", Task::NAMES.len(), task);
+        let tasks = list(section, "tasks", tasks.len(), |value| task(value, tasks));
         let models = list(section, "models", MODELS_MAX, |value| model(value, known));
         let priority = section.optional("priority", |value| value::choice(value, &PRIORITIES));
         let max_tokens = section.optional("max_tokens", |value| value::number(value, &(1..=1_048_576)));
@@ -137,12 +145,12 @@ fn list<T>(
     section.is_set(key).then_some(list)
 }
 
-fn task(value: &Value) -> Result<String, String> {
+fn task(value: &Value, known: &[&str]) -> Result<String, String> {
     let name = value::text(value)?;
-    if Task::NAMES.contains(&name) {
+    if known.contains(&name) {
         return Ok(name.to_owned());
     }
-    Err(format!("no such task; known are {}", Task::NAMES.join(", ")))
+    Err(format!("no such task; known are {}", known.join(", ")))
 }
 
 fn model(value: &Value, known: Option<&[Model]>) -> Result<ModelName, String> {

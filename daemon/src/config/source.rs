@@ -13,6 +13,9 @@ use super::error::{ConfigError, Place};
 /// Most bytes of all files together: far more than anybody writes, and little to hold and to keep.
 pub(super) const TEXT_MAX: usize = 1024 * 1024;
 
+/// The folder with a file for each task.
+const TASKS: &str = "tasks.d";
+
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Source {
@@ -33,6 +36,12 @@ impl Source {
         Place { file: self.path.clone(), line: before.matches('\n').count() + 1, column }
     }
 
+    /// The name of the task that the file defines, if it lies where those do.
+    pub(super) fn task(&self) -> Option<&str> {
+        let folder = self.folder().file_name()?;
+        (folder == TASKS).then_some(self.path.file_stem()?.to_str()?)
+    }
+
     /// The folder that relative paths in this file start from.
     pub(super) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
@@ -41,9 +50,11 @@ impl Source {
 
 /// Reads the main file and its drop-in files, in the order of their effect.
 pub(super) fn read(main: &Path) -> Result<Vec<Source>, ConfigError> {
-    let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let mut paths = vec![main.to_owned()];
-    paths.extend(drop_ins(&folder).map_err(|source| ConfigError::Unreadable { path: folder, source })?);
+    for folder in ["conf.d", TASKS] {
+        let folder = main.parent().unwrap_or(Path::new("")).join(folder);
+        paths.extend(drop_ins(&folder).map_err(|source| ConfigError::Unreadable { path: folder, source })?);
+    }
     let mut room = TEXT_MAX;
     let mut sources = Vec::new();
     for path in paths {
@@ -73,7 +84,7 @@ fn read_text(path: &Path, room: usize) -> io::Result<String> {
     })
 }
 
-/// What `conf.d/*.toml` means to a shell: hidden files are left out.
+/// What `*.toml` means to a shell: hidden files are left out.
 fn drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -47,6 +47,24 @@ pub(super) fn path(value: &Value, folder: Option<&Path>) -> Result<PathBuf, Stri
     line(value, PATH_MAX).map(|text| folder.unwrap_or(Path::new("")).join(text))
 }
 
+/// A number with or without a fraction, within bounds.
+pub(super) fn decimal(value: &Value, range: &RangeInclusive<f32>) -> Result<f32, String> {
+    let number = match value {
+        Value::Integer(_, text) | Value::Other(text) => text.replace('_', "").parse().ok(),
+        _ => None,
+    };
+    let number: f32 = number.ok_or_else(|| format!("write a number; {}", allowed(range)))?;
+    within(number, range)
+}
+
+/// A string that says something, of one line or several.
+pub(super) fn some_text(value: &Value, bytes_max: usize) -> Result<String, String> {
+    match text(value)? {
+        text if (1..=bytes_max).contains(&text.len()) => Ok(text.to_owned()),
+        text => Err(format!("has {} bytes; allowed are 1 to {bytes_max}", text.len())),
+    }
+}
+
 /// A boolean.
 pub(super) fn flag(value: &Value) -> Result<bool, String> {
     match value {

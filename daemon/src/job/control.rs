@@ -66,6 +66,8 @@ pub enum Control {
     Info,
     /// The `model/<name>` documents.
     Models,
+    /// The tasks, with the schemas of those that are data.
+    Tasks,
 }
 
 /// Which jobs are meant.
@@ -95,7 +97,7 @@ struct Fields {
 }
 
 /// Every verb, as topics and the control socket name them, and the fields that it takes.
-const VERBS: [(&str, &[&str]); 13] = [
+const VERBS: [(&str, &[&str]); 14] = [
     ("load", &["model", "strategy"]),
     ("unload", &["model"]),
     ("switch", &["model", "strategy"]),
@@ -109,6 +111,7 @@ const VERBS: [(&str, &[&str]); 13] = [
     ("status", &[]),
     ("info", &[]),
     ("models", &[]),
+    ("tasks", &[]),
 ];
 
 impl Control {
@@ -143,7 +146,8 @@ impl Control {
             "fetch" => Self::Fetch { client: client.ok_or_else(|| needs("client"))?, job },
             "status" => Self::Status,
             "info" => Self::Info,
-            _ => Self::Models,
+            "models" => Self::Models,
+            _ => Self::Tasks,
         })
     }
 
@@ -163,6 +167,7 @@ impl Control {
             Self::Status => "status",
             Self::Info => "info",
             Self::Models => "models",
+            Self::Tasks => "tasks",
         }
     }
 }

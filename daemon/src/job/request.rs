@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Ability, ClientName, Encoding, Input, ModelName, RequestId};
+use super::{Ability, ClientName, Encoding, Input, ModelName, RequestId, TaskName};
 
 /// A job's number within one run of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Request {
     pub client: ClientName,
     /// What to do.
     pub task: Task,
+    /// The definition that this was made of; none if the task is one of the interface.
+    pub defined: Option<TaskName>,
     /// On which model; none means the default one.
     pub model: Option<ModelName>,
     /// How to choose tokens.
@@ -41,6 +43,13 @@ pub struct Request {
     pub stream: bool,
     /// Send an `accepted` message.
     pub ack: bool,
+}
+
+impl Request {
+    /// The name of the task in topics and replies.
+    pub fn task_name(&self) -> &str {
+        self.defined.as_ref().map_or_else(|| self.task.name(), TaskName::as_str)
+    }
 }
 
 /// What a request asks for.
@@ -81,7 +90,7 @@ impl Task {
     /// The names of all tasks.
     pub const NAMES: [&'static str; 5] = ["generate", "chat", "embed", "classify", "rerank"];
 
-    /// The task's name in topics and replies.
+    /// The name of the task of the interface that this is.
     pub fn name(&self) -> &'static str {
         match self {
             Task::Generate { .. } => "generate",

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::time::millis;
 use crate::job::{
-    ClientName, ModelName, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, RequestId, Sampling, Task,
+    ClientName, ModelName, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, RequestId, Sampling, Task, TaskName,
 };
 
 const VERSION: u32 = 1;
@@ -22,6 +22,8 @@ const VERSION: u32 = 1;
 struct Record<'a> {
     version: u32,
     task: Cow<'a, Task>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    defined: Option<TaskName>,
     /// The model that was chosen.
     model: ModelName,
     /// The model that was asked for.
@@ -73,13 +75,15 @@ struct ReplyRecord<'a> {
 
 /// A request with its answer's address and the model that shall answer. The names of client and request are kept beside it.
 pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Vec<u8> {
-    let Request { id: _, client: _, task, model: asked, sampling, output, priority, deadline, stream, ack } = request;
+    let Request { id: _, client: _, task, defined, model: asked, sampling, output, priority, deadline, stream, ack } =
+        request;
     let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed } = *sampling;
     let OutputLimits { max_tokens, max_bytes, stop, ignore_eos } = output.clone();
     let ReplyTo { topic, correlation, reference, echo, format } = reply;
     let record = Record {
         version: VERSION,
         task: Cow::Borrowed(task),
+        defined: defined.clone(),
         model: model.clone(),
         asked: asked.clone(),
         sampling: SamplingRecord { temperature, top_k, top_p, min_p, repeat_penalty, seed },
@@ -114,7 +118,7 @@ pub(super) fn read(
     if version != VERSION {
         return Err("it has another version");
     }
-    let Record { version: _, task, model, asked, sampling, output, priority, deadline_ms, stream, ack, reply } =
+    let Record { version: _, task, defined, model, asked, sampling, output, priority, deadline_ms, stream, ack, reply } =
         serde_json::from_slice(bytes).map_err(|_| "its fields are not those of its version")?;
     let SamplingRecord { temperature, top_k, top_p, min_p, repeat_penalty, seed } = sampling;
     let OutputRecord { max_tokens, max_bytes, stop, ignore_eos } = output;
@@ -123,6 +127,7 @@ pub(super) fn read(
         id,
         client,
         task: task.into_owned(),
+        defined,
         model: asked,
         sampling: Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed },
         output: OutputLimits { max_tokens, max_bytes, stop, ignore_eos },

@@ -27,11 +27,11 @@ const REPEAT_PENALTY_MIN: f64 = 0.001;
 const REPEAT_PENALTY_MAX: f64 = 10.0;
 
 /// Fields of every task.
-const KNOWN: [&str; 11] =
+pub(super) const KNOWN: [&str; 11] =
     ["id", "input", "prompt", "model", "stream", "ack", "reply", "reply_to", "ref", "priority", "deadline_ms"];
 
 /// Fields of tasks that generate text.
-const GENERATING: [&str; 11] = [
+pub(super) const GENERATING: [&str; 11] = [
     "messages",
     "max_tokens",
     "max_bytes",
@@ -143,7 +143,7 @@ impl Body {
     }
 
     /// A task with the default of everything.
-    fn of(task: Task, limits: &RequestLimits) -> Self {
+    pub fn of(task: Task, limits: &RequestLimits) -> Self {
         Self {
             task,
             model: None,
@@ -164,7 +164,7 @@ impl Body {
 
     /// From a request object.
     pub fn read(kind: TaskKind, map: Map<String, Value>, limits: &RequestLimits) -> Result<Self, JobError> {
-        check_names(kind, &map)?;
+        check_names(kind.name(), &map, |name| KNOWN.contains(&name) || kind.fields().contains(&name))?;
         let mut fields = Fields::new(map);
         check_address(&mut fields)?;
         let task = match kind {
@@ -173,7 +173,11 @@ impl Body {
             TaskKind::Classify => Task::Classify { input: read_input(&mut fields, limits)? },
             TaskKind::Rerank => read_rerank(&mut fields, limits)?,
         };
-        let defaults = Self::of(task, limits);
+        Self::of(task, limits).with(fields, limits)
+    }
+
+    /// With the fields of every task, where the request gives them.
+    pub fn with(self, mut fields: Fields, limits: &RequestLimits) -> Result<Self, JobError> {
         let model =
             fields.text("model")?.map(ModelName::new).transpose().map_err(|error| invalid(error.to_string()))?;
         let (stream, ack) = (fields.flag("stream")?, fields.flag("ack")?);
@@ -188,30 +192,31 @@ impl Body {
             fields.whole("deadline_ms", &Limits { range: 1..=deadline_cap, from: Some("limits.deadline_cap") })?;
         let max_tokens = fields.whole_u32("max_tokens", 1..=limits.max_tokens_cap, Some("limits.max_tokens_cap"))?;
         Ok(Self {
-            task: defaults.task,
-            model,
-            sampling: read_sampling(&mut fields)?,
-            output: read_output(&mut fields, max_tokens.unwrap_or(defaults.output.max_tokens))?,
+            task: self.task,
+            model: model.or(self.model),
+            sampling: read_sampling(&mut fields, &self.sampling)?,
+            output: read_output(&mut fields, max_tokens, self.output)?,
             priority: priority.unwrap_or_default(),
             asked: Asked { priority, max_tokens },
-            deadline: deadline.map_or(defaults.deadline, Duration::from_millis),
+            deadline: deadline.map_or(self.deadline, Duration::from_millis),
             stream,
             ack,
         })
     }
 }
 
-fn check_names(kind: TaskKind, map: &Map<String, Value>) -> Result<(), JobError> {
+/// Refuses a field that a task does not have.
+pub(super) fn check_names(task: &str, map: &Map<String, Value>, has: impl Fn(&str) -> bool) -> Result<(), JobError> {
     for name in map.keys() {
         let text = name.as_str();
-        if KNOWN.contains(&text) || kind.fields().contains(&text) || is_echo(name) {
+        if has(text) || is_echo(name) {
             continue;
         }
         if NOT_YET.contains(&text) {
             return Err(invalid(format!("the field \"{name}\" is not supported by this version")));
         }
         if TaskKind::ALL.into_iter().any(|other| other.fields().contains(&text)) {
-            return Err(invalid(format!("the task \"{}\" has no field \"{name}\"", kind.name())));
+            return Err(invalid(format!("the task \"{task}\" has no field \"{name}\"")));
         }
         return Err(unknown(name));
     }
@@ -288,8 +293,7 @@ fn read_message((index, value): (usize, Value)) -> Result<Message, JobError> {
     }
 }
 
-fn read_sampling(fields: &mut Fields) -> Result<Sampling, JobError> {
-    let default = Sampling::default();
+fn read_sampling(fields: &mut Fields, default: &Sampling) -> Result<Sampling, JobError> {
     Ok(Sampling {
         temperature: fields.number("temperature", &(0.0..=TEMPERATURE_MAX).into())?.unwrap_or(default.temperature),
         top_k: fields.whole_u32("top_k", 0..=TOP_K_MAX, None)?.unwrap_or(default.top_k),
@@ -302,21 +306,20 @@ fn read_sampling(fields: &mut Fields) -> Result<Sampling, JobError> {
     })
 }
 
-fn read_output(fields: &mut Fields, max_tokens: u32) -> Result<OutputLimits, JobError> {
+fn read_output(fields: &mut Fields, max_tokens: Option<u32>, default: OutputLimits) -> Result<OutputLimits, JobError> {
     Ok(OutputLimits {
-        max_tokens,
+        max_tokens: max_tokens.unwrap_or(default.max_tokens),
         max_bytes: fields.whole_u32("max_bytes", 1..=u32::MAX, None)?,
-        stop: read_stops(fields.take("stop"))?,
+        stop: fields.take("stop").map(read_stops).transpose()?.unwrap_or(default.stop),
         ignore_eos: fields.flag("ignore_eos")?,
     })
 }
 
-fn read_stops(value: Option<Value>) -> Result<Vec<String>, JobError> {
+fn read_stops(value: Value) -> Result<Vec<String>, JobError> {
     let items = match value {
-        None => return Ok(Vec::new()),
-        Some(text @ Value::String(_)) => vec![text],
-        Some(Value::Array(items)) => items,
-        Some(other) => return Err(wrong_type("stop", &other, "a string or an array of strings")),
+        text @ Value::String(_) => vec![text],
+        Value::Array(items) => items,
+        other => return Err(wrong_type("stop", &other, "a string or an array of strings")),
     };
     if items.len() > STOPS_MAX {
         return Err(invalid(format!("field \"stop\" has {} texts; allowed are 0 to {STOPS_MAX}", items.len())));

@@ -19,6 +19,7 @@ mod control;
 #[cfg(test)]
 mod control_tests;
 mod counters;
+mod defined;
 mod documents;
 mod error;
 mod event;

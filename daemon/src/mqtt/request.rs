@@ -7,10 +7,12 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::job::{ClientName, ErrorCode, JobError, ReplyTo, Request, RequestId};
+use crate::job::{ClientName, ErrorCode, JobError, ReplyTo, Request, RequestId, TaskName};
+use crate::task::Definition;
 
 use super::address::Address;
 use super::body::{Asked, Body, TaskKind, not_blank};
+use super::defined::{fields_of, read_defined};
 use super::fields::invalid;
 use super::strict::{JsonLimits, parse_object, shown};
 use super::{InboundMessage, ReplyPolicy, Topics};
@@ -44,6 +46,26 @@ pub struct RequestReader {
     pub reply_policy: ReplyPolicy,
     /// What may be asked for.
     pub limits: RequestLimits,
+    /// The tasks that are data.
+    pub tasks: Vec<Definition>,
+}
+
+/// A task that a topic names.
+#[derive(Clone, Copy)]
+enum Named<'a> {
+    /// One of the interface.
+    Kind(TaskKind),
+    /// One that is data.
+    Defined(&'a Definition),
+}
+
+impl<'a> Named<'a> {
+    fn name(self) -> &'a str {
+        match self {
+            Self::Kind(kind) => kind.name(),
+            Self::Defined(definition) => definition.name().as_str(),
+        }
+    }
 }
 
 /// A valid request.
@@ -91,22 +113,39 @@ impl RequestReader {
             refuse_retained(message, "a request")?;
             let content = content?;
             answerable?;
-            let kind = task_kind(task)?;
-            let fingerprint = fingerprint(kind, &content);
-            let body = match content {
-                Content::Object(map) => Body::read(kind, map, &self.limits)?,
-                Content::Text(text) => Body::plain(kind, text, &self.limits)?,
+            let named = self.named(task)?;
+            let fingerprint = fingerprint(named.name(), &content);
+            let body = match (named, content) {
+                (Named::Kind(kind), Content::Object(map)) => Body::read(kind, map, &self.limits)?,
+                (Named::Kind(kind), Content::Text(text)) => Body::plain(kind, text, &self.limits)?,
+                (Named::Defined(task), Content::Object(map)) => read_defined(task, map, &self.limits)?,
+                (Named::Defined(task), Content::Text(text)) => read_defined(task, fields_of(text), &self.limits)?,
             };
-            Ok((body, fingerprint))
+            let defined = match named {
+                Named::Kind(_) => None,
+                Named::Defined(definition) => Some(definition.name().clone()),
+            };
+            Ok((body, defined, fingerprint))
         };
         match accepted() {
-            Ok((body, fingerprint)) => {
+            Ok((body, defined, fingerprint)) => {
                 let asked = body.asked;
-                let request = request(id, client, body, message.expiry);
+                let request = request(id, client, (body, defined), message.expiry);
                 Ok(Accepted { request, reply, asked, fingerprint })
             }
             Err(error) => Err(Box::new(Rejected { id, reply, error })),
         }
+    }
+
+    fn named(&self, task: &str) -> Result<Named<'_>, JobError> {
+        let kind = TaskKind::ALL.into_iter().find(|kind| kind.name() == task).map(Named::Kind);
+        let defined = || self.tasks.iter().find(|definition| definition.name().as_str() == task).map(Named::Defined);
+        kind.or_else(defined).ok_or_else(|| {
+            let kinds = TaskKind::ALL.into_iter().map(Named::Kind);
+            let known: Vec<&str> = kinds.chain(self.tasks.iter().map(Named::Defined)).map(Named::name).collect();
+            let text = format!("no task {}; known are: {}", shown(task), known.join(", "));
+            JobError::new(ErrorCode::UnknownTask, text)
+        })
     }
 
     fn content(&self, payload: &[u8]) -> Result<Content, JobError> {
@@ -196,18 +235,17 @@ fn correlation(message: &InboundMessage) -> Result<Option<Vec<u8>>, JobError> {
     }
 }
 
-fn task_kind(task: &str) -> Result<TaskKind, JobError> {
-    TaskKind::ALL.into_iter().find(|kind| kind.name() == task).ok_or_else(|| {
-        let known = TaskKind::ALL.map(TaskKind::name).join(", ");
-        JobError::new(ErrorCode::UnknownTask, format!("no task {}; known are: {known}", shown(task)))
-    })
-}
-
-fn request(id: RequestId, client: ClientName, body: Body, expiry: Option<Duration>) -> Request {
+fn request(
+    id: RequestId,
+    client: ClientName,
+    (body, defined): (Body, Option<TaskName>),
+    expiry: Option<Duration>,
+) -> Request {
     Request {
         id,
         client,
         task: body.task,
+        defined,
         model: body.model,
         sampling: body.sampling,
         output: body.output,
@@ -219,9 +257,9 @@ fn request(id: RequestId, client: ClientName, body: Body, expiry: Option<Duratio
 }
 
 /// Of the object, not of its text: a client that writes its fields in another order still makes the same request.
-fn fingerprint(kind: TaskKind, content: &Content) -> [u8; 32] {
+fn fingerprint(task: &str, content: &Content) -> [u8; 32] {
     let mut hash = Sha256::new();
-    hash.update(kind.name());
+    hash.update(task);
     match content {
         Content::Object(map) => {
             hash.update(b"\0json\0");

@@ -35,14 +35,14 @@ impl Driver {
         let text = if self.models.iter().all(ModelEntry::is_leaving) {
             "no model is configured on this node".to_owned()
         } else {
-            let (task, needed) = (request.task.name(), request.task.needs().does());
+            let (task, needed) = (request.task_name(), request.task.needs().does());
             format!("no model of this node can do the task \"{task}\": it needs one that {needed}")
         };
         JobError::new(ErrorCode::NoModel, text)
     }
 
     fn wrong_model(&self, name: &ModelName, request: &Request) -> JobError {
-        let (task, needed) = (request.task.name(), request.task.needs());
+        let (task, needed) = (request.task_name(), request.task.needs());
         let able = self.models.iter().filter(|entry| !entry.is_leaving() && entry.can(needed) == Some(true));
         let able: Vec<&str> = able.map(|entry| entry.name().as_str()).collect();
         let others = if able.is_empty() { "none of this node".to_owned() } else { able.join(", ") };

@@ -144,7 +144,7 @@ impl Driver {
         accepted: Option<Ticket>,
         outcome: &Outcome,
     ) -> Result<(), (Slot, String)> {
-        let publication = self.replies.outcome(&request.id, request.task.name(), outcome, reply);
+        let publication = self.replies.outcome(&request.id, request.task_name(), outcome, reply);
         let size = publication.packet_size();
         let too_large = |max: &u32| size > *max as usize && outcome.error().is_none();
         if let Some(max) = self.link.broker_packet_max().filter(too_large) {

@@ -79,7 +79,7 @@ fn document(job: &Job, now: Instant) -> Value {
     };
     let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
     json!({
-        "client": request.client, "id": request.id, "task": request.task.name(), "model": model, "state": state,
+        "client": request.client, "id": request.id, "task": request.task_name(), "model": model, "state": state,
         "priority": request.priority, "crashes": crashes,
         "age_s": tenths(now.saturating_duration_since(*received).as_secs_f64()),
         "remaining_s": tenths(deadline.saturating_duration_since(now).as_secs_f64()),

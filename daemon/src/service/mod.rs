@@ -39,6 +39,7 @@ mod startup;
 mod status;
 mod switching;
 mod systemd;
+mod tasks;
 mod textfile;
 mod thermal;
 mod waiting;

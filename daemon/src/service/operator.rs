@@ -59,7 +59,12 @@ impl Driver {
     pub(super) fn on_control(&mut self, control: Control, operator: Operator) {
         let verb = control.verb();
         match control {
-            Control::Status | Control::Info | Control::Models | Control::Jobs { .. } | Control::Fetch { .. } => {
+            Control::Status
+            | Control::Info
+            | Control::Models
+            | Control::Tasks
+            | Control::Jobs { .. }
+            | Control::Fetch { .. } => {
                 tracing::debug!(verb, "an operator asks");
             }
             _ => tracing::info!(verb, "an operator asks"),
@@ -68,6 +73,7 @@ impl Driver {
             Control::Status => Started::Done(Ok(self.status_for_operators())),
             Control::Info => Started::Done(Ok(self.info_for_operators())),
             Control::Models => Started::Done(Ok(self.models_document())),
+            Control::Tasks => Started::Done(Ok(self.tasks_document())),
             Control::Jobs { client } => Started::Done(Ok(self.jobs_document(client.as_ref()))),
             Control::Fetch { client, job } => Started::Done(self.fetch_for(&client, job.as_ref())),
             Control::Cancel(which) => Started::Done(self.cancel_for(&which)),

@@ -12,7 +12,7 @@ pub(super) fn apply(
     asked: Asked,
     model: Option<&ModelName>,
 ) -> Result<(), JobError> {
-    let task = request.task.name();
+    let task = request.task_name();
     if let Some(tasks) = policy.tasks.as_ref().filter(|tasks| !tasks.iter().any(|allowed| allowed == task)) {
         return Err(forbidden(policy, "tasks", format_args!("the task {task} is none of {}", tasks.join(", "))));
     }
@@ -84,6 +84,7 @@ mod tests {
         Request {
             id: RequestId::new("1").unwrap(),
             client: ClientName::new("cam").unwrap(),
+            defined: None,
             task: Task::Generate { prompt: "p".to_owned() },
             model: None,
             sampling: Sampling::default(),

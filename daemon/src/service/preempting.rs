@@ -23,7 +23,7 @@ impl Driver {
             return;
         }
         let engine = active.id();
-        let most = PARKED_PER_SEQUENCE * active.chosen.option.shape.sequences as usize;
+        let most = PARKED_PER_SEQUENCE * active.places();
         let parked = self.jobs.iter().filter(|(_, job)| job.is_parked_in(engine)).count();
         if parked >= most || self.jobs.iter().any(|(_, job)| job.leaves(engine)) {
             return;

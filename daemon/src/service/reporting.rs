@@ -223,7 +223,7 @@ impl Driver {
     pub(super) fn tell_job(&self, request: &Request, model: &ModelName, change: JobChange<'_>) {
         if self.link.is_connected() {
             let topic = self.topics.job(&request.client, &request.id);
-            let payload = job_state(request.task.name(), model, change).into();
+            let payload = job_state(request.task_name(), model, change).into();
             self.link.publish_transient(Publication { topic, payload, content_type: None, correlation: None });
         }
     }

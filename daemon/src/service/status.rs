@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::driver::Phase;
 use super::governor::Level;
-use super::intake::FETCH;
 use super::models::{DownWhy, ModelEntry, Stage, Then};
 use super::systemd;
+use super::tasks::task_infos;
 use serde_json::Value;
 
 use crate::config::Config;
@@ -15,13 +15,8 @@ use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::mqtt::{LinkHandle, Publication, Topics};
 use crate::telemetry::{
-    Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, Status, TaskInfo,
-    TlsDates,
+    Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, Status, TlsDates,
 };
-
-/// The tasks that this version serves.
-const TASKS: [TaskInfo; 4] =
-    [TaskInfo { name: "chat" }, TaskInfo { name: "embed" }, TaskInfo { name: FETCH }, TaskInfo { name: "generate" }];
 
 /// What to do about a node without a model.
 const NO_MODEL: &str = "no model is configured: `promptd model add FILE|URL` brings one";
@@ -91,7 +86,7 @@ impl StatusBoard {
         };
         let models: Vec<_> = config.models.iter().map(|model| model.name.clone()).collect();
         self.documents.info(&NodeInfo {
-            tasks: &TASKS,
+            tasks: &task_infos(config),
             models: &models,
             limits: &info_limits,
             groups: &config.node.groups,

@@ -70,6 +70,7 @@ pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<Request
             deadline_cap: limits.deadline_cap,
             inputs: limits.inputs,
         },
+        tasks: config.tasks.clone(),
     })
 }
 

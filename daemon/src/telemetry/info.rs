@@ -16,7 +16,7 @@ use crate::plan::Profile;
 #[derive(Debug, Clone, Serialize)]
 pub struct NodeInfo<'a> {
     /// Tasks that can be asked for.
-    pub tasks: &'a [TaskInfo],
+    pub tasks: &'a [TaskInfo<'a>],
     /// The configured models.
     pub models: &'a [ModelName],
     /// What a client should know before it asks.
@@ -86,9 +86,12 @@ pub fn timestamp(at: SystemTime) -> String {
 
 /// A task as `info` lists it.
 #[derive(Debug, Clone, Serialize)]
-pub struct TaskInfo {
+pub struct TaskInfo<'a> {
     /// The segment of the request topic.
-    pub name: &'static str,
+    pub name: &'a str,
+    /// The fields of one that is data, besides those of every task; `promptd tasks` tells their schema.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub fields: &'a [String],
 }
 
 /// The limits that a client should know before it asks.

@@ -133,6 +133,13 @@ pub struct Models {
     forget: bool,
 }
 
+/// Show the tasks that devices may ask of the node on this machine, and the fields that each takes.
+#[derive(Debug, clap::Args)]
+pub struct Tasks {
+    #[command(flatten)]
+    local: Local,
+}
+
 /// Show the jobs that wait or run on the node on this machine.
 #[derive(Debug, clap::Args)]
 pub struct Jobs {
@@ -261,6 +268,12 @@ fn only(models: Value, name: Option<&ModelName>) -> Result<Value, Failure> {
     }
     let known: Vec<String> = all.iter().filter_map(|model| model["name"].as_str()).map(show::clean).collect();
     Err(Failure::new(Code::Failed, anyhow!("no model {name}; known are: {}", known.join(", "))))
+}
+
+impl NodeCommand for Tasks {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        self.local.ask_and_show(default_socket, &Question::of("tasks"), show::tasks)
+    }
 }
 
 impl NodeCommand for Jobs {

@@ -50,6 +50,21 @@ pub fn models(output: &Value) -> String {
     documents.iter().fold(table("", &rows), |text, document| text + &model_reasons(document))
 }
 
+/// Tasks: what each does, then the fields of those that are data.
+pub fn tasks(output: &Value) -> String {
+    let mut rows = vec![["task", "field", "type", "what it is"].map(str::to_owned)];
+    for task in array(output) {
+        rows.push([cell(&task["name"]), String::new(), String::new(), cell(&task["description"])]);
+        let schema = &task["input"];
+        let required = array(&schema["required"]);
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let optional = if required.iter().any(|required| required == name) { "" } else { "?" };
+            rows.push([String::new(), clean(name) + optional, cell(&field["type"]), cell(&field["description"])]);
+        }
+    }
+    table("", &rows)
+}
+
 /// Jobs that have not ended.
 pub fn jobs(output: &Value) -> String {
     let jobs = array(&output["jobs"]);

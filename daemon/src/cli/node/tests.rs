@@ -153,6 +153,7 @@ fn each_command_asks_for_what_it_says() {
         ("models --json m", json!({})),
         ("models --forget", json!({"verb": "forget"})),
         ("models --forget m", json!({"verb": "forget", "model": "m"})),
+        ("tasks", json!({})),
         ("drain", json!({})),
         ("resume", json!({})),
         ("load m", json!({"model": "m"})),

@@ -21,6 +21,7 @@ fn are_the_documented_ones() {
         telemetry,
         service,
         profile,
+        tasks: _,
     } = read(&[]).unwrap();
     let percent = |text: &str| Percent::parse(text).unwrap();
 

@@ -11,6 +11,7 @@ mod merge;
 mod models;
 mod policies;
 mod problems;
+mod tasks;
 mod telemetry;
 mod tls;
 

@@ -193,6 +193,7 @@ fn request(name: &str) -> Request {
     Request {
         id: id(name),
         client: client(name),
+        defined: None,
         task: Task::Generate { prompt: format!("a secret of {name}") },
         model: None,
         sampling: Sampling { seed: Some(7), ..Sampling::default() },

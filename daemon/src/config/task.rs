@@ -1,0 +1,115 @@
+//! `[[task]]`: tasks that are data. A file `tasks.d/NAME.toml` holds the keys of the one that is called NAME.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Number, json};
+
+use super::section::Section;
+use super::source::Source;
+use super::tree::Value;
+use super::value;
+use crate::job::{ModelName, TaskName};
+use crate::task::{BUILT_IN, DEFINITIONS_MAX, Defaults, Definition, Parts};
+
+/// Names that the interface gives tasks which are no data.
+const RESERVED: [&str; 8] = ["answer", "chat", "classify", "embed", "extract", "fetch", "generate", "rerank"];
+
+/// Longest template in bytes.
+const TEMPLATE_MAX: usize = 64 * 1024;
+
+/// Longest description in bytes.
+const DESCRIPTION_MAX: usize = 200;
+
+/// Most and longest texts that end an answer; requests have the same limits.
+const STOPS_MAX: usize = 8;
+const STOP_BYTES_MAX: usize = 256;
+
+/// The files of the built-in definitions, as if an operator had written them before all others.
+pub(super) fn built_in() -> impl Iterator<Item = Source> {
+    let source = |(name, text): (&str, &str)| Source {
+        path: format!("/usr/share/promptd/tasks.d/{name}.toml").into(),
+        text: text.to_owned(),
+    };
+    BUILT_IN.into_iter().map(source)
+}
+
+/// Reads every definition.
+pub(super) fn read_all(root: &mut Section<'_, '_, '_>) -> Vec<Definition> {
+    let mut names = BTreeSet::new();
+    let mut count = 0;
+    let definitions = root.tables("task", |section| {
+        count += 1;
+        if count > DEFINITIONS_MAX {
+            section.problem("name", format!("is definition {count} of at most {DEFINITIONS_MAX}"));
+        }
+        read(section, &mut names)
+    });
+    definitions.into_iter().flatten().collect()
+}
+
+fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Option<Definition> {
+    let name = section.required("name", |value| {
+        let name = TaskName::new(value::text(value)?).map_err(|error| error.to_string())?;
+        match RESERVED.contains(&name.as_str()) {
+            true => Err("is a task of the interface; choose another name".to_owned()),
+            false if !names.insert(name.clone()) => Err("is the name of another task, too".to_owned()),
+            false => Ok(name),
+        }
+    });
+    let line = |value: &Value| value::line(value, DESCRIPTION_MAX).map(str::to_owned);
+    let description = section.optional("description", line).unwrap_or_default();
+    let system = section.optional("system", template);
+    let prompt = section.required("prompt", template);
+    let input = if section.is_set("input") { section.optional("input", schema) } else { Some(text_alone()) };
+    let defaults = Defaults {
+        model: section
+            .optional("model", |value| ModelName::new(value::text(value)?).map_err(|error| error.to_string())),
+        max_tokens: section.optional("max_tokens", |value| value::number(value, &(1..=1_048_576))),
+        temperature: section.optional("temperature", |value| value::decimal(value, &(0.0..=100.0))),
+        repeat_penalty: section.optional("repeat_penalty", |value| value::decimal(value, &(0.001..=10.0))),
+        stop: section.list("stop", STOPS_MAX, |value| value::some_text(value, STOP_BYTES_MAX)),
+    };
+    let parts = Parts { name: name?, description, system, prompt: prompt?, input: input?, defaults };
+    match Definition::new(parts) {
+        Ok(definition) => Some(definition),
+        Err(error) => {
+            section.blame_key(error.key(), error.to_string());
+            None
+        }
+    }
+}
+
+fn template(value: &Value) -> Result<String, String> {
+    let text = value::text(value)?;
+    if text.trim().is_empty() || text.len() > TEMPLATE_MAX {
+        return Err(format!("has {} bytes; allowed are 1 to {TEMPLATE_MAX}, not all of them blank", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+/// The schema of a definition that names none: one text.
+fn text_alone() -> serde_json::Value {
+    json!({
+        "type": "object", "required": ["input"], "properties": { "input": { "type": "string", "pattern": r"\S" } },
+    })
+}
+
+/// TOML as JSON.
+fn schema(value: &Value) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        Value::Text(text) => json!(text),
+        Value::Integer(Some(number), _) => json!(number),
+        Value::Flag(flag) => json!(flag),
+        Value::Array(items) => items.iter().map(|item| schema(&item.value)).collect::<Result<Vec<_>, _>>()?.into(),
+        Value::Table(table) => {
+            let entries = table.iter().map(|entry| Ok((entry.key.clone(), schema(&entry.item.value)?)));
+            entries.collect::<Result<Map<_, _>, String>>()?.into()
+        }
+        Value::Integer(None, text) | Value::Other(text) => {
+            let number = text.replace('_', "").parse().ok().and_then(Number::from_f64);
+            number.map(serde_json::Value::Number).ok_or_else(|| {
+                format!("contains {text}, which JSON has no word for, or nests deeper than a schema here may")
+            })?
+        }
+    })
+}

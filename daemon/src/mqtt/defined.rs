@@ -1,0 +1,55 @@
+//! Requests of tasks that are data.
+
+use serde_json::{Map, Value};
+
+use crate::job::{JobError, Task};
+use crate::task::Definition;
+
+use super::RequestLimits;
+use super::body::{Body, GENERATING, KNOWN, check_address, check_names};
+use super::fields::Fields;
+
+/// Fields of which the text of `generate` and `chat` is made. A definition says itself what its text is made of.
+const TEXTS: [&str; 3] = ["input", "messages", "prompt"];
+
+/// The fields of a plain text.
+pub(super) fn fields_of(text: String) -> Map<String, Value> {
+    Map::from_iter([("input".to_owned(), Value::String(text))])
+}
+
+/// From a request object.
+pub(super) fn read_defined(
+    definition: &Definition,
+    mut map: Map<String, Value>,
+    limits: &RequestLimits,
+) -> Result<Body, JobError> {
+    let is_own = |name: &str| definition.fields().iter().any(|field| field == name);
+    let is_common = |name: &str| !TEXTS.contains(&name) && (KNOWN.contains(&name) || GENERATING.contains(&name));
+    check_names(definition.name().as_str(), &map, |name| is_own(name) || is_common(name))?;
+    let own: Map<String, Value> = definition.fields().iter().filter_map(|name| map.remove_entry(name)).collect();
+    let mut fields = Fields::new(map);
+    check_address(&mut fields)?;
+    let messages = definition.conversation(&own, limits.request_bytes)?;
+    let defaults = &definition.parts().defaults;
+    let mut body = Body::of(Task::Chat { messages }, limits);
+    body.model.clone_from(&defaults.model);
+    body.sampling.temperature = defaults.temperature.unwrap_or(body.sampling.temperature);
+    body.sampling.repeat_penalty = defaults.repeat_penalty.unwrap_or(body.sampling.repeat_penalty);
+    body.output.stop.clone_from(&defaults.stop);
+    body.output.max_tokens = defaults.max_tokens.map_or(body.output.max_tokens, |most| most.min(limits.max_tokens_cap));
+    body.with(fields, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::task::COMMON_FIELDS;
+
+    #[test]
+    fn no_definition_takes_over_a_field_of_every_task() {
+        let common = KNOWN.iter().chain(&GENERATING).filter(|name| !TEXTS.contains(name));
+        assert_eq!(common.collect::<BTreeSet<_>>(), COMMON_FIELDS.iter().collect());
+    }
+}

@@ -1,0 +1,46 @@
+//! Tasks that are data: what a request of one must give, and the conversation that is made of it.
+//!
+//! Pure: texts go in, [`Definition`]s come out, and a request's fields become messages for a model. The texts come from the
+//! configuration; built-in definitions are files of the same form ([`BUILT_IN`]).
+
+mod definition;
+mod error;
+mod template;
+
+pub use definition::{Defaults, Definition, Parts};
+pub use error::DefinitionError;
+
+/// The definitions that every node has, by their names. An operator's of the same name is laid over them, key by key.
+pub const BUILT_IN: [(&str, &str); 2] = [
+    ("summarize", include_str!("../../../config/tasks/summarize.toml")),
+    ("translate", include_str!("../../../config/tasks/translate.toml")),
+];
+
+/// Most definitions of a node, so that `info` can list them.
+pub const DEFINITIONS_MAX: usize = 32;
+
+/// The fields of requests that every task which generates text has. A definition has others.
+pub const COMMON_FIELDS: [&str; 19] = [
+    "ack",
+    "deadline_ms",
+    "id",
+    "ignore_eos",
+    "max_bytes",
+    "max_tokens",
+    "min_p",
+    "model",
+    "priority",
+    "ref",
+    "repeat_penalty",
+    "reply",
+    "reply_to",
+    "seed",
+    "stop",
+    "stream",
+    "temperature",
+    "top_k",
+    "top_p",
+];
+
+#[cfg(test)]
+mod tests;

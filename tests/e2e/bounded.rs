@@ -12,15 +12,15 @@ use crate::harness::{Broker, Device, MIB, Node, Relay, Send, Setup, Tap, process
 /// Requests that are too long for the context: they cost everything but computing. So many of them are more than a daemon
 /// that keeps all of them could hide.
 const LARGE: usize = 240 * 1024;
-const REQUESTS: usize = 200;
+const REQUESTS: usize = 250;
 
 /// What the daemon may take more than at its start: 8 MiB of requests that wait for their places (`mqtt::inbound`), 8 MiB that
-/// wait for the disk (`journal`), the 4 MiB of requests in all places, 2 MiB of SQLite's pages, and as much as 10 MiB that the
-/// allocator keeps. All requests together are 47 MiB.
-const GROWTH_MAX: u64 = 32 * MIB;
+/// wait for the disk (`journal`), the 11 MiB of requests in all places, 2 MiB of SQLite's pages, and as much as 10 MiB that the
+/// allocator keeps. All requests together are 59 MiB.
+const GROWTH_MAX: u64 = 40 * MIB;
 
-/// Places in the outbox: as many as are configured, and one for each sequence.
-const PLACES: f64 = 16.0 + 2.0;
+/// Places in the outbox: as many as are configured, and one for each job that an engine may take, which are those of an encoder.
+const PLACES: f64 = 16.0 + 32.0;
 
 fn request(id: usize) -> Value {
     // Every tenth is answered.

@@ -199,6 +199,7 @@ async fn who_can_only_be_late_is_told_so_at_once() {
     let message = late["message"].as_str().unwrap();
     assert!(message.contains("the first token would not be there within") && message.contains(" ms"), "{late}");
     assert!(late["retry_after_ms"].as_f64().is_some_and(|after| after < etas[2]), "{late}");
+    assert_eq!(late["retryable"], true, "what says when to come back wants that");
     // It was refused and is no job; one that was accepted before a crash is not asked again whether it may be late.
     assert_eq!(node.operator_json(&["jobs"])["total"], 3);
     device.ask("generate", &ask("patient", 4, 600_000)).await;

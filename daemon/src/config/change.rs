@@ -330,12 +330,9 @@ fn policies(found: &mut Differences, old: &[Policy], new: &mut [Policy]) {
 }
 
 fn tasks(found: &mut Differences, old: &[Definition], new: &[Definition]) {
-    let other = |task: &&Definition, tasks: &[Definition]| !tasks.contains(task);
-    let changed = new.iter().filter(|task| other(task, old)).chain(old.iter().filter(|task| other(task, new)));
-    let names: BTreeSet<&TaskName> = changed.map(Definition::name).collect();
-    for name in names {
-        found.note(format!("task[{name}]"), Effect::Requests);
-    }
+    let differs = |task: &&Definition| !(old.contains(task) && new.contains(task));
+    let changed: BTreeSet<&TaskName> = old.iter().chain(new).filter(differs).map(Definition::name).collect();
+    changed.into_iter().for_each(|name| found.note(format!("task[{name}]"), Effect::Requests));
 }
 
 fn telemetry(found: &mut Differences, old: &Telemetry, new: &mut Telemetry) {

@@ -113,6 +113,11 @@ impl JobError {
         Self { code, message: message.into(), retry_after: None }
     }
 
+    /// Whether the same request may succeed later: by its code, or because somebody knows when.
+    pub fn is_retryable(&self) -> bool {
+        self.code.retryable() || self.retry_after.is_some()
+    }
+
     /// The same error with a time after which a retry is worth it.
     #[must_use]
     pub fn retry_after(self, after: Duration) -> Self {

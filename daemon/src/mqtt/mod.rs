@@ -20,6 +20,8 @@ mod control;
 mod control_tests;
 mod counters;
 mod defined;
+#[cfg(test)]
+mod defined_tests;
 mod documents;
 mod error;
 mod event;

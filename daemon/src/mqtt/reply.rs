@@ -188,7 +188,7 @@ impl<'a> From<&'a JobError> for ErrorBody<'a> {
         Self {
             code: error.code,
             message: &error.message,
-            retryable: error.code.retryable(),
+            retryable: error.is_retryable(),
             retry_after_ms: error.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         }
     }

@@ -65,7 +65,9 @@ async fn measured(file: &Path, shapes: &[Shape], encoder: bool) -> (Vec<Value>, 
 /// A line of the table, and by how much the estimate is off.
 fn line(document: &Value, shape: Shape, warm: bool) -> (String, f64) {
     let Shape { context, sequences } = shape;
-    assert_eq!((&document["context"], &document["sequences"]), (&json!(context), &json!(sequences)), "{document}");
+    // An encoder takes as many jobs, whatever its shape.
+    let known = [json!(sequences), json!(32)].contains(&document["sequences"]);
+    assert!(document["context"] == json!(context) && known, "{document}");
     let [estimate, real] = ["estimate", "real"].map(|key| document["memory"][key].as_u64().unwrap() as f64);
     let error = document["memory"]["error"].as_f64().unwrap();
     assert!((error - (estimate - real) / real).abs() < 0.001, "{document}");

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::task::changed;
 use super::{
     Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Policy, Service, Telemetry,
     Thermal, Tls,
 };
-use crate::job::{ModelName, PolicyName, TaskName};
-use crate::task::Definition;
+use crate::job::{ModelName, PolicyName};
 
 /// The way from the configuration in force to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +122,9 @@ impl Change {
         policies(&mut found, &old.policies, &mut new.policies);
         telemetry(&mut found, &old.telemetry, &mut new.telemetry);
         service(&mut found, &old.service, &mut new.service);
-        tasks(&mut found, &old.tasks, &new.tasks);
+        for name in changed(&old.tasks, &new.tasks) {
+            found.note(format!("task[{name}]"), Effect::Requests);
+        }
         if sequences(&new) > sequences(old) {
             found.effects.insert(Effect::Outbox);
         }
@@ -327,12 +329,6 @@ fn policies(found: &mut Differences, old: &[Policy], new: &mut [Policy]) {
             }
         );
     }
-}
-
-fn tasks(found: &mut Differences, old: &[Definition], new: &[Definition]) {
-    let differs = |task: &&Definition| !(old.contains(task) && new.contains(task));
-    let changed: BTreeSet<&TaskName> = old.iter().chain(new).filter(differs).map(Definition::name).collect();
-    changed.into_iter().for_each(|name| found.note(format!("task[{name}]"), Effect::Requests));
 }
 
 fn telemetry(found: &mut Differences, old: &Telemetry, new: &mut Telemetry) {

@@ -33,7 +33,7 @@ impl Limits {
         let limits = Self {
             // Both ends fit into a frame to the engine, whose cap is 8 MiB.
             request: section.size("request", Size::kib(256), Size::kib(1)..=Size::mib(4)).bytes(),
-            result: section.size("result", Size::kib(256), Size::kib(1)..=Size::mib(4)).bytes(),
+            result: section.size("result", Size::kib(512), Size::kib(1)..=Size::mib(4)).bytes(),
             queue_jobs: section.number("queue_jobs", 256, 1..=65_536),
             queue_jobs_per_client: section.number("queue_jobs_per_client", 64, 1..=65_536),
             max_tokens: section.number("max_tokens", 256, 1..=1_048_576),

@@ -47,6 +47,12 @@ pub(super) fn read_all(root: &mut Section<'_, '_, '_>) -> Vec<Definition> {
     definitions.into_iter().flatten().collect()
 }
 
+/// The names of those that are there in only one of the two, or are not the same.
+pub(super) fn changed<'a>(old: &'a [Definition], new: &'a [Definition]) -> BTreeSet<&'a TaskName> {
+    let differs = |task: &&Definition| !(old.contains(task) && new.contains(task));
+    old.iter().chain(new).filter(differs).map(Definition::name).collect()
+}
+
 fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Option<Definition> {
     let name = section.required("name", |value| {
         let name = TaskName::new(value::text(value)?).map_err(|error| error.to_string())?;

@@ -58,7 +58,7 @@ impl<'a> Answer<'a> {
         Self::Error {
             code: error.code,
             message: &error.message,
-            retryable: error.code.retryable(),
+            retryable: error.is_retryable(),
             retry_after_ms: error.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         }
     }

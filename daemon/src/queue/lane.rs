@@ -44,6 +44,8 @@ struct Running {
     since: Instant,
     ran: Duration,
     deadline: Instant,
+    /// Whether it is in the engine that takes the next jobs.
+    in_way: bool,
 }
 
 /// The jobs that wait for one model. Next is the highest class; in it, the client that has had the fewest tokens; of it, the
@@ -137,20 +139,23 @@ impl Lane {
         if let Some(Running { work, since, .. }) = self.running.get(&job) {
             return self.pace.of_running(*work, now.saturating_duration_since(*since));
         }
-        let waiting = &self.places.get(&job)?.waiting;
+        let Place { waiting, class, rises, .. } = self.places.get(&job)?;
+        // By then it is in the highest class, where nobody is sure to go before it.
+        let risen = rises.map(|at| if *class == Priority::Low { at + AGEING } else { at });
+        let risen = risen.map_or(Duration::MAX, |at| at.saturating_duration_since(now));
         // What its client is charged for its other jobs may be given back, and then it goes before others.
         let running = self.running.values().filter(|running| running.client == waiting.client);
         let waits = self.classes.values().filter_map(|class| class.get(&waiting.client)).flat_map(BTreeMap::values);
         let back = tokens(waits) + running.map(|running| running.work.tokens()).sum::<u64>();
-        let ahead = |back| {
-            let waits = self.before(job, back).into_iter().map(|Entry { work, deadline, ran, .. }| Ahead {
+        let ahead = |back, within: Duration| {
+            let waits = self.before(job, back).into_iter().map(move |Entry { work, deadline, ran, .. }| Ahead {
                 work,
                 ran,
-                left: deadline.saturating_duration_since(now),
+                left: deadline.saturating_duration_since(now).min(within),
             });
             self.running(waiting.priority, now).chain(waits)
         };
-        self.pace.forecast(waiting.work, ahead(0), ahead(back), sequences)
+        self.pace.forecast(waiting.work, ahead(0, Duration::MAX), ahead(back, risen), sequences)
     }
 
     /// When the next job is likely to start, or the next one of a client.
@@ -167,7 +172,7 @@ impl Lane {
     /// The running jobs that one of this class has to wait for: those of the lowest make room for the highest.
     fn running(&self, class: Priority, now: Instant) -> impl Iterator<Item = Ahead> {
         let make_room = move |running: &&Running| class == Priority::High && running.class == Priority::Low;
-        let stay = self.running.values().filter(move |running| !make_room(running));
+        let stay = self.running.values().filter(move |running| running.in_way && !make_room(running));
         stay.map(move |Running { work, since, ran, deadline, .. }| Ahead {
             work: *work,
             ran: ran.saturating_add(now.saturating_duration_since(*since)),
@@ -188,7 +193,7 @@ impl Lane {
         let waiting = self.remove(job)?;
         self.accounts.charge(&waiting.client, waiting.work.tokens());
         let Waiting { client, priority: class, work, deadline, .. } = waiting.clone();
-        self.running.insert(job, Running { client, class, work, since: now, ran, deadline });
+        self.running.insert(job, Running { client, class, work, since: now, ran, deadline, in_way: true });
         Some(waiting)
     }
 
@@ -228,14 +233,17 @@ impl Lane {
 
     /// A job has been answered: its client is charged for no more than it has had.
     pub(super) fn answered(&mut self, job: JobId, spent: &Spent) {
-        let Some(Running { client, work, .. }) = self.running.remove(&job) else { return };
+        let Some(Running { client, work, in_way, .. }) = self.running.remove(&job) else { return };
         self.accounts.refund(&client, work.tokens().saturating_sub(spent.tokens()));
-        self.pace.add(work, spent);
+        if in_way {
+            self.pace.add(work, spent);
+        }
     }
 
     /// The next jobs run in another engine, whose pace nobody knows.
     pub(super) fn forget_pace(&mut self) {
         self.pace = Pace::default();
+        self.running.values_mut().for_each(|running| running.in_way = false);
     }
 }
 

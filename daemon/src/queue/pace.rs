@@ -70,7 +70,8 @@ pub struct Forecast {
 
 /// Weight of the newest measurement in the mean.
 const NEWEST: f64 = 1.0 / 8.0;
-/// How far the least of late follows each measurement that is above it.
+/// By how much the least of late grows with each measurement that is above it, whatever that is: one that is far above says no
+/// more than one that is a little.
 const FORGETTING: f64 = 1.0 / 32.0;
 /// So many measurements may all be unusual: the first ones after a start are.
 const FIRST: u32 = 4;
@@ -90,7 +91,7 @@ impl Measured {
         let Some(Self { mean, least, count }) = earlier else { return Self { mean: sample, least: sample, count: 1 } };
         Self {
             mean: mean + (sample - mean) * NEWEST,
-            least: sample.min(least + (sample - least) * FORGETTING),
+            least: sample.min(least * (1.0 + FORGETTING)),
             count: count.saturating_add(1),
         }
     }
@@ -112,6 +113,8 @@ pub(super) struct Pace {
     decode: Option<Measured>,
     /// Which share of its longest answer a job gives.
     share: Option<Measured>,
+    /// Tokens of an answer: who asks for long ones seldom gets the share of them that others get of short ones.
+    answers: Option<Measured>,
 }
 
 impl Pace {
@@ -125,6 +128,7 @@ impl Pace {
             self.decode = Some(Measured::with(self.decode, token));
         }
         if work.answer > 0 {
+            self.answers = Some(Measured::with(self.answers, spent.answer as f64));
             self.share = Some(Measured::with(self.share, spent.answer as f64 / work.answer as f64));
         }
     }
@@ -139,12 +143,15 @@ impl Pace {
         sequences: usize,
     ) -> Option<Forecast> {
         let (prefill, prompts) = (self.prefill?, self.prompts?);
-        let [decode, share] = [self.decode, self.share].map(|measured| measured.unwrap_or(NOTHING));
+        let [decode, share, answers] =
+            [self.decode, self.share, self.answers].map(|measured| measured.unwrap_or(NOTHING));
         // The first token comes with the prompt.
-        let steps = |work: Work, share: f64| (share * work.answer as f64 - 1.0).max(0.0);
-        let mean = |work: Work| seconds(prefill.mean * work.prompt as f64 + decode.mean * steps(work, share.mean));
+        let steps = |tokens: f64| (tokens - 1.0).max(0.0);
+        let answer = |work: Work| share.mean * work.answer as f64;
+        let mean = |work: Work| seconds(prefill.mean * work.prompt as f64 + decode.mean * steps(answer(work)));
         let own = |work: Work| prefill.sure() * (work.prompt as f64).min(prompts.mean) / MARGIN;
-        let least = |work: Work| seconds(own(work) + decode.sure() * steps(work, share.sure()) / MARGIN);
+        let short = |work: Work| (share.sure() * work.answer as f64).min(answers.sure());
+        let least = |work: Work| seconds(own(work) + decode.sure() * steps(short(work)) / MARGIN);
         let start = start(likely.map(|job| (job.left, mean(job.work).saturating_sub(job.ran))).collect(), sequences);
         let sure: Vec<(Duration, Duration)> =
             sure.map(|job| (job.left, least(job.work).saturating_sub(job.ran))).collect();

@@ -77,7 +77,8 @@ impl Driver {
     fn let_in(&mut self, request: &mut Request, asked: Asked, received: Instant) -> Result<Admitted, JobError> {
         let policy = self.config.policy_of(&request.client);
         if let Some(policy) = policy {
-            let model = self.model_of(request).ok().map(|index| self.models[index].name().clone());
+            let fitting = || self.model_of(request).ok().map(|index| self.models[index].name().clone());
+            let model = request.model.clone().or_else(fitting);
             policy::apply(policy, request, asked, model.as_ref())?;
         }
         let model = self.model_for(request)?;

@@ -2,6 +2,7 @@
 
 use super::driver::Driver;
 use super::intake::waiting;
+use super::jobs::Stage;
 use super::models::ModelEntry;
 use super::policy::check_model;
 use crate::job::{Ability, ErrorCode, JobError, JobId, ModelName, Request};
@@ -27,8 +28,10 @@ impl Driver {
     fn fitting(&self, needed: Ability) -> Option<usize> {
         let configured = || self.models.iter().enumerate().filter(|(_, entry)| !entry.is_leaving());
         let default = configured().find(|(_, entry)| entry.config.default && entry.can(needed) != Some(false));
+        // Nobody can tell what one does whose files are broken.
+        let usable = default.filter(|(_, entry)| entry.can(needed).is_some() || entry.variants.is_empty());
         let first = |known: Option<bool>| configured().find(move |(_, entry)| entry.can(needed) == known);
-        default.or_else(|| first(Some(true))).or_else(|| first(None)).map(|(index, _)| index)
+        usable.or_else(|| first(Some(true))).or(default).or_else(|| first(None)).map(|(index, _)| index)
     }
 
     fn no_model(&self, request: &Request) -> JobError {
@@ -60,7 +63,7 @@ impl Driver {
         // In the order in which they came.
         unfit.sort_unstable();
         for id in unfit {
-            let Some(job) = self.jobs.get(id) else { continue };
+            let Some(job) = self.jobs.get(id).filter(|job| job.is_waiting()) else { continue };
             let policy = self.config.policy_of(&job.request.client);
             let chosen = self.model_of(&job.request).and_then(|index| {
                 policy.map_or(Ok(()), |policy| check_model(policy, self.models[index].name())).map(|()| index)
@@ -70,15 +73,19 @@ impl Driver {
                 Err(error) => self.fail(id, error),
             }
         }
+        self.dispatch();
     }
 
     fn move_job(&mut self, id: JobId, index: usize) {
         self.queue.remove(id);
         let model = self.models[index].name().clone();
+        if let Some(job) = self.jobs.get(id) {
+            self.forget_parked(id, job);
+        }
         let Some(job) = self.jobs.get_mut(id) else { return };
+        job.stage = Stage::Waiting;
         job.model = model.clone();
         self.queue.rejoin(waiting(id, &job.request, &model, job.received, job.deadline));
         self.wake_model(&model);
-        self.dispatch();
     }
 }

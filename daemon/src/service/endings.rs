@@ -181,6 +181,7 @@ impl Driver {
         self.models[index].decided_at = now;
         self.models[index].stage = Stage::Down(Down { why: DownWhy::Crashed, reason, retry_at: Some(now + pause) });
         self.governor.settled(now);
+        self.answer_waiters(index);
     }
 
     /// Whether no other strategy than that of this engine can be used now.

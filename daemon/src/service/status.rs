@@ -15,7 +15,8 @@ use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
 use crate::mqtt::{LinkHandle, Publication, Topics};
 use crate::telemetry::{
-    Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, Status, TlsDates,
+    DOCUMENT_MAX, Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, Status,
+    TaskInfo, TlsDates,
 };
 
 /// What to do about a node without a model.
@@ -70,7 +71,18 @@ impl StatusBoard {
         link.set_retained(topics.info(), self.info(config));
     }
 
+    /// Fields of tasks are told as long as the document stays small.
     fn info(&self, config: &Config) -> Vec<u8> {
+        let tasks = task_infos(config);
+        let document = self.info_with(config, &tasks);
+        if document.len() < DOCUMENT_MAX {
+            return document;
+        }
+        let names: Vec<_> = tasks.into_iter().map(|task| TaskInfo { fields: &[], ..task }).collect();
+        self.info_with(config, &names)
+    }
+
+    fn info_with(&self, config: &Config, tasks: &[TaskInfo<'_>]) -> Vec<u8> {
         let limits = &config.limits;
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let info_limits = InfoLimits {
@@ -86,7 +98,7 @@ impl StatusBoard {
         };
         let models: Vec<_> = config.models.iter().map(|model| model.name.clone()).collect();
         self.documents.info(&NodeInfo {
-            tasks: &task_infos(config),
+            tasks,
             models: &models,
             limits: &info_limits,
             groups: &config.node.groups,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::driver::Driver;
+use super::endings::Killed;
 use super::models::{Active, Review, Stage, Then, Tries, unavailable};
 use crate::engine::EngineEnd;
 use crate::job::{ErrorCode, JobError};
@@ -127,7 +128,10 @@ impl Driver {
         };
         if let EngineEnd::Failed { error, .. } = end {
             let killed = self.killed(error);
-            self.reject(index, next, error, killed);
+            // One that somebody killed has no fault that is known.
+            if killed == Killed::ForMemory || !error.is_blameless() {
+                self.reject(index, next, error, killed);
+            }
         }
         self.explain_anew(index);
         self.governor.settled(Instant::now());

@@ -68,7 +68,9 @@ impl Driver {
                 Some(too_hot) => Err(too_hot),
                 None => return,
             },
-            Stage::Down(Down { why: DownWhy::Failed, reason, .. }) => Err(unavailable(&name, reason, None)),
+            Stage::Down(Down { why: DownWhy::Failed | DownWhy::Crashed, reason, .. }) => {
+                Err(unavailable(&name, reason, None))
+            }
             _ => return,
         };
         self.end_waiters(index, &answer);

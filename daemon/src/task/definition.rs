@@ -98,22 +98,26 @@ impl Definition {
         &self.compiled.fields
     }
 
-    /// The conversation for a request with these fields, none of whose messages has more than so many bytes.
+    /// The conversation for a request with these fields, whose messages have no more than so many bytes together.
     pub fn conversation(&self, fields: &Map<String, Value>, most: usize) -> Result<Vec<Message>, JobError> {
         let instance = Value::Object(fields.clone());
-        if let Some(error) = self.compiled.schema.iter_errors(&instance).next() {
+        // To look for errors costs more than to look whether there is one.
+        if !self.compiled.schema.is_valid(&instance)
+            && let Err(error) = self.compiled.schema.validate(&instance)
+        {
             let path = error.instance_path().to_string();
             let place = if path.is_empty() { String::new() } else { format!("field \"{}\": ", &path[1..]) };
             let mut message = format!("{place}{}", error.masked());
             message.truncate(message.floor_char_boundary(MESSAGE_MAX));
             return Err(JobError::new(ErrorCode::InvalidRequest, message));
         }
-        let mut messages = Vec::new();
+        let (mut messages, mut room) = (Vec::new(), most);
         for (role, template) in
             [(Role::System, self.compiled.system.as_ref()), (Role::User, Some(&self.compiled.prompt))]
         {
             let Some(template) = template else { continue };
-            messages.push(Message { role, content: template.render(fields, most)?.trim().to_owned() });
+            messages.push(Message { role, content: template.render(fields, room)?.trim().to_owned() });
+            room -= messages.last().map_or(0, |message: &Message| message.content.len());
         }
         match messages.last() {
             Some(last) if last.content.is_empty() => {
@@ -135,6 +139,10 @@ fn fields_of(schema: &Value) -> Result<Vec<String>, DefinitionError> {
     if let Some(unknown) = required.filter_map(Value::as_str).find(|name| !properties.contains_key(*name)) {
         return Err(DefinitionError::Schema(format!("requires {unknown:?}, which is none of input.properties")));
     }
+    if refers(schema) {
+        // Schemas that refer to each other can take time without bound.
+        return Err(DefinitionError::Schema("uses $ref, which is not supported here: write it out".to_owned()));
+    }
     if let Some(name) = properties.keys().find(|name| COMMON_FIELDS.contains(&name.as_str()) || name.starts_with("x_"))
     {
         return Err(DefinitionError::Schema(format!("has {name:?} in input.properties, a field that every task has")));
@@ -142,6 +150,17 @@ fn fields_of(schema: &Value) -> Result<Vec<String>, DefinitionError> {
     let mut fields: Vec<String> = properties.keys().cloned().collect();
     fields.sort_unstable();
     Ok(fields)
+}
+
+/// Whether a schema refers to another one, or to a part of itself.
+fn refers(schema: &Value) -> bool {
+    match schema {
+        Value::Object(keys) => {
+            keys.iter().any(|(key, value)| ["$ref", "$dynamicRef"].contains(&key.as_str()) || refers(value))
+        }
+        Value::Array(items) => items.iter().any(refers),
+        _ => false,
+    }
 }
 
 impl fmt::Debug for Definition {

@@ -91,6 +91,26 @@ fn a_template_that_makes_too_much_or_takes_too_long_is_stopped() {
 }
 
 #[test]
+fn all_messages_together_stay_within_the_bound() {
+    let definition =
+        Definition::new(Parts { system: Some("{{ input }}".into()), ..parts("{{ input }}", text_and_count()) });
+    let conversation =
+        |most| definition.as_ref().unwrap().conversation(&fields(&json!({ "input": "x".repeat(600) })), most);
+    assert_eq!(conversation(1200).unwrap().len(), 2);
+    assert_eq!(conversation(1199).unwrap_err().code, ErrorCode::TooLarge);
+}
+
+/// Every one of them is wrong; one is told.
+#[test]
+fn many_wrong_items_are_one_error() {
+    let items =
+        json!({ "type": "object", "properties": { "input": { "type": "array", "items": { "type": "string" } } } });
+    let definition = Definition::new(parts("{{ input }}", items)).unwrap();
+    let error = definition.conversation(&fields(&json!({ "input": vec![0; 100_000] })), 1000).unwrap_err();
+    assert_eq!(error.message, "field \"input/0\": value is not of type \"string\"");
+}
+
+#[test]
 fn what_is_wrong_with_a_definition_names_its_key() {
     let schema = text_and_count;
     let (key, reason) = refusal(parts("{{ input }}\n{{ inptu }}", schema()));
@@ -106,7 +126,8 @@ fn what_is_wrong_with_a_definition_names_its_key() {
         (json!({ "properties": { "id": {}, "input": {} } }), "has \"id\" in input.properties"),
         (json!({ "properties": { "x_a": {}, "input": {} } }), "has \"x_a\" in input.properties"),
         (json!({ "properties": { "input": {} }, "required": ["other"] }), "requires \"other\""),
-        (json!({ "properties": { "input": { "$ref": "https://example.org/s.json" } } }), "is no JSON Schema"),
+        (json!({ "properties": { "input": { "$ref": "https://example.org/s.json" } } }), "uses $ref"),
+        (json!({ "properties": { "input": { "anyOf": [{ "$ref": "#" }, {}] } } }), "uses $ref"),
         (json!({ "properties": { "input": { "pattern": "(" } } }), "is no JSON Schema"),
     ] {
         let (key, reason) = refusal(parts("{{ input }}", input));
@@ -124,7 +145,7 @@ proptest! {
     /// Whatever a client sends, an answer comes, and it is within the bound.
     #[test]
     fn no_text_of_a_client_breaks_a_template(text in any::<String>(), count in any::<i64>()) {
-        let definition = definition("{% for word in input.split(' ') %}{{ word }} {% endfor %}{{ count }}");
+        let definition = definition("{% for word in input|split(' ') %}{{ word }} {% endfor %}{{ count }}");
         let conversation = definition.conversation(&fields(&json!({ "input": text, "count": count })), 1000);
         match conversation {
             Ok(messages) => prop_assert!(messages[0].content.len() <= 1000),

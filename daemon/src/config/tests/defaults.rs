@@ -40,7 +40,7 @@ fn are_the_documented_ones() {
     assert!(mqtt.reply_allow.is_empty());
     assert!(mqtt.anonymous);
 
-    assert_eq!((limits.request, limits.result), (262_144, 262_144));
+    assert_eq!((limits.request, limits.result), (262_144, 524_288));
     assert_eq!((limits.queue_jobs, limits.queue_jobs_per_client), (256, 64));
     assert_eq!((limits.max_tokens, limits.max_tokens_cap), (256, 4096));
     assert_eq!(limits.inputs, 64);

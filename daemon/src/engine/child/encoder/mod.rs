@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use self::work::{Skills, Work};
 use super::link::{Link, Received};
-use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
+use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
 use super::memory;
 use crate::engine::Duty;
 use crate::engine::protocol::{EngineJob, FromChild, Phase, ToChild};
@@ -19,6 +19,10 @@ use crate::job::{ErrorCode, JobError, JobId};
 
 /// How often an idle child turns its loop: often enough that its counter has grown at each heartbeat.
 const IDLE_TURN: Duration = Duration::from_millis(200);
+
+/// Tokens of a step that is made of short texts. Each attends to all others in the batch, although that is masked: a larger step
+/// would take longer for each text, and hold up who comes or leaves.
+const STEP: usize = 512;
 
 /// A text in the batch; its sequence is its place among the entries.
 struct Entry {
@@ -145,6 +149,12 @@ impl Encoder {
             return Ok(());
         }
         self.link.shared.enter(Phase::Working);
+        self.link.shared.announce_prefill(entries.iter().map(|entry| self.jobs[entry.job].job()).collect());
+        // Who leaves from now on breaks the step off, and who has left just now is in the inbox.
+        if let Ok(message) = self.link.inbox.try_recv() {
+            self.handle(message);
+            return Ok(());
+        }
         match self.context.decode(&mut self.batch) {
             Ok(Decoded::Done) => {
                 for (sequence, entry) in entries.iter().enumerate() {
@@ -159,7 +169,7 @@ impl Encoder {
                 }
                 Ok(())
             }
-            // Nobody asks for it; the texts are still there.
+            // The texts are still there.
             Ok(Decoded::Aborted) => Ok(()),
             Err(e) => {
                 // The others begin anew in the next engine.
@@ -177,7 +187,8 @@ impl Encoder {
         self.batch.clear();
         let mut entries = Vec::new();
         let mut taken = vec![0; self.jobs.len()];
-        let mut room = self.context.n_batch();
+        let first = self.jobs.front().and_then(|work| work.waiting(0)).map_or(0, <[Token]>::len);
+        let mut room = self.context.n_batch().min(first.max(STEP));
         loop {
             let before = entries.len();
             for (job, (work, taken)) in self.jobs.iter().zip(&mut taken).enumerate() {

@@ -42,7 +42,9 @@ name = "main"
 files = [{ path = "$model" }]
 $(cat)
 CONF
-  "$promptd" run --config "$config" 2>"$work/promptd.log" &
+  # What systemd would name: the packaged folders are another node's, and need not be writable here.
+  mkdir -p "$work/state" "$work/run"
+  STATE_DIRECTORY=$work/state RUNTIME_DIRECTORY=$work/run "$promptd" run --config "$config" 2>"$work/promptd.log" &
   pids+=($!)
   for _ in {1..240}; do
     # The retained document says it at once; each call waits a moment for one.

@@ -261,7 +261,7 @@ async fn a_broker_that_takes_small_packets_only_is_told() {
         let folder = alone(&broker, "");
         let (findings, _) = examine(&folder.path().join("promptd.toml"), &[]);
         let small = only(&findings, "broker", level);
-        assert!(small.contains("max_packet_size 266240") && small.contains("limits.result"), "{small}");
+        assert!(small.contains("max_packet_size 528384") && small.contains("limits.result"), "{small}");
     }
 }
 

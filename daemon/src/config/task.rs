@@ -8,7 +8,9 @@ use super::section::Section;
 use super::source::Source;
 use super::tree::Value;
 use super::value;
-use crate::job::{ModelName, TaskName};
+use crate::job::{
+    ModelName, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX, TaskName,
+};
 use crate::task::{BUILT_IN, DEFINITIONS_MAX, Defaults, Definition, Parts};
 
 /// Names that the interface gives tasks which are no data.
@@ -20,14 +22,10 @@ const TEMPLATE_MAX: usize = 64 * 1024;
 /// Longest description in bytes.
 const DESCRIPTION_MAX: usize = 200;
 
-/// Most and longest texts that end an answer; requests have the same limits.
-const STOPS_MAX: usize = 8;
-const STOP_BYTES_MAX: usize = 256;
-
 /// The files of the built-in definitions, as if an operator had written them before all others.
 pub(super) fn built_in() -> impl Iterator<Item = Source> {
     let source = |(name, text): (&str, &str)| Source {
-        path: format!("/usr/share/promptd/tasks.d/{name}.toml").into(),
+        path: format!("(built in)/tasks.d/{name}.toml").into(),
         text: text.to_owned(),
     };
     BUILT_IN.into_iter().map(source)
@@ -71,8 +69,9 @@ fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Op
         model: section
             .optional("model", |value| ModelName::new(value::text(value)?).map_err(|error| error.to_string())),
         max_tokens: section.optional("max_tokens", |value| value::number(value, &(1..=1_048_576))),
-        temperature: section.optional("temperature", |value| value::decimal(value, &(0.0..=100.0))),
-        repeat_penalty: section.optional("repeat_penalty", |value| value::decimal(value, &(0.001..=10.0))),
+        temperature: section.optional("temperature", |value| value::decimal(value, &(0.0..=TEMPERATURE_MAX))),
+        repeat_penalty: section
+            .optional("repeat_penalty", |value| value::decimal(value, &(REPEAT_PENALTY_MIN..=REPEAT_PENALTY_MAX))),
         stop: section.list("stop", STOPS_MAX, |value| value::some_text(value, STOP_BYTES_MAX)),
     };
     let parts = Parts { name: name?, description, system, prompt: prompt?, input: input?, defaults };

@@ -48,13 +48,14 @@ pub(super) fn path(value: &Value, folder: Option<&Path>) -> Result<PathBuf, Stri
 }
 
 /// A number with or without a fraction, within bounds.
-pub(super) fn decimal(value: &Value, range: &RangeInclusive<f32>) -> Result<f32, String> {
+#[expect(clippy::cast_possible_truncation, reason = "llama.cpp computes with 32 bits")]
+pub(super) fn decimal(value: &Value, range: &RangeInclusive<f64>) -> Result<f32, String> {
     let number = match value {
         Value::Integer(_, text) | Value::Other(text) => text.replace('_', "").parse().ok(),
         _ => None,
     };
-    let number: f32 = number.ok_or_else(|| format!("write a number; {}", allowed(range)))?;
-    within(number, range)
+    let number: f64 = number.ok_or_else(|| format!("write a number; {}", allowed(range)))?;
+    within(number, range).map(|number| number as f32)
 }
 
 /// A string that says something, of one line or several.

@@ -16,3 +16,4 @@ pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyNa
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};
 pub use precision::Precision;
 pub use request::{JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task};
+pub use request::{REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};

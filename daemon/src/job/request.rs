@@ -173,6 +173,17 @@ impl Role {
     }
 }
 
+/// Most stop texts of one request: each is searched for in every piece of output.
+pub const STOPS_MAX: usize = 8;
+/// Longest stop text in bytes.
+pub const STOP_BYTES_MAX: usize = 256;
+/// Above this, sampling no longer differs from drawing at random.
+pub const TEMPERATURE_MAX: f64 = 100.0;
+/// Logits are divided by it.
+pub const REPEAT_PENALTY_MIN: f64 = 0.001;
+/// Above this the model can repeat nothing, not even a space.
+pub const REPEAT_PENALTY_MAX: f64 = 10.0;
+
 /// How the next token is chosen. Names and meanings as in llama.cpp; neutral values switch a step off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {

@@ -7,24 +7,15 @@ use serde_json::{Map, Value};
 use crate::job::{
     Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling, Task,
 };
+use crate::job::{REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
 
 use super::RequestLimits;
 use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
 use super::texts::{read_embed, read_input, read_rerank};
 
-/// Most stop texts of one request: each is searched for in every piece of output.
-const STOPS_MAX: usize = 8;
-/// Longest stop text in bytes.
-const STOP_BYTES_MAX: usize = 256;
-/// Above this, sampling no longer differs from drawing at random.
-const TEMPERATURE_MAX: f64 = 100.0;
 /// More than the vocabulary of any model.
 const TOP_K_MAX: u32 = 1_000_000;
-/// Logits are divided by it.
-const REPEAT_PENALTY_MIN: f64 = 0.001;
-/// Above this the model can repeat nothing, not even a space.
-const REPEAT_PENALTY_MAX: f64 = 10.0;
 
 /// Fields of every task.
 pub(super) const KNOWN: [&str; 11] =

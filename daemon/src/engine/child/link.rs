@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::protocol::{DELTA_CREDITS, EngineLoad, FromChild, HEARTBEAT, Phase, ToChild};
 use crate::job::JobId;
@@ -18,6 +18,9 @@ const INBOX: usize = 1024;
 
 /// Frames that may wait for the socket besides the deltas, which have credits: final answers and load progress.
 const OUTBOX: usize = 256;
+
+/// How often an idle child turns its loop: often enough that its counter has grown at each heartbeat.
+pub const IDLE_TURN: Duration = Duration::from_millis(200);
 
 /// What the threads of a child share.
 pub struct Shared {

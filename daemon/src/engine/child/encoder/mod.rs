@@ -10,15 +10,12 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use self::work::{Skills, Work};
-use super::link::{Link, Received};
+use super::link::{IDLE_TURN, Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
 use super::memory;
 use crate::engine::Duty;
 use crate::engine::protocol::{EngineJob, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobError, JobId};
-
-/// How often an idle child turns its loop: often enough that its counter has grown at each heartbeat.
-const IDLE_TURN: Duration = Duration::from_millis(200);
 
 /// Tokens of a step that is made of short texts. Each attends to all others in the batch, although that is masked: a larger step
 /// would take longer for each text, and hold up who comes or leaves.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use self::park::Parked;
 use self::prefix::CommonPrefix;
-use super::link::{Link, Received};
+use super::link::{IDLE_TURN, Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
 use super::memory;
 use super::pace::Pace;
@@ -23,9 +23,6 @@ use super::sequence::{Advance, Sequence, State};
 use crate::engine::Duty;
 use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobId};
-
-/// How often an idle child turns its loop: often enough that its counter has grown at each heartbeat.
-const IDLE_TURN: Duration = Duration::from_millis(200);
 
 /// A free slot below a used one splits the batch in llama.cpp, which then reads the weights twice. When no new job has
 /// filled it for this many steps, the last sequence moves there.

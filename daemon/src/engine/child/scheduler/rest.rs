@@ -3,7 +3,8 @@
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use super::{IDLE_TURN, Scheduler};
+use super::Scheduler;
+use crate::engine::child::link::IDLE_TURN;
 use crate::engine::protocol::Phase;
 
 impl Scheduler {

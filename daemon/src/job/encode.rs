@@ -13,6 +13,8 @@ pub enum Ability {
     Embed,
     /// It says which class a text is of.
     Classify,
+    /// It says of each part of a text what it names.
+    Extract,
 }
 
 impl Ability {
@@ -22,6 +24,7 @@ impl Ability {
             Self::Generate => "generates text",
             Self::Embed => "makes embeddings",
             Self::Classify => "has a classification head",
+            Self::Extract => "has a head for tokens",
         }
     }
 }
@@ -97,6 +100,27 @@ pub struct Labelled {
     pub score: f32,
 }
 
+/// A part of a text that names something.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entity {
+    /// The part, as it stands in the text.
+    pub text: String,
+    /// What it names, such as `CITY`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where it begins, in Unicode code points from the start of the text.
+    pub start: usize,
+    /// Where it ends: the first code point that is not part of it.
+    pub end: usize,
+    /// How sure that is, 0 to 1.
+    pub score: f32,
+}
+
+/// Most types of entities that one request may ask for.
+pub const ENTITY_TYPES_MAX: usize = 64;
+/// Longest name of a type of entities in bytes.
+pub const ENTITY_TYPE_BYTES_MAX: usize = 64;
+
 /// A document and how well it fits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ranked {
@@ -104,6 +128,13 @@ pub struct Ranked {
     pub index: usize,
     /// The cosine of the angle between its embedding and the question's: -1 to 1.
     pub score: f32,
+}
+
+/// Its place and type only: texts of clients do not belong in logs.
+impl fmt::Debug for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entity({} at {}..{})", self.kind, self.start, self.end)
+    }
 }
 
 /// The size only: embeddings tell much of their text.

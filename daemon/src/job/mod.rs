@@ -10,7 +10,8 @@ mod precision;
 mod request;
 
 pub use control::{Control, Which};
-pub use encode::{Ability, Embedding, Encoding, Input, Labelled, Ranked};
+pub use encode::{Ability, Embedding, Encoding, Entity, Input, Labelled, Ranked};
+pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX};
 pub use error::{ErrorCode, JobError};
 pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Embedding, ErrorCode, JobError, Labelled, ModelName, Ranked};
+use super::{Embedding, Entity, ErrorCode, JobError, Labelled, ModelName, Ranked};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +67,8 @@ pub enum Output {
     Embedding(Embedding),
     /// Every class, the most likely first; their scores have the sum 1.
     Labels(Vec<Labelled>),
+    /// What was found in a text, in its order; parts do not overlap.
+    Entities(Vec<Entity>),
     /// Every document, the one that fits best first.
     Ranking(Vec<Ranked>),
     /// Of many inputs, in their order, what each gives, or why it gives nothing.
@@ -80,6 +82,7 @@ impl fmt::Debug for Output {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Embedding(embedding) => embedding.fmt(f),
             Self::Labels(labels) => write!(f, "Labels({})", labels.len()),
+            Self::Entities(entities) => write!(f, "Entities({})", entities.len()),
             Self::Ranking(documents) => write!(f, "Ranking({} documents)", documents.len()),
             Self::Each(outputs) => write!(f, "Each({} outputs)", outputs.len()),
         }

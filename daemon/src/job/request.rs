@@ -77,6 +77,13 @@ pub enum Task {
         /// The texts.
         input: Input,
     },
+    /// Find what each text names.
+    Extract {
+        /// The texts.
+        input: Input,
+        /// What to look for, distinct and not blank; none for everything that the model knows.
+        types: Vec<String>,
+    },
     /// Put documents into the order in which they fit a question.
     Rerank {
         /// The question, never empty.
@@ -88,7 +95,7 @@ pub enum Task {
 
 impl Task {
     /// The names of all tasks.
-    pub const NAMES: [&'static str; 5] = ["generate", "chat", "embed", "classify", "rerank"];
+    pub const NAMES: [&'static str; 6] = ["generate", "chat", "embed", "classify", "extract", "rerank"];
 
     /// The name of the task of the interface that this is.
     pub fn name(&self) -> &'static str {
@@ -97,6 +104,7 @@ impl Task {
             Task::Chat { .. } => "chat",
             Task::Embed { .. } => "embed",
             Task::Classify { .. } => "classify",
+            Task::Extract { .. } => "extract",
             Task::Rerank { .. } => "rerank",
         }
     }
@@ -107,6 +115,7 @@ impl Task {
             Task::Generate { .. } | Task::Chat { .. } => Ability::Generate,
             Task::Embed { .. } | Task::Rerank { .. } => Ability::Embed,
             Task::Classify { .. } => Ability::Classify,
+            Task::Extract { .. } => Ability::Extract,
         }
     }
 
@@ -116,6 +125,7 @@ impl Task {
             Task::Generate { prompt } => prompt.len(),
             Task::Chat { messages } => messages.iter().map(|message| message.content.len()).sum(),
             Task::Embed { input, .. } | Task::Classify { input } => input.bytes(),
+            Task::Extract { input, types } => input.bytes() + types.iter().map(String::len).sum::<usize>(),
             Task::Rerank { question, documents } => question.len() + documents.iter().map(String::len).sum::<usize>(),
         }
     }
@@ -129,6 +139,7 @@ impl fmt::Debug for Task {
             Task::Chat { messages } => write!(f, "Chat({} messages)", messages.len()),
             Task::Embed { input, .. } => write!(f, "Embed({input:?})"),
             Task::Classify { input } => write!(f, "Classify({input:?})"),
+            Task::Extract { input, types } => write!(f, "Extract({input:?}, {} types)", types.len()),
             Task::Rerank { documents, .. } => write!(f, "Rerank({} documents)", documents.len()),
         }
     }

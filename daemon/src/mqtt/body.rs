@@ -12,7 +12,7 @@ use crate::job::{REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_M
 use super::RequestLimits;
 use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
-use super::texts::{read_embed, read_input, read_rerank};
+use super::texts::{read_embed, read_extract, read_input, read_rerank};
 
 /// More than the vocabulary of any model.
 const TOP_K_MAX: u32 = 1_000_000;
@@ -36,13 +36,14 @@ pub(super) const GENERATING: [&str; 11] = [
     "ignore_eos",
 ];
 
-/// Fields of `embed`, of `classify` and of `rerank`.
+/// Fields of `embed`, of `classify`, of `extract` and of `rerank`.
 const EMBEDDING: [&str; 2] = ["inputs", "encoding"];
 const CLASSIFYING: [&str; 1] = ["inputs"];
+const EXTRACTING: [&str; 2] = ["inputs", "types"];
 const RANKING: [&str; 1] = ["documents"];
 
 /// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
-const NOT_YET: [&str; 14] = [
+const NOT_YET: [&str; 13] = [
     "session",
     "parts",
     "schema",
@@ -53,7 +54,6 @@ const NOT_YET: [&str; 14] = [
     "labels",
     "context",
     "question",
-    "types",
     "target_language",
     "steps",
     "sent_at",
@@ -66,12 +66,13 @@ pub(super) enum TaskKind {
     Chat,
     Embed,
     Classify,
+    Extract,
     Rerank,
 }
 
 impl TaskKind {
-    pub const ALL: [TaskKind; 5] =
-        [TaskKind::Generate, TaskKind::Chat, TaskKind::Embed, TaskKind::Classify, TaskKind::Rerank];
+    pub const ALL: [TaskKind; 6] =
+        [TaskKind::Generate, TaskKind::Chat, TaskKind::Embed, TaskKind::Classify, TaskKind::Extract, TaskKind::Rerank];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -79,6 +80,7 @@ impl TaskKind {
             TaskKind::Chat => "chat",
             TaskKind::Embed => "embed",
             TaskKind::Classify => "classify",
+            TaskKind::Extract => "extract",
             TaskKind::Rerank => "rerank",
         }
     }
@@ -89,6 +91,7 @@ impl TaskKind {
             TaskKind::Generate | TaskKind::Chat => &GENERATING,
             TaskKind::Embed => &EMBEDDING,
             TaskKind::Classify => &CLASSIFYING,
+            TaskKind::Extract => &EXTRACTING,
             TaskKind::Rerank => &RANKING,
         }
     }
@@ -100,6 +103,7 @@ impl TaskKind {
             TaskKind::Chat => Task::Chat { messages: vec![Message { role: Role::User, content: text }] },
             TaskKind::Embed => Task::Embed { input: Input::One(text), encoding: Encoding::default() },
             TaskKind::Classify => Task::Classify { input: Input::One(text) },
+            TaskKind::Extract => Task::Extract { input: Input::One(text), types: Vec::new() },
             TaskKind::Rerank => return Err(invalid("the task \"rerank\" needs a JSON object with \"documents\"")),
         })
     }
@@ -162,6 +166,7 @@ impl Body {
             TaskKind::Generate | TaskKind::Chat => read_task(kind, &mut fields)?,
             TaskKind::Embed => read_embed(&mut fields, limits)?,
             TaskKind::Classify => Task::Classify { input: read_input(&mut fields, limits)? },
+            TaskKind::Extract => read_extract(&mut fields, limits)?,
             TaskKind::Rerank => read_rerank(&mut fields, limits)?,
         };
         Self::of(task, limits).with(fields, limits)

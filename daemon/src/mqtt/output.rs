@@ -20,6 +20,7 @@ impl Serialize for OutputBody<'_> {
             Output::Text(text) => serializer.serialize_str(text),
             Output::Embedding(embedding) => write_embedding(embedding, serializer),
             Output::Labels(labels) => labels.serialize(serializer),
+            Output::Entities(entities) => entities.serialize(serializer),
             Output::Ranking(documents) => documents.serialize(serializer),
             Output::Each(outputs) => serializer.collect_seq(outputs.iter().map(Item::from)),
         }

@@ -244,7 +244,7 @@ fn other_refusals_have_their_own_codes() {
         reject("sing", "hi"),
         (
             ErrorCode::UnknownTask,
-            "no task \"sing\"; known are: generate, chat, embed, classify, rerank, repeat".to_owned()
+            "no task \"sing\"; known are: generate, chat, embed, classify, extract, rerank, repeat".to_owned()
         )
     );
     assert_eq!(reject(&"x".repeat(60_000), "hi").0, ErrorCode::UnknownTask);

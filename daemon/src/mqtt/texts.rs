@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::job::{Encoding, Input, JobError, Task};
+use crate::job::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, Encoding, Input, JobError, Task};
 
 use super::RequestLimits;
 use super::body::not_blank;
@@ -24,6 +24,36 @@ pub(super) fn read_input(fields: &mut Fields, limits: &RequestLimits) -> Result<
         (None, None, None) => Err(invalid("\"input\", \"prompt\" or \"inputs\" is missing")),
         _ => Err(invalid("only one of \"input\", \"prompt\" and \"inputs\" may be given")),
     }
+}
+
+/// Reads an `extract` request.
+pub(super) fn read_extract(fields: &mut Fields, limits: &RequestLimits) -> Result<Task, JobError> {
+    let input = read_input(fields, limits)?;
+    let types = fields.take("types").map(read_types).transpose()?.unwrap_or_default();
+    Ok(Task::Extract { input, types })
+}
+
+fn read_types(value: Value) -> Result<Vec<String>, JobError> {
+    let Value::Array(items) = value else { return Err(wrong_type("types", &value, "an array of strings")) };
+    if items.is_empty() || items.len() > ENTITY_TYPES_MAX {
+        let count = items.len();
+        return Err(invalid(format!("field \"types\" has {count} entries; allowed are 1 to {ENTITY_TYPES_MAX}")));
+    }
+    let mut types = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let name = format!("types[{index}]");
+        let Value::String(text) = item else { return Err(wrong_type(&name, &item, "a string")) };
+        if text.trim().is_empty() || text.len() > ENTITY_TYPE_BYTES_MAX {
+            let bytes = text.len();
+            let limit = format!("allowed are 1 to {ENTITY_TYPE_BYTES_MAX}, not blank");
+            return Err(invalid(format!("field \"{name}\" has {bytes} bytes; {limit}")));
+        }
+        if types.contains(&text) {
+            return Err(invalid(format!("field \"{name}\" is there twice")));
+        }
+        types.push(text);
+    }
+    Ok(types)
 }
 
 /// Reads a `rerank` request.

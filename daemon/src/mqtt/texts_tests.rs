@@ -45,6 +45,31 @@ fn texts_to_classify_and_documents_to_rank() {
 }
 
 #[test]
+fn texts_to_extract_from() {
+    let one = |types: &[&str]| Task::Extract {
+        input: Input::One("To Rome".to_owned()),
+        types: types.iter().map(|&kind| kind.to_owned()).collect(),
+    };
+    assert_eq!(read("extract", "To Rome").unwrap(), one(&[]));
+    let payload = r#"{"input":"To Rome","types":["CITY","boat name"]}"#;
+    assert_eq!(read("extract", payload).unwrap(), one(&["CITY", "boat name"]));
+    let types = |value: Value| json!({ "input": "To Rome", "types": value }).to_string();
+    let many: Vec<String> = (0..65).map(|number| format!("t{number}")).collect();
+    for (payload, text) in [
+        (types(json!("CITY")), "field \"types\": got a string, wanted an array of strings"),
+        (types(json!([])), "field \"types\" has 0 entries; allowed are 1 to 64"),
+        (types(json!(many)), "field \"types\" has 65 entries; allowed are 1 to 64"),
+        (types(json!(["a", " "])), "field \"types[1]\" has 1 bytes; allowed are 1 to 64, not blank"),
+        (types(json!(["a".repeat(65)])), "field \"types[0]\" has 65 bytes; allowed are 1 to 64, not blank"),
+        (types(json!(["a", 1])), "field \"types[1]\": got a number, wanted a string"),
+        (types(json!(["a", "b", "a"])), "field \"types[2]\" is there twice"),
+    ] {
+        let error = read("extract", payload).unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::InvalidRequest, text));
+    }
+}
+
+#[test]
 fn bad_ones_name_field_value_and_limit() {
     let inputs = |value: Value| json!({ "inputs": value }).to_string();
     for (payload, text) in [

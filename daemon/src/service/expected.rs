@@ -15,6 +15,9 @@ const ARRAY_BYTES: usize = 14 * 1024;
 /// Bytes of the classes of one text: two dozen of them.
 const LABELS_BYTES: usize = 1024;
 
+/// Bytes of what is found in one text: two dozen entities.
+const ENTITIES_BYTES: usize = 2048;
+
 /// Bytes of one document's place.
 const RANKED_BYTES: usize = 48;
 
@@ -31,6 +34,7 @@ fn output(request: &Request) -> usize {
         Task::Embed { input, encoding: Encoding::Base64 } => (input.texts().len(), BASE64_BYTES),
         Task::Embed { input, encoding: Encoding::Array } => (input.texts().len(), ARRAY_BYTES),
         Task::Classify { input } => (input.texts().len(), LABELS_BYTES),
+        Task::Extract { input, .. } => (input.texts().len(), ENTITIES_BYTES),
         Task::Rerank { documents, .. } => (documents.len(), RANKED_BYTES),
     };
     count.saturating_mul(each)

@@ -290,7 +290,7 @@ pub(super) fn work(request: &Request) -> Work {
     let prompt = request.task.bytes() as u64 / BYTES_PER_TOKEN;
     let answer = match request.task.needs() {
         Ability::Generate => u64::from(request.output.max_tokens),
-        Ability::Embed | Ability::Classify => 0,
+        Ability::Embed | Ability::Classify | Ability::Extract => 0,
     };
     Work { prompt, answer }
 }

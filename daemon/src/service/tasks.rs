@@ -9,10 +9,11 @@ use crate::task::Definition;
 use crate::telemetry::TaskInfo;
 
 /// The tasks of the interface, with what each does.
-const INTERFACE: [(&str, &str); 6] = [
+const INTERFACE: [(&str, &str); 7] = [
     ("chat", "Answers the last message of a conversation."),
     ("classify", "Finds the class of each text, by a trained head."),
     ("embed", "Makes an embedding of each text."),
+    ("extract", "Finds what a text names, by a head for tokens."),
     (FETCH, "Publishes answers again that the client has missed."),
     ("generate", "Continues or answers a prompt."),
     ("rerank", "Orders documents by how well they fit a question."),

@@ -65,7 +65,7 @@ impl Prompter {
         match (task, &self.template) {
             (Task::Generate { prompt }, None) => self.raw(model, prompt),
             (Task::Chat { .. }, None) => Err(PromptError::NoTemplate),
-            (Task::Embed { .. } | Task::Classify { .. } | Task::Rerank { .. }, _) => {
+            (Task::Embed { .. } | Task::Classify { .. } | Task::Extract { .. } | Task::Rerank { .. }, _) => {
                 Err(PromptError::Task(task.name()))
             }
             (Task::Generate { prompt }, Some(template)) => {

@@ -45,8 +45,9 @@ vulkan: deps ## Build the Vulkan back end, and install the software driver that 
 model: deps ## Fetch the test model and check its SHA-256
 	@tests/tools/model.sh "$(MODEL)"
 
-model-embed: deps ## Make the embedding models for tests and check their SHA-256
+model-embed: deps ## Make the encoders for tests and check their SHA-256
 	@tests/tools/model_embed.sh "$(TARGET)/models"
+	@tests/tools/model_ner.sh "$(TARGET)/models"
 
 promtool: deps ## Fetch promtool, which checks metrics and alert rules in tests
 	@tests/tools/promtool.sh "$(PROMTOOL)"

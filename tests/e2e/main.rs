@@ -18,6 +18,7 @@ mod documents;
 mod durable;
 mod embed;
 mod engine_trouble;
+mod entities;
 mod estimate;
 mod fleet_rights;
 mod gpu;

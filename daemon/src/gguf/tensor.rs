@@ -99,6 +99,17 @@ impl TensorType {
         TYPES.iter().find(|row| row.code == code).copied()
     }
 
+    /// The type of this name.
+    #[cfg(test)]
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        TYPES.iter().find(|row| row.name == name).copied()
+    }
+
+    /// Its number in the file, which is ggml's.
+    pub fn code(self) -> u32 {
+        self.code
+    }
+
     /// Such as `Q4_1`.
     pub fn name(self) -> &'static str {
         self.name

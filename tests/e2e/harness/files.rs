@@ -40,6 +40,18 @@ pub fn classifier() -> PathBuf {
     path
 }
 
+/// A model with a head for tokens, which finds personal data, with 16 bits; it stands beside the others.
+pub fn token_classifier() -> PathBuf {
+    let path = embedder().with_file_name("rampart.F16.gguf");
+    assert!(path.is_file(), "no classifier of tokens at {}; run `make model-embed`", path.display());
+    path
+}
+
+/// The same with fewer bits.
+pub fn token_classifier_as(precision: &str, name: &str) -> PathBuf {
+    made(&token_classifier(), precision, name)
+}
+
 /// The small embedding model with 4 bits.
 pub fn embedder_int4() -> PathBuf {
     made(&embedder(), "int4", "Q4_0")

@@ -38,9 +38,11 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<TasksReport>
     if file.facts.cache != Cache::None {
         bail!("--tasks measures encoders, and this model generates text: leave it out");
     }
-    let classifies = file.facts.pooling == Some(Pooling::Rank);
-    let task = |input| {
-        if classifies { Task::Classify { input } } else { Task::Embed { input, encoding: Encoding::default() } }
+    let pooling = file.facts.pooling;
+    let task = |input| match pooling {
+        Some(Pooling::Rank) => Task::Classify { input },
+        Some(Pooling::None) => Task::Extract { input, types: Vec::new() },
+        _ => Task::Embed { input, encoding: Encoding::default() },
     };
     let context = file.facts.n_ctx_train.min(CONTEXT);
     let load = Load { kind: ModelKind::Encoder, context, sequences: 1, threads: bench.threads };

@@ -38,6 +38,7 @@ fn facts(cache: Cache) -> ModelFacts {
         cache,
         chat_template: true,
         pooling: None,
+        n_labels: 0,
         causal: true,
     }
 }

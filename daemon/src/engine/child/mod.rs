@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use self::encoder::Encoder;
+use self::encoder::{Encoder, Head, HeadError};
 use self::golden::GoldenError;
 use self::link::Link;
 use self::llama::{Backend, Context, ContextParams, LlamaError, Model, shares};
@@ -83,6 +83,9 @@ pub enum LoadError {
     /// A quantized KV cache needs flash attention, which makes output depend on the load.
     #[error("engine.reproducible needs kv_type \"f16\"")]
     ReproducibleKv,
+    /// Its head for tokens cannot be used.
+    #[error(transparent)]
+    Head(#[from] HeadError),
     /// It loads and computes nonsense.
     #[error("the golden prompt failed: {0}")]
     Golden(#[from] GoldenError),
@@ -143,10 +146,10 @@ fn stack_size(prompt_bytes: u64) -> usize {
 
 fn serve(link: Link, params: &LoadParams, model_file: &OwnedFd) -> Result<(), ChildError> {
     match load(&link, params, model_file) {
-        Ok((model, context, prompter, report)) => {
+        Ok((model, context, prompter, head, report)) => {
             link.send(FromChild::Loaded(Box::new(report)));
             if !model.generates() {
-                return Ok(Encoder::new(model, context, link, params.reproducible).run()?);
+                return Ok(Encoder::new(model, context, head, link, params.reproducible).run()?);
             }
             let pace = Pace::new(params.max_stall);
             let scheduler = Scheduler::new(model, context, prompter, link, pace, params.reproducible);
@@ -156,7 +159,7 @@ fn serve(link: Link, params: &LoadParams, model_file: &OwnedFd) -> Result<(), Ch
     }
 }
 
-type Loaded = (Rc<Model>, Context, Prompter, ModelReport);
+type Loaded = (Rc<Model>, Context, Prompter, Option<Head>, ModelReport);
 
 fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded, LoadError> {
     let start = Instant::now();
@@ -182,6 +185,8 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
     let context_params = context_params(&model, params.shape, params.threads, params.reproducible);
     let mut context = Context::new(&model, context_params, &link.shared)?;
     let prompter = Prompter::new(&model);
+    let pools = model.generates() || context.gives() != llama::Pooled::Nothing;
+    let head = if pools { None } else { Head::read(&model, model_file)? };
     link.shared.enter(Phase::Warming);
     golden::check(&model, &mut context, &prompter, &params.golden, &link.shared)?;
     if shares(&context).is_some_and(|shares| shares.iter().any(llama::Share::is_repacked)) {
@@ -202,7 +207,7 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
         memory: RealMemory { device, ..own_memory() },
         load_time: start.elapsed(),
     };
-    Ok((model, context, prompter, report))
+    Ok((model, context, prompter, head, report))
 }
 
 /// llama.cpp opens the inherited descriptor by this name.

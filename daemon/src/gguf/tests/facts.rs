@@ -105,6 +105,7 @@ fn of_an_encoder() {
         &[("attention.head_count", u32(2)), ("attention.causal", boolean(0)), ("pooling_type", u32(1))],
     ));
     assert_eq!((facts.causal, facts.pooling, facts.cache), (false, Some(Pooling::Mean), Cache::None));
+    assert_eq!(facts.n_labels, 0, "a name without a head");
     let unspecified = model("bert", &[("attention.head_count", u32(2)), ("pooling_type", u32(u32::MAX))]);
     assert_eq!(super::facts::facts(&unspecified).pooling, None);
 }

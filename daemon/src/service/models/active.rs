@@ -157,8 +157,9 @@ pub(super) fn ability_of(facts: &ModelFacts) -> Option<Ability> {
     match (kind_of(facts), facts.pooling) {
         (ModelKind::Decoder, _) => Some(Ability::Generate),
         (ModelKind::Encoder, Some(Pooling::Mean | Pooling::Cls | Pooling::Last)) => Some(Ability::Embed),
-        (ModelKind::Encoder, Some(Pooling::Rank)) => Some(Ability::Classify),
-        (ModelKind::Encoder, None | Some(Pooling::None)) => None,
+        (ModelKind::Encoder, Some(Pooling::Rank)) if facts.n_labels > 1 => Some(Ability::Classify),
+        (ModelKind::Encoder, Some(Pooling::None)) if facts.n_labels > 1 => Some(Ability::Extract),
+        (ModelKind::Encoder, None | Some(Pooling::None | Pooling::Rank)) => None,
     }
 }
 

@@ -52,7 +52,7 @@ fn cosine(one: &[f32], other: &[f32]) -> f32 {
 }
 
 /// Probabilities; none if the outputs are no numbers.
-fn softmax(outputs: &[f32]) -> Option<Vec<f32>> {
+pub fn softmax(outputs: &[f32]) -> Option<Vec<f32>> {
     let most = outputs.iter().copied().max_by(f32::total_cmp).filter(|_| outputs.iter().all(|o| o.is_finite()))?;
     let powers: Vec<f64> = outputs.iter().map(|&output| (f64::from(output) - f64::from(most)).exp()).collect();
     let sum: f64 = powers.iter().sum();

@@ -2,6 +2,11 @@
 //! so that texts of any jobs may stand beside each other, each as a sequence of its own.
 
 mod answers;
+mod entities;
+mod head;
+mod skills;
+mod tag;
+mod words;
 mod work;
 
 use std::collections::VecDeque;
@@ -9,7 +14,9 @@ use std::rc::Rc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use self::work::{Skills, Work};
+pub use self::head::{Head, HeadError};
+use self::skills::Skills;
+use self::work::Work;
 use super::link::{IDLE_TURN, Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
 use super::memory;
@@ -21,10 +28,14 @@ use crate::job::{ErrorCode, JobError, JobId};
 /// would take longer for each text, and hold up who comes or leaves.
 const STEP: usize = 512;
 
-/// A text in the batch; its sequence is its place among the entries.
+/// A piece of a text in the batch; its sequence is its place among the entries.
 struct Entry {
     /// Whose it is, by the job's place.
     job: usize,
+    /// The index of its first token.
+    first: usize,
+    /// How many tokens it has.
+    tokens: usize,
 }
 
 /// The loop and everything that it owns.
@@ -45,10 +56,10 @@ pub struct Encoder {
 
 impl Encoder {
     /// A loop without jobs. To be reproducible, each text is computed alone: beside others its last digits may differ.
-    pub fn new(model: Rc<Model>, context: Context, link: Link, reproducible: bool) -> Self {
+    pub fn new(model: Rc<Model>, context: Context, head: Option<Head>, link: Link, reproducible: bool) -> Self {
         let texts_max = if reproducible { 1 } else { context.n_sequences() };
         let (jobs, parked, batch) = (VecDeque::new(), Vec::new(), Batch::default());
-        let skills = Skills::new(model, context.gives(), context.n_batch());
+        let skills = Skills::new(model, &context, head);
         Self { skills, context, link, duty: Duty::FULL, texts_max, jobs, parked, batch }
     }
 
@@ -155,7 +166,7 @@ impl Encoder {
         match self.context.decode(&mut self.batch) {
             Ok(Decoded::Done) => {
                 for (sequence, entry) in entries.iter().enumerate() {
-                    let values = self.context.pooled(sequence);
+                    let values = self.skills.computed(&self.context, sequence, entry.first, entry.tokens);
                     self.jobs[entry.job].computed(values);
                 }
                 let first = self.jobs.front().map(Work::job);
@@ -193,12 +204,13 @@ impl Encoder {
                 if entries.len() == self.texts_max {
                     return entries;
                 }
+                let first = self.batch.len();
                 for (position, &token) in tokens.iter().enumerate() {
                     self.batch.add(token, position, entries.len(), true);
                 }
                 room -= tokens.len();
                 *taken += 1;
-                entries.push(Entry { job });
+                entries.push(Entry { job, first, tokens: tokens.len() });
             }
             if entries.len() == before {
                 return entries;

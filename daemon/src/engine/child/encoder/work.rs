@@ -1,179 +1,111 @@
 //! One job of an encoder: its texts, and what has been made of them.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::answers::{broken, embedding, labels, ranking};
-use crate::engine::child::link::Shared;
-use crate::engine::child::llama::{Model, Pooled, Token};
-use crate::engine::protocol::{Answer, EngineJob};
-use crate::job::{Encoding, ErrorCode, Finish, Input, JobError, JobId, Output, Task, Usage};
-
-/// What a loaded encoder can do.
-pub struct Skills {
-    model: Rc<Model>,
-    /// What it makes of a whole text.
-    gives: Pooled,
-    /// The classes of its head, if it has one.
-    labels: Rc<[String]>,
-    /// Most tokens of a text.
-    most: usize,
-    /// How many tokens a text without any has.
-    empty: usize,
-}
-
-/// What becomes of what is computed.
-enum Purpose {
-    /// The answer is what the one text gives.
-    One(Making),
-    /// The answer is what each text gives.
-    Many(Making),
-    /// The first text is a question, and the answer how well the others fit.
-    Ranking,
-}
-
-/// What is made of one text.
-enum Making {
-    Embedding(Encoding),
-    Labels(Rc<[String]>),
-}
+use super::answers::{broken, ranking};
+use super::skills::Purpose;
+use super::words::Tokenized;
+use crate::engine::child::llama::Token;
+use crate::engine::protocol::Answer;
+use crate::job::{ErrorCode, Finish, JobError, JobId, Output, Usage};
 
 /// A job that is not finished.
 pub struct Work {
     job: JobId,
     received: Instant,
     purpose: Purpose,
-    /// Texts that are not computed yet: their places among all, and their tokens.
-    waiting: VecDeque<(usize, Vec<Token>)>,
-    /// By the places of the texts; none where one waits.
-    vectors: Vec<Option<Result<Vec<f32>, JobError>>>,
+    /// What is not computed yet, with the places of its texts among all; the pieces of a text one after the other.
+    waiting: VecDeque<(usize, Piece)>,
+    /// All texts, or why nothing can be made of one.
+    texts: Vec<Result<Text, JobError>>,
     tokens: usize,
 }
 
-impl Skills {
-    /// Of a model whose context gives this for a text of so many tokens at most.
-    pub fn new(model: Rc<Model>, gives: Pooled, most: usize) -> Self {
-        let labels = if gives == Pooled::Scores { model.labels().into() } else { Rc::from([]) };
-        let empty = model.tokenize_whole("").map_or(0, |tokens| tokens.len());
-        Self { model, gives, labels, most, empty }
-    }
-
-    /// Tokenizes the texts of a job. One that has more tokens than a step takes, or none, has its error already.
-    pub fn begin(&self, job: EngineJob, received: Instant, shared: &Shared) -> Result<Work, JobError> {
-        let EngineJob { id: job, task, .. } = job;
-        let (purpose, texts) = self.purpose(task)?;
-        let (waiting, vectors) = (VecDeque::new(), Vec::with_capacity(texts.len()));
-        let mut work = Work { job, received, purpose, waiting, vectors, tokens: 0 };
-        for (place, text) in texts.iter().enumerate() {
-            // Many long texts take the tokenizer a while.
-            shared.progress();
-            match self.tokens(text) {
-                Ok(tokens) => {
-                    work.tokens += tokens.len();
-                    work.waiting.push_back((place, tokens));
-                    work.vectors.push(None);
-                }
-                Err(error) => work.vectors.push(Some(Err(error))),
-            }
-        }
-        Ok(work)
-    }
-
-    fn purpose(&self, task: Task) -> Result<(Purpose, Vec<String>), JobError> {
-        let name = task.name();
-        let purpose = match (task, self.gives) {
-            (Task::Embed { input, encoding }, Pooled::Embedding) => of_each(input, Making::Embedding(encoding)),
-            (Task::Rerank { question, mut documents }, Pooled::Embedding) => {
-                documents.insert(0, question);
-                (Purpose::Ranking, documents)
-            }
-            (Task::Classify { input }, Pooled::Scores) if self.labels.len() > 1 => {
-                of_each(input, Making::Labels(Rc::clone(&self.labels)))
-            }
-            (_, gives) => {
-                let what = match gives {
-                    Pooled::Nothing => "an encoder whose file names no pooling",
-                    Pooled::Embedding => "an encoder that makes embeddings",
-                    Pooled::Scores if self.labels.len() > 1 => "a classifier",
-                    Pooled::Scores => "a classifier with a single class",
-                };
-                let text = format!("the model is {what}: it can't do the task \"{name}\"");
-                return Err(JobError::new(ErrorCode::InvalidRequest, text));
-            }
-        };
-        Ok(purpose)
-    }
-
-    fn tokens(&self, text: &str) -> Result<Vec<Token>, JobError> {
-        let blank =
-            || JobError::new(ErrorCode::InvalidRequest, "the text is empty, or has nothing that the model knows");
-        if text.trim().is_empty() {
-            return Err(blank());
-        }
-        let tokens = self.model.tokenize_whole(text);
-        let tokens = tokens.map_err(|error| JobError::new(ErrorCode::EngineFailed, error.to_string()))?;
-        match tokens.len() {
-            count if count <= self.empty => Err(blank()),
-            count if count > self.most => {
-                let text = format!("the text has {count} tokens; the model takes {} at once", self.most);
-                Err(JobError::new(ErrorCode::ContextOverflow, text))
-            }
-            _ => Ok(tokens),
-        }
-    }
+/// What is computed at once.
+pub struct Piece {
+    /// Its tokens.
+    pub tokens: Vec<Token>,
+    /// Those of which the values are kept, where each token has its own.
+    pub kept: Range<usize>,
 }
 
-fn of_each(input: Input, making: Making) -> (Purpose, Vec<String>) {
-    match input {
-        Input::One(text) => (Purpose::One(making), vec![text]),
-        Input::Many(texts) => (Purpose::Many(making), texts),
-    }
+/// A text and what has been computed of it.
+pub struct Text {
+    /// Its words, where they count.
+    pub words: Option<Tokenized>,
+    /// What the model gives for it, or for its tokens one after the other.
+    pub values: Vec<f32>,
 }
 
-impl Making {
-    fn make(&self, values: &[f32]) -> Result<Output, JobError> {
-        match self {
-            Self::Embedding(encoding) => embedding(values, *encoding),
-            Self::Labels(names) => labels(values, names),
-        }
+impl Text {
+    /// One that counts as a whole.
+    pub fn whole() -> Self {
+        Self { words: None, values: Vec::new() }
+    }
+
+    /// One of which each word counts.
+    pub fn of_words(words: Tokenized) -> Self {
+        Self { words: Some(words), values: Vec::new() }
     }
 }
 
 impl Work {
+    /// A job without any texts yet.
+    pub fn new(job: JobId, received: Instant, purpose: Purpose) -> Self {
+        Self { job, received, purpose, waiting: VecDeque::new(), texts: Vec::new(), tokens: 0 }
+    }
+
+    /// Adds its next text, with all pieces that must be computed.
+    pub fn add(&mut self, cut: Result<(Text, Vec<Piece>), JobError>) {
+        let place = self.texts.len();
+        self.texts.push(cut.map(|(text, pieces)| {
+            self.tokens += pieces.iter().map(|piece| piece.tokens.len()).sum::<usize>();
+            self.waiting.extend(pieces.into_iter().map(|piece| (place, piece)));
+            text
+        }));
+    }
+
     /// Which job.
     pub fn job(&self) -> JobId {
         self.job
     }
 
-    /// The tokens of the n-th text that is not computed yet.
+    /// The tokens of the n-th piece that is not computed yet.
     pub fn waiting(&self, n: usize) -> Option<&[Token]> {
-        self.waiting.get(n).map(|(_, tokens)| tokens.as_slice())
+        self.waiting.get(n).map(|(_, piece)| piece.tokens.as_slice())
     }
 
-    /// The first text that waits has been computed.
-    pub fn computed(&mut self, values: Option<&[f32]>) {
-        let Some((place, _)) = self.waiting.pop_front() else { return };
-        self.vectors[place] = Some(values.map(<[f32]>::to_vec).ok_or_else(broken));
+    /// The first piece that waits has been computed.
+    pub fn computed(&mut self, values: Option<Vec<f32>>) {
+        let Some((place, piece)) = self.waiting.pop_front() else { return };
+        let Ok(text) = &mut self.texts[place] else { return };
+        match values {
+            Some(values) if text.words.is_none() => text.values = values,
+            Some(values) => {
+                let classes = values.len() / piece.tokens.len().max(1);
+                text.values.extend_from_slice(&values[piece.kept.start * classes..piece.kept.end * classes]);
+            }
+            None => self.texts[place] = Err(broken()),
+        }
     }
 
-    /// Whether no text waits.
+    /// Whether nothing waits.
     pub fn is_done(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// The answer, once no text waits.
+    /// The answer, once nothing waits.
     pub fn finish(self) -> Result<Answer, JobError> {
-        let mut vectors = self.vectors.into_iter().flatten();
+        let mut texts = self.texts.into_iter();
         let output = match self.purpose {
-            Purpose::One(making) => making.make(&first(&mut vectors)?)?,
-            Purpose::Many(making) => {
-                Output::Each(vectors.map(|vector| vector.and_then(|values| making.make(&values))).collect())
-            }
+            Purpose::One(making) => making.make(&first(&mut texts)?)?,
+            Purpose::Many(making) => Output::Each(texts.map(|text| making.make(&text?)).collect()),
             Purpose::Ranking => {
-                let question = first(&mut vectors)?;
-                let documents = vectors.enumerate().map(|(index, document)| {
-                    document.map_err(|JobError { code, message, .. }| {
+                let question = first(&mut texts)?.values;
+                let documents = texts.enumerate().map(|(index, document)| {
+                    document.map(|text| text.values).map_err(|JobError { code, message, .. }| {
                         JobError::new(code, format!("documents[{index}]: {message}"))
                     })
                 });
@@ -192,7 +124,7 @@ impl Work {
     }
 }
 
-/// What was made of the first text, which every job has.
-fn first(vectors: &mut impl Iterator<Item = Result<Vec<f32>, JobError>>) -> Result<Vec<f32>, JobError> {
-    vectors.next().unwrap_or_else(|| Err(JobError::new(ErrorCode::Internal, "a job without a text")))
+/// The first text, which every job has.
+fn first(texts: &mut impl Iterator<Item = Result<Text, JobError>>) -> Result<Text, JobError> {
+    texts.next().unwrap_or_else(|| Err(JobError::new(ErrorCode::Internal, "a job without a text")))
 }

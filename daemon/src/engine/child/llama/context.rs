@@ -204,12 +204,14 @@ impl Context {
     /// What an encoder made of the first sequence of the batch that was just computed: its pooled embedding, its scores, or
     /// the embedding of its last token, which has this index.
     pub fn embedding(&self, last: usize) -> Option<&[f32]> {
-        if self.gives() != Pooled::Nothing {
-            return self.pooled(0);
-        }
-        let last = i32::try_from(last).ok()?;
+        if self.gives() == Pooled::Nothing { self.token_embedding(last) } else { self.pooled(0) }
+    }
+
+    /// The embedding of a token of the batch that an encoder has just computed, by its index, if it pools none.
+    pub fn token_embedding(&self, index: usize) -> Option<&[f32]> {
+        let index = i32::try_from(index).ok()?;
         // SAFETY: the context is alive; what is not there is answered with null.
-        let values = unsafe { sys::llama_get_embeddings_ith(self.raw.as_ptr(), last) };
+        let values = unsafe { sys::llama_get_embeddings_ith(self.raw.as_ptr(), index) };
         // SAFETY: not null: so many floats that stay until the next decode, which needs `&mut self`.
         (!values.is_null()).then(|| unsafe { std::slice::from_raw_parts(values, self.model.n_embd_out()) })
     }
@@ -336,6 +338,11 @@ impl Batch {
         self.sequences.clear();
         self.counts.clear();
         self.outputs.clear();
+    }
+
+    /// How many tokens are in it.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
     }
 
     /// Adds a token and gives its index; with `output`, its logits can be read afterwards.

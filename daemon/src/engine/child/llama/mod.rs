@@ -9,6 +9,7 @@
 mod breakdown;
 mod context;
 mod model;
+mod numbers;
 mod quantize;
 mod sampler;
 
@@ -28,6 +29,7 @@ use crate::plan::Bytes;
 pub use breakdown::{Share, shares};
 pub use context::{Batch, Context, ContextParams, DecodeFailed, Decoded, Pooled};
 pub use model::{ControlToken, Model};
+pub use numbers::numbers;
 pub use quantize::{QuantizeFailed, quantize};
 pub use sampler::{Chain, ChainParams};
 

@@ -138,6 +138,12 @@ impl Model {
         (0..self.n_scores()).map(label).collect()
     }
 
+    /// Whether its tokenizer is `WordPiece`, which cuts each word for itself.
+    pub fn cuts_words(&self) -> bool {
+        // SAFETY: the vocabulary is alive.
+        unsafe { sys::llama_vocab_type(self.vocab()) == sys::LLAMA_VOCAB_TYPE_WPM }
+    }
+
     /// Longest context that it was trained with.
     pub fn trained_context(&self) -> u32 {
         // SAFETY: the model is alive.

@@ -12,6 +12,28 @@ fn table(name: &str, file: &Path) -> String {
     format!("[[model]]\nname = \"{name}\"\nfiles = [{{ path = \"{}\" }}]\nthreads = 1\n", file.display())
 }
 
+/// The scores that the classes of the head have, each by itself. Its outputs are each other's negatives.
+fn by_themselves([negative, positive]: [f64; 2]) -> [f64; 2] {
+    let output = (positive / negative).ln() / 2.0;
+    [-output, output].map(|output| 1.0 / (1.0 + (-output).exp()))
+}
+
+#[tokio::test]
+async fn classes_of_several_have_scores_of_their_own() {
+    let broker = Broker::start().await;
+    let tables = format!("{}classification = \"multi_label\"\n", table("classifier", &files::classifier()));
+    let _node = Node::ready(&broker, Setup { tables, ..setup() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    for (number, reference) in references().iter().enumerate() {
+        let reply = device.answer("classify", json!({ "id": format!("{number}"), "input": reference.text })).await;
+        for entry in reply["output"].as_array().unwrap() {
+            let class = usize::from(entry["label"] == "POSITIVE");
+            let expected = by_themselves(reference.classes)[class];
+            assert!((score(entry) - expected).abs() < 0.01, "text {number}: {entry} for {expected}");
+        }
+    }
+}
+
 /// A node with an encoder of each kind, of which the one for embeddings is the default.
 fn setup() -> Setup {
     let tables = table("classifier", &files::classifier());

@@ -388,6 +388,7 @@ fn compare_models(found: &mut Differences, old: &Model, new: &mut Model) -> bool
             kv_type: Effect::Engine,
             threads: Effect::Engine,
             golden_prompt: Effect::Engine,
+            classification: Effect::Engine,
             golden_expect: Effect::Engine,
         }
     );

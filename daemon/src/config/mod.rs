@@ -59,7 +59,7 @@ pub use error::{ConfigError, Place, Problem, SyntaxError};
 pub use journal::{Durability, Journal, OnUnwritable};
 pub use limits::Limits;
 pub use memory::Memory;
-pub use model::{Expect, Model};
+pub use model::{Classification, Expect, Model};
 pub use model_file::{ModelFile, sha256};
 pub use mqtt::Mqtt;
 pub use node::Node;

@@ -45,6 +45,8 @@ pub struct Model {
     pub kv_type: KvType,
     /// Threads that compute.
     pub threads: u32,
+    /// What its classification head says of a text, if it has one.
+    pub classification: Classification,
     /// A prompt that the model must answer before it serves.
     pub golden_prompt: Option<String>,
     /// A regular expression for that answer; only with a prompt. The engine compiles it: here it is only text.
@@ -60,8 +62,19 @@ pub enum Expect {
     Gpu,
 }
 
+/// What a classification head says of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Classification {
+    /// One of the classes is the right one: their scores have the sum 1.
+    SingleLabel,
+    /// It may be of several classes: each has a score of its own.
+    MultiLabel,
+}
+
 const KV_TYPES: [(&str, KvType); 3] = [("f16", KvType::F16), ("q8_0", KvType::Q8_0), ("q4_0", KvType::Q4_0)];
 const EXPECTATIONS: [(&str, Expect); 2] = [("any", Expect::Any), ("gpu", Expect::Gpu)];
+const CLASSIFICATIONS: [(&str, Classification); 2] =
+    [("single_label", Classification::SingleLabel), ("multi_label", Classification::MultiLabel)];
 const CONTEXT: RangeInclusive<u32> = 256..=1_048_576;
 const CONTEXT_DEFAULT: u32 = 2048;
 const KV_TYPE_DEFAULT: KvType = KvType::F16;
@@ -92,6 +105,7 @@ impl Model {
             sequences: profile.sequences,
             kv_type: KV_TYPE_DEFAULT,
             threads: profile.threads,
+            classification: Classification::SingleLabel,
             golden_prompt: None,
             golden_expect: None,
         }
@@ -143,6 +157,7 @@ impl Model {
             sequences: section.number("sequences", profile.sequences, 1..=64),
             kv_type: section.choice("kv_type", KV_TYPE_DEFAULT, &KV_TYPES),
             threads: section.number("threads", profile.threads, 1..=512),
+            classification: section.choice("classification", Classification::SingleLabel, &CLASSIFICATIONS),
             golden_prompt,
             golden_expect,
             files: ModelFile::read_all(section)?,

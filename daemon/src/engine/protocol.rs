@@ -13,7 +13,7 @@ use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Sampling, Task,
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 8;
+pub const PROTOCOL: u16 = 9;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -175,6 +175,8 @@ pub struct LoadParams {
     pub reproducible: bool,
     /// Bytes of the longest prompt.
     pub prompt_bytes: u64,
+    /// Whether each class of a classification head has a score of its own.
+    pub multi_label: bool,
     /// The prompt that the model must answer before it is used.
     pub golden: Golden,
     /// Whether to compute a step as large as they get before it is used. Left out when jobs wait for the model to come back.

@@ -54,6 +54,7 @@ impl Runner {
                 max_stall: Duration::from_millis(250),
                 reproducible: false,
                 prompt_bytes: 16 * u64::from(context),
+                multi_label: false,
                 golden: Golden::Loss,
                 warm_up: true,
             },

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use super::super::{BrokerUrl, Deadbands, Durability, Expect, LogLevel, Model, ModelFile, OnUnwritable, Scheme};
+use super::super::{
+    BrokerUrl, Classification, Deadbands, Durability, Expect, LogLevel, Model, ModelFile, OnUnwritable, Scheme,
+};
 use super::*;
 use crate::plan::{Bytes, KvType, Percent, Profile, Reserve};
 
@@ -103,6 +105,7 @@ fn of_a_model() {
         kv_type: KvType::F16,
         threads: 1,
         golden_prompt: None,
+        classification: Classification::SingleLabel,
         golden_expect: None,
     };
     let config = good(MODEL);

@@ -68,6 +68,7 @@ fn key() -> impl Strategy<Value = String> {
         "reply_allow",
         "keep_alive",
         "golden_expect",
+        "classification",
         "log_level",
         "queue_jobs",
         "policy",

@@ -1,6 +1,6 @@
 //! What a model's table may say.
 
-use super::super::{Config, Expect};
+use super::super::{Classification, Config, Expect};
 use super::*;
 use crate::plan::Strategy;
 
@@ -16,6 +16,7 @@ fn every_key_is_read() {
          name = 'a'
          files = [{{ path = '/f16.gguf' }}, {{ path = 'int8.gguf', sha256 = '{digest}' }}]
          pinned = true
+         classification = 'multi_label'
          expect = 'gpu'
          ladder = ['gpu:f16', 'partial:int8', 'cpu:int4']
          derive = true
@@ -27,6 +28,7 @@ fn every_key_is_read() {
     assert_eq!(paths, ["/f16.gguf", "/etc/promptd/int8.gguf"]);
     assert_eq!((model.files[0].sha256, model.files[1].sha256.unwrap()[31]), (None, 0xff));
     assert_eq!((model.pinned, model.expect, model.derive), (true, Expect::Gpu, true));
+    assert_eq!(model.classification, Classification::MultiLabel);
     let ladder: Vec<String> = model.ladder.iter().flatten().map(Strategy::to_string).collect();
     assert_eq!(ladder, ["gpu:f16", "partial:int8", "cpu:int4"]);
     assert_eq!((model.context, model.min_context), (4096, 1024));
@@ -57,6 +59,10 @@ fn of_the_ladder() {
             "4:23: model[a].ladder = \"gpu:int3\": write <placement>:<precision> of gpu, partial, cpu and f16, int8, int4",
         ),
         ("ladder = ['cpu:int8', 'cpu:int8']", "4:23: model[a].ladder = \"cpu:int8\": stands in the ladder already"),
+        (
+            "classification = 'many'",
+            "4:18: model[a].classification = \"many\": allowed are \"single_label\", \"multi_label\"",
+        ),
         ("expect = 'npu'", "4:10: model[a].expect = \"npu\": allowed are \"any\", \"gpu\""),
         (
             "expect = 'gpu'\nladder = ['cpu:int8']",

@@ -149,7 +149,7 @@ fn serve(link: Link, params: &LoadParams, model_file: &OwnedFd) -> Result<(), Ch
         Ok((model, context, prompter, head, report)) => {
             link.send(FromChild::Loaded(Box::new(report)));
             if !model.generates() {
-                return Ok(Encoder::new(model, context, head, link, params.reproducible).run()?);
+                return Ok(Encoder::new(model, context, head, link, params).run()?);
             }
             let pace = Pace::new(params.max_stall);
             let scheduler = Scheduler::new(model, context, prompter, link, pace, params.reproducible);

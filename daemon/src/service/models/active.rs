@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Gpu;
-use crate::config::{Config, Model};
+use crate::config::{Classification, Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
 use crate::engine::{CPU_BACKENDS, Duty, Engine, EngineId, EngineReport, EngineSpec, ModelFile};
 use crate::gguf::{Cache, ModelFacts, Pooling};
@@ -135,6 +135,7 @@ impl EngineSettings<'_> {
                 max_stall: config.engine.max_stall,
                 reproducible: config.engine.reproducible,
                 prompt_bytes: config.limits.request as u64,
+                multi_label: model.classification == Classification::MultiLabel,
                 golden,
                 warm_up: !self.urgent,
             },

@@ -8,9 +8,22 @@ pub fn embedding(values: &[f32], encoding: Encoding) -> Result<Output, JobError>
     Ok(Output::Embedding(Embedding { values, encoding }))
 }
 
+/// How the outputs of a classification head become scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scores {
+    /// One class is the right one: the scores have the sum 1 (softmax).
+    OfOne,
+    /// Each class is likely or not by itself (sigmoid).
+    OfEach,
+}
+
 /// Classes by falling score, from the outputs of a classification head in the order of the labels.
-pub fn labels(outputs: &[f32], labels: &[String]) -> Result<Output, JobError> {
-    let scores = softmax(outputs).ok_or_else(broken)?;
+pub fn labels(outputs: &[f32], labels: &[String], scores: Scores) -> Result<Output, JobError> {
+    let scores = match scores {
+        Scores::OfOne => softmax(outputs),
+        Scores::OfEach => sigmoid(outputs),
+    };
+    let scores = scores.ok_or_else(broken)?;
     let named = labels.iter().cloned().zip(scores).map(|(label, score)| Labelled { label, score });
     let mut named: Vec<Labelled> = named.collect();
     named.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -60,6 +73,13 @@ pub fn softmax(outputs: &[f32]) -> Option<Vec<f32>> {
     Some(powers.iter().map(|power| (power / sum) as f32).collect())
 }
 
+/// Probabilities, each by itself; none if the outputs are no numbers.
+fn sigmoid(outputs: &[f32]) -> Option<Vec<f32>> {
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
+    let one = |output: &f32| (1.0 / (1.0 + (-f64::from(*output)).exp())) as f32;
+    outputs.iter().all(|output| output.is_finite()).then(|| outputs.iter().map(one).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,12 +100,28 @@ mod tests {
     #[test]
     fn the_likeliest_class_comes_first_and_scores_have_the_sum_one() {
         let names = ["cold", "warm", "hot"].map(str::to_owned);
-        let Output::Labels(found) = labels(&[-1000.0, 700.0, 700.0 + 3_f32.ln()], &names).unwrap() else { panic!() };
+        let Output::Labels(found) = labels(&[-1000.0, 700.0, 700.0 + 3_f32.ln()], &names, Scores::OfOne).unwrap()
+        else {
+            panic!()
+        };
         let scores: Vec<f32> = found.iter().map(|found| (found.score * 1000.0).round()).collect();
         assert_eq!(found.iter().map(|found| found.label.as_str()).collect::<Vec<_>>(), ["hot", "warm", "cold"]);
         assert_eq!(scores, [750.0, 250.0, 0.0]);
-        assert_eq!(labels(&[f32::NAN, 1.0, 0.0], &names), Err(broken()));
-        assert_eq!(labels(&[f32::INFINITY, 1.0, 0.0], &names), Err(broken()));
+        for scores in [Scores::OfOne, Scores::OfEach] {
+            assert_eq!(labels(&[f32::NAN, 1.0, 0.0], &names, scores), Err(broken()));
+            assert_eq!(labels(&[f32::INFINITY, 1.0, 0.0], &names, scores), Err(broken()));
+        }
+    }
+
+    #[test]
+    fn classes_can_have_scores_of_their_own() {
+        let names = ["cold", "windy", "dry"].map(str::to_owned);
+        let Output::Labels(found) = labels(&[-1000.0, 3_f32.ln(), 0.0], &names, Scores::OfEach).unwrap() else {
+            panic!()
+        };
+        let scores: Vec<f32> = found.iter().map(|found| (found.score * 1000.0).round()).collect();
+        assert_eq!(found.iter().map(|found| found.label.as_str()).collect::<Vec<_>>(), ["windy", "dry", "cold"]);
+        assert_eq!(scores, [750.0, 500.0, 0.0]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::link::{IDLE_TURN, Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
 use super::memory;
 use crate::engine::Duty;
-use crate::engine::protocol::{EngineJob, FromChild, Phase, ToChild};
+use crate::engine::protocol::{EngineJob, FromChild, LoadParams, Phase, ToChild};
 use crate::job::{ErrorCode, JobError, JobId};
 
 /// Tokens of a step that is made of short texts. Each attends to all others in the batch, although that is masked: a larger step
@@ -56,10 +56,10 @@ pub struct Encoder {
 
 impl Encoder {
     /// A loop without jobs. To be reproducible, each text is computed alone: beside others its last digits may differ.
-    pub fn new(model: Rc<Model>, context: Context, head: Option<Head>, link: Link, reproducible: bool) -> Self {
-        let texts_max = if reproducible { 1 } else { context.n_sequences() };
+    pub fn new(model: Rc<Model>, context: Context, head: Option<Head>, link: Link, params: &LoadParams) -> Self {
+        let texts_max = if params.reproducible { 1 } else { context.n_sequences() };
         let (jobs, parked, batch) = (VecDeque::new(), Vec::new(), Batch::default());
-        let skills = Skills::new(model, &context, head);
+        let skills = Skills::new(model, &context, head, params.multi_label);
         Self { skills, context, link, duty: Duty::FULL, texts_max, jobs, parked, batch }
     }
 

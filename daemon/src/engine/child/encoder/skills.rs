@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::answers::{broken, embedding, labels};
+use super::answers::{Scores, broken, embedding, labels};
 use super::entities::entities;
 use super::head::Head;
 use super::tag::Tag;
@@ -32,7 +32,7 @@ enum Gives {
     /// One embedding.
     Embedding,
     /// How well each of these classes fits.
-    Scores(Rc<[String]>),
+    Scores(Rc<[String]>, Scores),
     /// The classes of its tokens.
     Tags(Rc<Head>),
 }
@@ -52,17 +52,19 @@ pub enum Making {
     /// Its embedding.
     Embedding(Encoding),
     /// Its class.
-    Labels(Rc<[String]>),
+    Labels(Rc<[String]>, Scores),
     /// What it names, of these types.
     Entities(Rc<Head>, Vec<String>),
 }
 
 impl Skills {
-    /// Of a model and its context. The head is for the tokens of a model that pools none.
-    pub fn new(model: Rc<Model>, context: &Context, head: Option<Head>) -> Self {
+    /// Of a model and its context. The head is for the tokens of a model that pools none; with `multi_label` a text may be of several
+    /// classes.
+    pub fn new(model: Rc<Model>, context: &Context, head: Option<Head>, multi_label: bool) -> Self {
+        let scores = if multi_label { Scores::OfEach } else { Scores::OfOne };
         let gives = match (context.gives(), head) {
             (Pooled::Embedding, _) => Gives::Embedding,
-            (Pooled::Scores, _) => Gives::Scores(model.labels().into()),
+            (Pooled::Scores, _) => Gives::Scores(model.labels().into(), scores),
             (Pooled::Nothing, Some(head)) => Gives::Tags(Rc::new(head)),
             (Pooled::Nothing, None) => Gives::Nothing,
         };
@@ -105,8 +107,8 @@ impl Skills {
                 documents.insert(0, question);
                 (Purpose::Ranking, documents)
             }
-            (Task::Classify { input }, Gives::Scores(labels)) if labels.len() > 1 => {
-                of_each(input, Making::Labels(Rc::clone(labels)))
+            (Task::Classify { input }, Gives::Scores(labels, scores)) if labels.len() > 1 => {
+                of_each(input, Making::Labels(Rc::clone(labels), *scores))
             }
             (Task::Extract { input, types }, Gives::Tags(head)) => {
                 check_types(&types, &head.tags)?;
@@ -116,8 +118,8 @@ impl Skills {
                 let what = match gives {
                     Gives::Nothing => "an encoder whose file names neither pooling nor a head",
                     Gives::Embedding => "an encoder that makes embeddings",
-                    Gives::Scores(labels) if labels.len() > 1 => "a classifier",
-                    Gives::Scores(_) => "a classifier with a single class",
+                    Gives::Scores(labels, _) if labels.len() > 1 => "a classifier",
+                    Gives::Scores(..) => "a classifier with a single class",
                     Gives::Tags(_) => "a classifier of tokens",
                 };
                 let text = format!("the model is {what}: it can't do the task \"{name}\"");
@@ -196,7 +198,7 @@ impl Making {
     pub fn make(&self, text: &Text) -> Result<Output, JobError> {
         match self {
             Self::Embedding(encoding) => embedding(&text.values, *encoding),
-            Self::Labels(names) => labels(&text.values, names),
+            Self::Labels(names, scores) => labels(&text.values, names, *scores),
             Self::Entities(head, types) => {
                 let words = text.words.as_ref().ok_or_else(broken)?;
                 Ok(Output::Entities(entities(words, &head.tags, &text.values, types)))

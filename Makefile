@@ -28,7 +28,7 @@ export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 export PROMPTD_TEST_PROMTOOL := $(PROMTOOL)
 
 .DEFAULT_GOAL := help
-.PHONY: chaos help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-peers clean-links
+.PHONY: chaos help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-tasks bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -100,6 +100,9 @@ bench: build model ## Measure the engine, what MQTT adds, and what sensors and j
 	@tests/tools/bench.sh "$(PROMPTD)" "$(MODEL)"
 	$(CARGO) bench --locked --bench sensors
 	$(CARGO) bench --locked --bench journal
+
+bench-tasks: build model model-embed ## Measure every task of a node over MQTT, one by one and batched
+	@tests/tools/bench_tasks.sh "$(PROMPTD)" "$(MODEL)" "$(TARGET)/models"
 
 bench-peers: build model ## Measure promptd side by side with llama.cpp's own tools and a Python bridge
 	tests/peers/setup.sh "$(TARGET)/peers"

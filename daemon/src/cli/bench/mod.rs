@@ -1,6 +1,7 @@
 //! `promptd bench`.
 
 mod engine;
+mod node_tasks;
 mod report;
 mod runner;
 mod tasks;
@@ -15,7 +16,7 @@ use super::client::Target;
 ///
 /// With --model the engine is measured by itself; with --tasks besides, an encoder: its texts one by one, of many clients at
 /// once, and many in a request. With --mqtt a running node is measured over its broker: what a round
-/// trip takes beyond the engine's own time.
+/// trip takes beyond the engine's own time; with --tasks besides, every task that it can do, one by one and batched.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["model", "mqtt"]))]
 pub struct Bench {
@@ -40,10 +41,10 @@ pub struct Bench {
     /// Threads that compute; by default as many as the daemon uses on this machine.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
-    /// Measure the task of an encoder, embed or classify, instead of answers.
-    #[arg(long, requires = "model")]
+    /// Measure tasks: that of an encoder, embed, classify or extract, or with --mqtt all that the node can do.
+    #[arg(long)]
     tasks: bool,
-    /// Texts of a round with --tasks.
+    /// Texts of a round with --tasks; of tasks that generate text, a sixteenth.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     texts: u32,
     /// Measure a running node over its broker.
@@ -72,8 +73,13 @@ impl Bench {
                 Some(model) => engine = Some(engine::measure(&self, model).await.map_err(Failure::unavailable)?),
                 None => {}
             }
-            let mqtt = if self.mqtt { Some(through_mqtt::measure(&self).await?) } else { None };
-            Ok::<_, Failure>(report::Report { engine, tasks, mqtt })
+            let (mut mqtt, mut node_tasks) = (None, None);
+            if self.mqtt && self.tasks {
+                node_tasks = Some(node_tasks::measure(&self).await?);
+            } else if self.mqtt {
+                mqtt = Some(through_mqtt::measure(&self).await?);
+            }
+            Ok::<_, Failure>(report::Report { engine, tasks, mqtt, node_tasks })
         })?;
         report.print(self.json).map_err(Failure::software)
     }

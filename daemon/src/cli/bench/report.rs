@@ -16,6 +16,9 @@ pub struct Report {
     /// A node over MQTT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttReport>,
+    /// The tasks of a node over MQTT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_tasks: Option<NodeTasksReport>,
 }
 
 /// The engine by itself.
@@ -101,6 +104,34 @@ pub struct MqttReport {
     pub added_ms: Percentiles,
 }
 
+/// The tasks of a node over MQTT.
+#[derive(Debug, Default, Serialize)]
+pub struct NodeTasksReport {
+    /// Those that were measured.
+    pub tasks: Vec<TaskReport>,
+    /// Those that the node refused, and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// One task of a node.
+#[derive(Debug, Serialize)]
+pub struct TaskReport {
+    /// Which.
+    pub task: String,
+    /// Texts of a round.
+    pub texts: usize,
+    /// From a request's publication to its answer, one by one.
+    pub latency_ms: Percentiles,
+    /// Texts a second, each alone, when the one before it was answered.
+    pub one_by_one_per_second: f64,
+    /// Texts a second, each a request, 32 at once.
+    pub together_per_second: f64,
+    /// Texts a second, 64 in a request; none if the task takes one only.
+    pub inputs_per_second: Option<f64>,
+    /// By how much the faster of the two is faster than one by one.
+    pub speed_up: f64,
+}
+
 /// Of a set of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Percentiles {
@@ -133,6 +164,9 @@ impl Report {
             engine.print(&mut out)?;
         }
         if let Some(tasks) = &self.tasks {
+            tasks.print(&mut out)?;
+        }
+        if let Some(tasks) = &self.node_tasks {
             tasks.print(&mut out)?;
         }
         if let Some(mqtt) = &self.mqtt {
@@ -178,6 +212,29 @@ impl TasksReport {
             let (one, together, inputs) =
                 (result.one_by_one_per_second, result.together_per_second, result.inputs_per_second);
             writeln!(out, "{words:>5}  {tokens:>6}  {one:>10.1}  {together:>12.1}  {inputs:>17.1}  {speed_up:>7.1}x")?;
+        }
+        Ok(())
+    }
+}
+
+impl NodeTasksReport {
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(
+            out,
+            "task                   texts  latency p50   p95 (ms)  one by one  32 at once  64 in a request  speed-up"
+        )?;
+        for task in &self.tasks {
+            let TaskReport { texts, latency_ms: Percentiles { p50, p95 }, one_by_one_per_second: one, .. } = task;
+            let (together, speed_up) = (task.together_per_second, task.speed_up);
+            let inputs = task.inputs_per_second.map_or_else(|| "-".to_owned(), |inputs| format!("{inputs:.1}"));
+            let name = &task.task;
+            writeln!(
+                out,
+                "{name:<22} {texts:>5}  {p50:>11.1}  {p95:>9.1}  {one:>10.1}  {together:>10.1}  {inputs:>15}  {speed_up:>7.1}x"
+            )?;
+        }
+        for (task, reason) in &self.refused {
+            writeln!(out, "{task:<22} not measured: {reason}")?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod broker_trouble;
 mod cancel;
 mod chaos;
 mod command_line;
+mod constrained;
 mod derive;
 mod deriving;
 mod doctor;

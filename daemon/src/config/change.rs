@@ -241,6 +241,7 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
             queue_jobs: Effect::Requests,
             queue_jobs_per_client: Effect::Requests,
             inputs: Effect::Requests,
+            schema: Effect::Requests,
             max_tokens: Effect::Requests,
             max_tokens_cap: Effect::Requests,
             deadline: Effect::Requests,

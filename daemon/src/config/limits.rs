@@ -22,6 +22,8 @@ pub struct Limits {
     pub max_tokens_cap: u32,
     /// Texts of one request that has many.
     pub inputs: usize,
+    /// Bytes of what holds an answer to a form: a schema, choices or a regular expression.
+    pub schema: usize,
     /// Time for a job where the request names none.
     pub deadline: Duration,
     /// The longest time that a request may name; at least `deadline`.
@@ -38,6 +40,7 @@ impl Limits {
             queue_jobs_per_client: section.number("queue_jobs_per_client", 64, 1..=65_536),
             max_tokens: section.number("max_tokens", 256, 1..=1_048_576),
             max_tokens_cap: section.number("max_tokens_cap", 4096, 1..=1_048_576),
+            schema: section.size("schema", Size::kib(16), Size(64)..=Size::kib(256)).bytes(),
             inputs: section.number("inputs", 64, 1..=1024),
             deadline: section.span("deadline", Span::minutes(5), Span::millis(100)..=Span::days(7)),
             deadline_cap: section.span("deadline_cap", Span::hours(1), Span::millis(100)..=Span::days(7)),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Duty;
 use super::derive::FileType;
-use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Sampling, Task, Usage};
+use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Sampling, Task, TokenLogprob, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
@@ -326,7 +326,7 @@ pub struct EngineJob {
     pub task: Task,
     /// How to choose tokens.
     pub sampling: Sampling,
-    /// Where to stop.
+    /// Where to stop, and in what form.
     pub output: OutputLimits,
     /// Send deltas.
     pub stream: bool,
@@ -341,6 +341,8 @@ pub struct Answer {
     pub last_delta: Option<String>,
     /// Why it ended.
     pub finish: Finish,
+    /// How likely each token was, if that was asked for.
+    pub logprobs: Vec<TokenLogprob>,
     /// Tokens.
     pub usage: Usage,
     /// From the child's receipt to the first token.

@@ -1,6 +1,7 @@
 //! What a job is: who asked, for what, and how it ended. Everything here is valid by construction and knows nothing of
 //! MQTT, files, clocks or the engine.
 
+mod constraint;
 mod control;
 mod encode;
 mod error;
@@ -9,6 +10,7 @@ mod outcome;
 mod precision;
 mod request;
 
+pub use constraint::{Alternative, CHOICES_MAX, Constraint, LOGPROBS_MAX, TokenLogprob};
 pub use control::{Control, Which};
 pub use encode::{Ability, Embedding, Encoding, Entity, Input, Labelled, Ranked};
 pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Embedding, Entity, ErrorCode, JobError, Labelled, ModelName, Ranked};
+use super::{Embedding, Entity, ErrorCode, JobError, Labelled, ModelName, Ranked, TokenLogprob};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,8 @@ pub struct Completion {
     pub model: ModelName,
     /// The strategy that the model ran with, such as `cpu:int4`.
     pub strategy: String,
+    /// How likely each of its tokens was, if that was asked for.
+    pub logprobs: Vec<TokenLogprob>,
     /// Tokens.
     pub usage: Usage,
     /// Times.
@@ -63,6 +65,8 @@ impl fmt::Debug for Completion {
 pub enum Output {
     /// Text that a model has generated, whole.
     Text(String),
+    /// The value of a schema, as JSON text.
+    Json(String),
     /// An embedding.
     Embedding(Embedding),
     /// Every class, the most likely first; their scores have the sum 1.
@@ -80,6 +84,7 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Json(text) => write!(f, "Json({} bytes)", text.len()),
             Self::Embedding(embedding) => embedding.fmt(f),
             Self::Labels(labels) => write!(f, "Labels({})", labels.len()),
             Self::Entities(entities) => write!(f, "Entities({})", entities.len()),
@@ -99,6 +104,26 @@ pub enum Finish {
     Length,
     /// `max_bytes`.
     Truncated,
+    /// It is complete: a value of the schema, or a text that matches the regular expression.
+    Schema,
+    /// It is one of the choices.
+    Choice,
+}
+
+impl Finish {
+    /// Every reason, in the order of the interface document.
+    pub const ALL: [Self; 5] = [Self::Stop, Self::Length, Self::Truncated, Self::Schema, Self::Choice];
+
+    /// As replies spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Truncated => "truncated",
+            Self::Schema => "schema",
+            Self::Choice => "choice",
+        }
+    }
 }
 
 /// Token counts of one job.

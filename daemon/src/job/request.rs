@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Ability, ClientName, Encoding, Input, ModelName, RequestId, TaskName};
+use super::{Ability, ClientName, Constraint, Encoding, Input, ModelName, RequestId, TaskName};
 
 /// A job's number within one run of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -219,7 +219,7 @@ impl Default for Sampling {
     }
 }
 
-/// Where an answer ends.
+/// Where an answer ends, and what form it has.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputLimits {
     /// Most tokens to generate, at least 1.
@@ -230,6 +230,18 @@ pub struct OutputLimits {
     pub stop: Vec<String>,
     /// Go on when the model wants to end: for measurements.
     pub ignore_eos: bool,
+    /// Its form; none leaves it to the model.
+    pub constraint: Option<Constraint>,
+    /// Of how many alternatives to each token it is told how likely they were; none tells nothing of any token.
+    pub logprobs: Option<u8>,
+}
+
+impl OutputLimits {
+    /// So many tokens at most, and nothing else.
+    pub fn tokens(max_tokens: u32) -> Self {
+        let (max_bytes, stop, ignore_eos) = (None, Vec::new(), false);
+        Self { max_tokens, max_bytes, stop, ignore_eos, constraint: None, logprobs: None }
+    }
 }
 
 impl fmt::Debug for OutputLimits {

@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 use super::time::millis;
 use crate::job::{
-    ClientName, ModelName, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, RequestId, Sampling, Task, TaskName,
+    ClientName, Constraint, ModelName, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, RequestId, Sampling,
+    Task, TaskName,
 };
 
 const VERSION: u32 = 1;
@@ -58,6 +59,10 @@ struct OutputRecord {
     stop: Vec<String>,
     #[serde(default)]
     ignore_eos: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    constraint: Option<Constraint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    logprobs: Option<u8>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,7 +83,7 @@ pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Ve
     let Request { id: _, client: _, task, defined, model: asked, sampling, output, priority, deadline, stream, ack } =
         request;
     let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed } = *sampling;
-    let OutputLimits { max_tokens, max_bytes, stop, ignore_eos } = output.clone();
+    let OutputLimits { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs } = output.clone();
     let ReplyTo { topic, correlation, reference, echo, format } = reply;
     let record = Record {
         version: VERSION,
@@ -87,7 +92,7 @@ pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Ve
         model: model.clone(),
         asked: asked.clone(),
         sampling: SamplingRecord { temperature, top_k, top_p, min_p, repeat_penalty, seed },
-        output: OutputRecord { max_tokens, max_bytes, stop, ignore_eos },
+        output: OutputRecord { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs },
         priority: *priority,
         deadline_ms: millis(*deadline),
         stream: *stream,
@@ -121,7 +126,7 @@ pub(super) fn read(
     let Record { version: _, task, defined, model, asked, sampling, output, priority, deadline_ms, stream, ack, reply } =
         serde_json::from_slice(bytes).map_err(|_| "its fields are not those of its version")?;
     let SamplingRecord { temperature, top_k, top_p, min_p, repeat_penalty, seed } = sampling;
-    let OutputRecord { max_tokens, max_bytes, stop, ignore_eos } = output;
+    let OutputRecord { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs } = output;
     let correlation = reply.correlation.map(|data| STANDARD.decode(data)).transpose();
     let request = Request {
         id,
@@ -130,7 +135,7 @@ pub(super) fn read(
         defined,
         model: asked,
         sampling: Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed },
-        output: OutputLimits { max_tokens, max_bytes, stop, ignore_eos },
+        output: OutputLimits { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs },
         priority,
         deadline: Duration::from_millis(deadline_ms),
         stream,

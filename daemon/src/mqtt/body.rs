@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 use crate::job::{
     Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling, Task,
 };
-use crate::job::{REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
+use crate::job::{LOGPROBS_MAX, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
 
 use super::RequestLimits;
 use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
+use super::constraint::read_constraint;
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
 use super::texts::{read_embed, read_extract, read_input, read_rerank};
 
@@ -22,7 +23,7 @@ pub(super) const KNOWN: [&str; 11] =
     ["id", "input", "prompt", "model", "stream", "ack", "reply", "reply_to", "ref", "priority", "deadline_ms"];
 
 /// Fields of tasks that generate text.
-pub(super) const GENERATING: [&str; 11] = [
+pub(super) const GENERATING: [&str; 15] = [
     "messages",
     "max_tokens",
     "max_bytes",
@@ -34,6 +35,10 @@ pub(super) const GENERATING: [&str; 11] = [
     "seed",
     "stop",
     "ignore_eos",
+    "schema",
+    "choices",
+    "regex",
+    "logprobs",
 ];
 
 /// Fields of `embed`, of `classify`, of `extract` and of `rerank`.
@@ -43,21 +48,8 @@ const EXTRACTING: [&str; 2] = ["inputs", "types"];
 const RANKING: [&str; 1] = ["documents"];
 
 /// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
-const NOT_YET: [&str; 13] = [
-    "session",
-    "parts",
-    "schema",
-    "choices",
-    "regex",
-    "logprobs",
-    "inputs",
-    "labels",
-    "context",
-    "question",
-    "target_language",
-    "steps",
-    "sent_at",
-];
+const NOT_YET: [&str; 9] =
+    ["session", "parts", "inputs", "labels", "context", "question", "target_language", "steps", "sent_at"];
 
 /// The tasks of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,12 +135,7 @@ impl Body {
             task,
             model: None,
             sampling: Sampling::default(),
-            output: OutputLimits {
-                max_tokens: limits.max_tokens_default.min(limits.max_tokens_cap),
-                max_bytes: None,
-                stop: Vec::new(),
-                ignore_eos: false,
-            },
+            output: OutputLimits::tokens(limits.max_tokens_default.min(limits.max_tokens_cap)),
             priority: Priority::default(),
             asked: Asked::default(),
             deadline: limits.deadline_default.min(limits.deadline_cap),
@@ -191,7 +178,7 @@ impl Body {
             task: self.task,
             model: model.or(self.model),
             sampling: read_sampling(&mut fields, &self.sampling)?,
-            output: read_output(&mut fields, max_tokens, self.output)?,
+            output: read_output(&mut fields, max_tokens, self.output, limits)?,
             priority: priority.unwrap_or_default(),
             asked: Asked { priority, max_tokens },
             deadline: deadline.map_or(self.deadline, Duration::from_millis),
@@ -302,8 +289,16 @@ fn read_sampling(fields: &mut Fields, default: &Sampling) -> Result<Sampling, Jo
     })
 }
 
-fn read_output(fields: &mut Fields, max_tokens: Option<u32>, default: OutputLimits) -> Result<OutputLimits, JobError> {
+fn read_output(
+    fields: &mut Fields,
+    max_tokens: Option<u32>,
+    default: OutputLimits,
+    limits: &RequestLimits,
+) -> Result<OutputLimits, JobError> {
+    let logprobs = fields.whole_u32("logprobs", 0..=u32::from(LOGPROBS_MAX), None)?;
     Ok(OutputLimits {
+        constraint: read_constraint(fields, limits.schema_bytes)?.or(default.constraint),
+        logprobs: logprobs.and_then(|count| u8::try_from(count).ok()),
         max_tokens: max_tokens.unwrap_or(default.max_tokens),
         max_bytes: fields.whole_u32("max_bytes", 1..=u32::MAX, None)?,
         stop: fields.take("stop").map(read_stops).transpose()?.unwrap_or(default.stop),

@@ -15,6 +15,7 @@ mod address;
 mod body;
 mod config;
 mod connect;
+mod constraint;
 mod control;
 #[cfg(test)]
 mod control_tests;
@@ -73,7 +74,7 @@ pub use fleet_topics::{FleetTopics, NodeTopic};
 pub use handle::{LinkHandle, Slot};
 pub use link::Link;
 pub use message::{AckToken, InboundMessage};
-pub use output::output_bytes;
+pub use output::{logprobs_bytes, output_bytes};
 pub use probe::{BrokerLimits, Probe, ProbeError, PublishAnswer, SubscribeAnswer};
 pub use publication::Publication;
 pub use reader::{Reader, ReaderEvent};

@@ -6,8 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
-use crate::job::{Embedding, Encoding, JobError, Output};
+use crate::job::{Embedding, Encoding, JobError, Output, TokenLogprob};
 
 use super::reply::ErrorBody;
 
@@ -18,6 +19,11 @@ impl Serialize for OutputBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Output::Text(text) => serializer.serialize_str(text),
+            // The engine has held it to a schema; what is no JSON all the same is a text.
+            Output::Json(text) => match serde_json::from_str::<Value>(text) {
+                Ok(value) => value.serialize(serializer),
+                Err(_) => serializer.serialize_str(text),
+            },
             Output::Embedding(embedding) => write_embedding(embedding, serializer),
             Output::Labels(labels) => labels.serialize(serializer),
             Output::Entities(entities) => entities.serialize(serializer),
@@ -61,12 +67,21 @@ impl<'a> From<&'a Result<Output, JobError>> for Item<'a> {
 
 /// Bytes of an output: of its text, or of its JSON.
 pub fn output_bytes(output: &Output) -> usize {
-    if let Output::Text(text) = output {
-        return text.len();
+    match output {
+        Output::Text(text) | Output::Json(text) => text.len(),
+        output => json_bytes(&OutputBody(output)),
     }
+}
+
+/// Bytes of the JSON that tells how likely tokens were.
+pub fn logprobs_bytes(logprobs: &[TokenLogprob]) -> usize {
+    if logprobs.is_empty() { 0 } else { json_bytes(logprobs) }
+}
+
+fn json_bytes(value: &(impl Serialize + ?Sized)) -> usize {
     let mut count = Count(0);
     // Only maps with keys that are no strings can fail, and there are none.
-    let _ = serde_json::to_writer(&mut count, &OutputBody(output));
+    let _ = serde_json::to_writer(&mut count, value);
     count.0
 }
 

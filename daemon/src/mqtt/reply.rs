@@ -6,7 +6,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Completion, ErrorCode, Finish, JobError, NodeName, Outcome, Output, ReplyFormat, ReplyTo, RequestId, Timings, Usage,
+    Completion, ErrorCode, Finish, JobError, NodeName, Outcome, Output, ReplyFormat, ReplyTo, RequestId, Timings,
+    TokenLogprob, Usage,
 };
 
 use super::Publication;
@@ -41,6 +42,7 @@ impl Replies {
             task,
             output: OutputBody(&completion.output),
             finish: completion.finish,
+            logprobs: &completion.logprobs,
             model: completion.model.as_str(),
             strategy: &completion.strategy,
             usage: UsageBody { tokens: completion.usage, energy_joules: completion.energy_joules },
@@ -51,6 +53,8 @@ impl Replies {
             ReplyFormat::Json => self.json("result", id, body, to),
             ReplyFormat::Text => match &completion.output {
                 Output::Text(output) => text(output.clone(), to),
+                // As the model has written it.
+                Output::Json(output) => publication(output.clone().into_bytes(), JSON, to),
                 // As above: nothing in it can fail.
                 output => publication(serde_json::to_vec(&OutputBody(output)).unwrap_or_default(), JSON, to),
             },
@@ -139,6 +143,8 @@ struct ResultBody<'a> {
     task: &'a str,
     output: OutputBody<'a>,
     finish: Finish,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    logprobs: &'a [TokenLogprob],
     model: &'a str,
     strategy: &'a str,
     usage: UsageBody,

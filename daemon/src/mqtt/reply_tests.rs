@@ -30,6 +30,7 @@ fn completion() -> Completion {
     Completion {
         output: Output::Text("Ja, \"ä\"".to_owned()),
         finish: Finish::Stop,
+        logprobs: Vec::new(),
         model: ModelName::new("main").unwrap(),
         strategy: "cpu:int8".to_owned(),
         usage: Usage { prompt_tokens: 31, cached_tokens: 24, generated_tokens: 12 },

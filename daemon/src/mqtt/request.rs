@@ -35,6 +35,8 @@ pub struct RequestLimits {
     pub deadline_cap: Duration,
     /// Most texts of one request.
     pub inputs: usize,
+    /// Bytes of a schema, a list of choices or an expression that holds an answer to its form.
+    pub schema_bytes: usize,
 }
 
 /// Reads requests by the rules of the interface.
@@ -263,7 +265,9 @@ fn fingerprint(task: &str, content: &Content) -> [u8; 32] {
     match content {
         Content::Object(map) => {
             hash.update(b"\0json\0");
-            hash.update(serde_json::to_vec(map).unwrap_or_default());
+            let mut value = Value::Object(map.clone());
+            value.sort_all_objects();
+            hash.update(value.to_string());
         }
         Content::Text(text) => {
             hash.update(b"\0text\0");

@@ -25,6 +25,7 @@ pub(super) fn reader() -> RequestReader {
             deadline_default: Duration::from_mins(1),
             deadline_cap: Duration::from_mins(10),
             inputs: 4,
+            schema_bytes: 200,
         },
     }
 }

@@ -8,6 +8,9 @@ const REPLY_FRAME: usize = 2048;
 /// Bytes of a token in JSON: most have four or five letters, and what is escaped takes more.
 const BYTES_PER_TOKEN: usize = 16;
 
+/// Bytes that tell how likely a token was, or an alternative to it.
+const LOGPROB_BYTES: usize = 48;
+
 /// Bytes of an embedding of 1024 numbers, more than most models of a size for the edge give.
 const BASE64_BYTES: usize = 6 * 1024;
 const ARRAY_BYTES: usize = 14 * 1024;
@@ -30,7 +33,7 @@ pub(super) fn expected_outcome(request: &Request, reply: &ReplyTo, result_max: u
 
 fn output(request: &Request) -> usize {
     let (count, each) = match &request.task {
-        Task::Generate { .. } | Task::Chat { .. } => (request.output.max_tokens as usize, BYTES_PER_TOKEN),
+        Task::Generate { .. } | Task::Chat { .. } => (request.output.max_tokens as usize, bytes_per_token(request)),
         Task::Embed { input, encoding: Encoding::Base64 } => (input.texts().len(), BASE64_BYTES),
         Task::Embed { input, encoding: Encoding::Array } => (input.texts().len(), ARRAY_BYTES),
         Task::Classify { input } => (input.texts().len(), LABELS_BYTES),
@@ -38,4 +41,9 @@ fn output(request: &Request) -> usize {
         Task::Rerank { documents, .. } => (documents.len(), RANKED_BYTES),
     };
     count.saturating_mul(each)
+}
+
+fn bytes_per_token(request: &Request) -> usize {
+    let told = request.output.logprobs.map_or(0, |alternatives| usize::from(alternatives) + 1);
+    BYTES_PER_TOKEN + told * LOGPROB_BYTES
 }

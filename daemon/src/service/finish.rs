@@ -10,7 +10,7 @@ use crate::engine::EngineId;
 use crate::engine::protocol::Answer;
 use crate::job::{Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Timings};
 use crate::journal::Ticket;
-use crate::mqtt::{Slot, output_bytes};
+use crate::mqtt::{Slot, logprobs_bytes, output_bytes};
 use crate::queue::Spent;
 use crate::telemetry::JobChange;
 
@@ -95,7 +95,8 @@ impl Driver {
     }
 
     fn completed(&self, job: &Job, answer: Answer, since: Instant, engine: EngineId) -> Outcome {
-        let (size, max) = (output_bytes(&answer.output), self.config.limits.result);
+        let size = output_bytes(&answer.output) + logprobs_bytes(&answer.logprobs);
+        let max = self.config.limits.result;
         if size > max {
             let text = format!("the answer has {size} bytes; allowed are {max} (limits.result)");
             return Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
@@ -105,6 +106,7 @@ impl Driver {
         Outcome::Completed(Completion {
             output: answer.output,
             finish: answer.finish,
+            logprobs: answer.logprobs,
             model: job.model.clone(),
             strategy: active.map(|active| active.chosen.strategy.to_string()).unwrap_or_default(),
             usage: answer.usage,

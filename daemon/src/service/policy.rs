@@ -88,7 +88,7 @@ mod tests {
             task: Task::Generate { prompt: "p".to_owned() },
             model: None,
             sampling: Sampling::default(),
-            output: OutputLimits { max_tokens: 256, max_bytes: None, stop: Vec::new(), ignore_eos: false },
+            output: OutputLimits::tokens(256),
             priority: Priority::Normal,
             deadline: Duration::from_mins(1),
             stream: false,

@@ -69,6 +69,7 @@ pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<Request
             deadline_default: limits.deadline,
             deadline_cap: limits.deadline_cap,
             inputs: limits.inputs,
+            schema_bytes: limits.schema,
         },
         tasks: config.tasks.clone(),
     })

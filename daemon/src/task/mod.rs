@@ -5,10 +5,12 @@
 
 mod definition;
 mod error;
+mod schema;
 mod template;
 
 pub use definition::{Defaults, Definition, Parts};
 pub use error::DefinitionError;
+pub use schema::check_schema;
 
 /// The definitions that every node has, by their names. An operator's of the same name is laid over them, key by key.
 pub const BUILT_IN: [(&str, &str); 2] = [
@@ -20,20 +22,24 @@ pub const BUILT_IN: [(&str, &str); 2] = [
 pub const DEFINITIONS_MAX: usize = 32;
 
 /// The fields of requests that every task which generates text has. A definition has others.
-pub const COMMON_FIELDS: [&str; 19] = [
+pub const COMMON_FIELDS: [&str; 23] = [
     "ack",
+    "choices",
     "deadline_ms",
     "id",
     "ignore_eos",
+    "logprobs",
     "max_bytes",
     "max_tokens",
     "min_p",
     "model",
     "priority",
     "ref",
+    "regex",
     "repeat_penalty",
     "reply",
     "reply_to",
+    "schema",
     "seed",
     "stop",
     "stream",

@@ -25,6 +25,7 @@ fn an_answer_moves_its_counters_and_times() {
     let completion = Completion {
         output: Output::Text("never told".to_owned()),
         finish: Finish::Length,
+        logprobs: Vec::new(),
         model: ModelName::new("main").unwrap(),
         strategy: "cpu:int4".to_owned(),
         usage: Usage { prompt_tokens: 31, cached_tokens: 24, generated_tokens: 11 },

@@ -73,7 +73,7 @@ async fn round(runner: &mut Runner, bench: &Bench, streams: u32) -> anyhow::Resu
 }
 
 fn submit(runner: &mut Runner, bench: &Bench) -> anyhow::Result<()> {
-    let output = OutputLimits { max_tokens: bench.tokens, max_bytes: None, stop: Vec::new(), ignore_eos: true };
+    let output = OutputLimits { ignore_eos: true, ..OutputLimits::tokens(bench.tokens) };
     runner.submit(output, |number| Task::Generate { prompt: words(number, bench.prompt_tokens) })
 }
 

@@ -122,7 +122,7 @@ impl<T: Fn(Input) -> Task> Measured<'_, T> {
     }
 
     fn submit(&mut self, count: u64) -> anyhow::Result<()> {
-        let output = OutputLimits { max_tokens: 1, max_bytes: None, stop: Vec::new(), ignore_eos: false };
+        let output = OutputLimits::tokens(1);
         let (length, task) = (self.words, self.task);
         self.runner.submit(output, |number| {
             let text = |place| words(number * INPUTS + place, length);

@@ -4,8 +4,10 @@ mod chooser;
 mod encoder;
 mod frame;
 mod golden;
+mod grammar;
 mod link;
 mod llama;
+mod logprobs;
 mod logs;
 mod measure;
 mod memory;
@@ -18,6 +20,7 @@ mod sequence;
 mod template;
 mod text;
 mod warm;
+mod writer;
 
 use std::ffi::CString;
 use std::io;

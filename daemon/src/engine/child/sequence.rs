@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::chooser::Chooser;
+use super::grammar::{Grammar, GrammarError};
 use super::llama::{Model, Token};
-use super::text::{Step, TextStream};
+use super::writer::Writer;
 use crate::engine::protocol::{Answer, EngineJob};
-use crate::job::{Finish, JobId, Output, Usage};
+use crate::job::{Constraint, ErrorCode, Finish, JobId, Usage};
 
 /// Where a sequence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +17,28 @@ pub enum State {
     Decode(Token),
 }
 
-/// What a chosen token means for its job.
+/// What the logits of a step mean for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advance {
-    /// There is more to come.
-    GoesOn,
+    /// This token comes next, and more after it.
+    GoesOn(Token),
     /// The answer is complete.
     Ended(Finish),
-    /// The model computed values that are no numbers.
-    Broken,
+}
+
+/// Why a job cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// For the client's program.
+    pub code: ErrorCode,
+    /// For its developer.
+    pub message: String,
+}
+
+impl From<GrammarError> for Failure {
+    fn from(error: GrammarError) -> Self {
+        Self { code: error.code(), message: error.to_string() }
+    }
 }
 
 /// One job that runs.
@@ -40,16 +53,13 @@ pub struct Sequence {
     prompt: usize,
     /// Tokens of the prompt that were in memory before it began.
     cached: usize,
-    chooser: Chooser,
-    text: TextStream,
-    output: String,
-    unsent: String,
-    stream: bool,
-    max_tokens: u32,
-    max_bytes: usize,
-    ignore_eos: bool,
+    writer: Writer,
+    /// Whether a complete answer is the value of a schema.
+    is_value: bool,
     received: Instant,
     first_token: Option<Instant>,
+    /// Tokens that were chosen.
+    generated: u32,
 }
 
 impl Sequence {
@@ -62,24 +72,30 @@ impl Sequence {
         room: usize,
         n_vocab: usize,
     ) -> Self {
-        let chooser = Chooser::new(&job.sampling, n_vocab, &prompt);
+        let is_value = matches!(job.output.constraint, Some(Constraint::Schema(_)));
+        let writer = Writer::new(&job.sampling, job.output, job.stream, &prompt, room, n_vocab);
         Self {
             job: job.id,
             state: State::Prefill(cached),
             prompt: prompt.len(),
             tokens: prompt,
             cached,
-            chooser,
-            text: TextStream::new(job.output.stop),
-            output: String::new(),
-            unsent: String::new(),
-            stream: job.stream,
-            max_tokens: job.output.max_tokens.min(u32::try_from(room).unwrap_or(u32::MAX)),
-            max_bytes: job.output.max_bytes.map_or(usize::MAX, |bytes| bytes as usize),
-            ignore_eos: job.output.ignore_eos,
+            writer,
+            is_value,
             received,
             first_token: None,
+            generated: 0,
         }
+    }
+
+    /// Whether it waits for its grammar, and takes part in no step.
+    pub fn waits(&self) -> bool {
+        self.writer.waits()
+    }
+
+    /// What it has waited for.
+    pub fn hold(&mut self, grammar: Result<Grammar, GrammarError>) {
+        self.writer.hold(grammar);
     }
 
     /// The whole prompt.
@@ -90,10 +106,6 @@ impl Sequence {
     /// The prompt, and as much of the answer as is chosen.
     pub fn tokens(&self) -> &[Token] {
         &self.tokens
-    }
-
-    fn generated(&self) -> u32 {
-        u32::try_from(self.tokens.len() - self.prompt).unwrap_or(u32::MAX)
     }
 
     /// It was parked for so long, which is no time of its prompt or its answer.
@@ -123,65 +135,40 @@ impl Sequence {
     }
 
     /// Chooses the next token from the logits of the last one.
-    pub fn advance(&mut self, model: &Model, logits: &[f32]) -> Advance {
-        let Some(token) = self.chooser.choose(logits) else { return Advance::Broken };
+    pub fn advance(&mut self, model: &Model, logits: &[f32]) -> Result<Advance, Failure> {
+        let advance = self.writer.advance(model, logits)?;
         self.first_token.get_or_insert_with(Instant::now);
-        self.tokens.push(token);
-        self.state = State::Decode(token);
-        self.take(model, token).map_or(Advance::GoesOn, Advance::Ended)
-    }
-
-    fn take(&mut self, model: &Model, token: Token) -> Option<Finish> {
-        if model.is_end(token) && !self.ignore_eos {
-            let rest = self.text.finish();
-            return Some(self.show(&rest).unwrap_or(Finish::Stop));
+        self.generated += 1;
+        if let Advance::GoesOn(token) = advance {
+            self.tokens.push(token);
+            self.state = State::Decode(token);
         }
-        let mut bytes = Vec::with_capacity(16);
-        model.append_piece(token, &mut bytes);
-        let stopped = match self.text.push(&bytes) {
-            Step::Text(text) => self.show(&text),
-            Step::Stopped(text) => Some(self.show(&text).unwrap_or(Finish::Stop)),
-        };
-        stopped.or_else(|| {
-            (self.generated() >= self.max_tokens).then(|| {
-                let rest = self.text.finish();
-                self.show(&rest).unwrap_or(Finish::Length)
-            })
-        })
-    }
-
-    /// Adds text to the answer, up to the limit in bytes.
-    fn show(&mut self, text: &str) -> Option<Finish> {
-        let room = self.max_bytes - self.output.len();
-        let truncated = text.len() > room;
-        let text = if truncated { &text[..text.floor_char_boundary(room)] } else { text };
-        self.output.push_str(text);
-        if self.stream {
-            self.unsent.push_str(text);
-        }
-        truncated.then_some(Finish::Truncated)
+        Ok(advance)
     }
 
     /// Text that a delta should carry.
     pub fn take_delta(&mut self) -> Option<String> {
-        (!self.unsent.is_empty()).then(|| std::mem::take(&mut self.unsent))
+        self.writer.take_delta()
     }
 
     /// The answer.
     pub fn finish(mut self, finish: Finish) -> Answer {
         let now = Instant::now();
+        let last_delta = self.take_delta();
+        let (output, logprobs) = self.writer.finish(finish, self.is_value);
         let first = self.first_token.unwrap_or(now);
         Answer {
-            last_delta: self.take_delta(),
+            output,
+            last_delta,
             finish,
+            logprobs,
             usage: Usage {
                 prompt_tokens: u32::try_from(self.prompt).unwrap_or(u32::MAX),
                 cached_tokens: u32::try_from(self.cached).unwrap_or(u32::MAX),
-                generated_tokens: self.generated(),
+                generated_tokens: self.generated,
             },
             prefill: first.saturating_duration_since(self.received),
             decode: now.saturating_duration_since(first),
-            output: Output::Text(self.output),
         }
     }
 }

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::job::{
-    ClientName, ErrorCode, JobId, ModelName, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, RequestId,
-    Sampling, Task,
+    ClientName, Constraint, ErrorCode, JobId, ModelName, OutputLimits, Priority, ReplyFormat, ReplyTo, Request,
+    RequestId, Sampling, Task,
 };
 
 /// Nothing here takes so long.
@@ -197,7 +197,13 @@ fn request(name: &str) -> Request {
         task: Task::Generate { prompt: format!("a secret of {name}") },
         model: None,
         sampling: Sampling { seed: Some(7), ..Sampling::default() },
-        output: OutputLimits { max_tokens: 5, max_bytes: Some(9), stop: vec!["\n".to_owned()], ignore_eos: false },
+        output: OutputLimits {
+            max_bytes: Some(9),
+            stop: vec!["\n".to_owned()],
+            constraint: Some(Constraint::Choices(vec!["yes".to_owned(), "no".to_owned()])),
+            logprobs: Some(0),
+            ..OutputLimits::tokens(5)
+        },
         priority: Priority::High,
         deadline: Duration::from_mins(5),
         stream: true,

@@ -146,7 +146,7 @@ impl JobMetrics {
             drop(self.refused.get_or_create(&by_code(*code)));
             drop(self.failed.get_or_create(&by_code(*code)));
         }
-        for finish in [Finish::Stop, Finish::Length, Finish::Truncated] {
+        for finish in Finish::ALL {
             drop(self.completed.get_or_create(&by_finish(finish)));
         }
     }
@@ -232,14 +232,13 @@ impl JobMetrics {
         let codes = |family: &Family<Labels, Counter>| {
             ErrorCode::ALL.iter().map(|code| family.get_or_create(&by_code(*code)).get()).sum()
         };
-        let finishes = [Finish::Stop, Finish::Length, Finish::Truncated];
         let [prompt_tokens, cached_tokens, generated_tokens] =
             self.all_tokens.each_ref().map(|tokens| tokens.load(Ordering::Relaxed));
         JobTotals {
             received: self.received.get(),
             accepted: self.accepted.get(),
             refused: codes(&self.refused),
-            completed: finishes.iter().map(|finish| self.completed.get_or_create(&by_finish(*finish)).get()).sum(),
+            completed: Finish::ALL.map(|finish| self.completed.get_or_create(&by_finish(finish)).get()).iter().sum(),
             failed: codes(&self.failed),
             prompt_tokens,
             cached_tokens,
@@ -257,10 +256,5 @@ fn by_code(code: ErrorCode) -> Labels {
 }
 
 fn by_finish(finish: Finish) -> Labels {
-    let word = match finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
-        Finish::Truncated => "truncated",
-    };
-    vec![("finish", word.to_owned())]
+    vec![("finish", finish.as_str().to_owned())]
 }

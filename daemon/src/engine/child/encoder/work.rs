@@ -117,6 +117,7 @@ impl Work {
             output,
             last_delta: None,
             finish: Finish::Stop,
+            logprobs: Vec::new(),
             usage: Usage { prompt_tokens, cached_tokens: 0, generated_tokens: 0 },
             prefill: self.received.elapsed(),
             decode: Duration::ZERO,

@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use llama_cpp_sys_2 as sys;
 
 use super::{Backend, LlamaError, Token};
+use crate::engine::child::grammar::Vocabulary;
 use crate::engine::child::logs;
 use crate::engine::protocol::ModelKind;
 use crate::plan::GpuLayers;
@@ -202,6 +203,22 @@ impl Model {
     pub fn longest_token(&self) -> usize {
         let count = Token::try_from(self.n_vocab()).unwrap_or(Token::MAX);
         (0..count).map(|token| self.token_text(token).len()).max().unwrap_or(1).max(1)
+    }
+
+    /// The bytes of each token as they come in an answer, and the tokens that end one.
+    pub fn vocabulary(&self) -> Vocabulary {
+        let count = Token::try_from(self.n_vocab()).unwrap_or(Token::MAX);
+        let mut vocabulary = Vocabulary::default();
+        for token in 0..count {
+            let mut word = Vec::new();
+            if self.is_end(token) {
+                vocabulary.ends.push(token.unsigned_abs());
+            } else {
+                self.append_piece(token, &mut word);
+            }
+            vocabulary.words.push(word);
+        }
+        vocabulary
     }
 
     /// Tokens of a plain text, in which nothing is taken for a control token.

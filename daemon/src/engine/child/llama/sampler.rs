@@ -70,11 +70,12 @@ impl Chain {
         unsafe { sys::llama_sampler_accept(self.raw.as_ptr(), token) };
     }
 
-    /// Chooses a token and takes it into account.
+    /// Chooses a token and takes it into account. One whose logit is −∞ is no candidate.
     pub fn choose(&mut self, logits: &[f32]) -> Option<Token> {
         self.candidates.clear();
         let tokens = 0..Token::try_from(logits.len()).ok()?;
-        self.candidates.extend(tokens.zip(logits).map(|(id, &logit)| sys::llama_token_data { id, logit, p: 0.0 }));
+        let possible = tokens.zip(logits).filter(|(_, logit)| **logit != f32::NEG_INFINITY);
+        self.candidates.extend(possible.map(|(id, &logit)| sys::llama_token_data { id, logit, p: 0.0 }));
         let mut array = sys::llama_token_data_array {
             data: self.candidates.as_mut_ptr(),
             size: self.candidates.len(),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Scheduler;
+use crate::engine::child::grammar::Recipe;
 use crate::engine::child::prompt::PromptError;
 use crate::engine::child::sequence::Sequence;
 use crate::engine::protocol::{EngineJob, FromChild};
@@ -40,6 +41,9 @@ impl Scheduler {
         }
         if prompt.len() >= context {
             return Err(overflow(format_args!("{}", prompt.len()), context));
+        }
+        if let Some(constraint) = &job.output.constraint {
+            self.order_grammar(job.id, Recipe::Constraint(constraint.clone()))?;
         }
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();

@@ -53,7 +53,7 @@ impl Scheduler {
         let given = self.pace.prompt_budget(bounded, self.context.n_batch()).min(room);
         let mut budget = given;
         for &slot in &self.waiting {
-            let Some(sequence) = self.slots[slot].as_ref().filter(|sequence| !self.is_decoding(sequence)) else {
+            let Some(sequence) = self.slots[slot].as_ref().filter(|sequence| self.is_prefilling(sequence)) else {
                 continue;
             };
             let left = self.left(sequence);
@@ -75,6 +75,11 @@ impl Scheduler {
     /// once more as it was the first time.
     fn is_decoding(&self, sequence: &Sequence) -> bool {
         matches!(sequence.state, State::Decode(_)) || self.reproducible && sequence.replays()
+    }
+
+    /// Whether its prompt may be computed now. One that waits for its grammar could not go on after it.
+    fn is_prefilling(&self, sequence: &Sequence) -> bool {
+        !self.is_decoding(sequence) && !sequence.waits()
     }
 
     /// How many tokens of a prompt are left, and of what counts as one.

@@ -3,6 +3,7 @@
 
 mod admit;
 mod fill;
+mod grammars;
 mod park;
 mod prefix;
 mod rest;
@@ -14,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use self::park::Parked;
 use self::prefix::CommonPrefix;
+use super::grammar::Grammars;
 use super::link::{IDLE_TURN, Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
 use super::memory;
 use super::pace::Pace;
 use super::prompt::Prompter;
-use super::sequence::{Advance, Sequence, State};
+use super::sequence::{Advance, Failure, Sequence, State};
 use crate::engine::Duty;
 use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobId};
@@ -27,6 +29,9 @@ use crate::job::{ErrorCode, JobId};
 /// A free slot below a used one splits the batch in llama.cpp, which then reads the weights twice. When no new job has
 /// filled it for this many steps, the last sequence moves there.
 const GAP_STEPS: u32 = 4;
+
+/// How often a loop that only waits for grammars looks for them.
+const GRAMMAR_TURN: Duration = Duration::from_millis(2);
 
 /// Which sequences a step computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub struct Scheduler {
     short_of_memory: bool,
     prefix: CommonPrefix,
     longest_token: usize,
+    /// Where grammars are built, once a job has needed one.
+    grammars: Option<Grammars>,
     /// Slots whose prompt is not computed yet, oldest first.
     waiting: Vec<usize>,
     batch: Batch,
@@ -107,6 +114,7 @@ impl Scheduler {
             short_of_memory: false,
             prefix,
             longest_token,
+            grammars: None,
             waiting,
             batch,
             credits: DELTA_CREDITS,
@@ -125,6 +133,17 @@ impl Scheduler {
                 self.short_of_memory = false;
                 worked = Duration::ZERO;
                 match self.link.inbox.recv_timeout(IDLE_TURN) {
+                    Ok(message) => self.handle(message),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
+                continue;
+            }
+            self.take_grammars();
+            if self.slots.iter().flatten().all(Sequence::waits) {
+                self.link.shared.enter(Phase::Idle);
+                worked = Duration::ZERO;
+                match self.link.inbox.recv_timeout(GRAMMAR_TURN) {
                     Ok(message) => self.handle(message),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -171,6 +190,7 @@ impl Scheduler {
             ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
             ToChild::Trim => {
                 self.forget_states();
+                self.forget_grammars();
                 memory::trim();
             }
             ToChild::Duty(duty) => self.duty = duty,
@@ -237,18 +257,17 @@ impl Scheduler {
             }
             let Some(output) = entry.output else { continue };
             self.waiting.retain(|&slot| slot != entry.slot);
-            let logits = self.context.logits(&self.batch, output);
-            match logits.map_or(Advance::Broken, |logits| sequence.advance(&self.model, logits)) {
-                Advance::GoesOn => {}
-                Advance::Ended(finish) => {
+            let lost = Failure { code: ErrorCode::EngineFailed, message: "the logits of a step are lost".to_owned() };
+            let logits = self.context.logits(&self.batch, output).ok_or(lost);
+            match logits.and_then(|logits| sequence.advance(&self.model, logits)) {
+                Ok(Advance::GoesOn(_)) => {}
+                Ok(Advance::Ended(finish)) => {
                     if let Some(sequence) = self.free(entry.slot) {
                         let job = sequence.job;
                         self.link.send(FromChild::Finished { job, answer: sequence.finish(finish) });
                     }
                 }
-                Advance::Broken => {
-                    self.fail(entry.slot, ErrorCode::EngineFailed, "the model computed values that are no numbers");
-                }
+                Err(failure) => self.fail(entry.slot, failure.code, &failure.message),
             }
         }
     }

@@ -13,7 +13,7 @@ const STATES_MAX: usize = 32 << 20;
 
 /// A job that has made room.
 pub(super) struct Parked {
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
     /// What was in its context memory, if that is kept.
     state: Option<Vec<u8>>,
     since: Instant,

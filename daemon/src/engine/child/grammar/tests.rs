@@ -1,0 +1,135 @@
+//! Grammars over a vocabulary of single bytes.
+
+use serde_json::{Value, json};
+
+use super::build::Builder;
+use super::*;
+use crate::job::Constraint;
+
+/// The token that ends an answer.
+const END: Token = 256;
+
+fn builder() -> Builder {
+    let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+    words.push(Vec::new());
+    Builder::new(Vocabulary { words, ends: vec![END.unsigned_abs()] }).unwrap()
+}
+
+fn build(constraint: Constraint) -> Result<Grammar, GrammarError> {
+    builder().build(&Recipe::Constraint(constraint))
+}
+
+fn schema(schema: &Value) -> Result<Grammar, GrammarError> {
+    build(Constraint::Schema(schema.to_string()))
+}
+
+/// Whether a whole text may come; the mask is asked for each byte of it.
+fn allows(mut grammar: Grammar, text: &str) -> bool {
+    let logits = vec![0.0; 257];
+    let mut complete = false;
+    for byte in text.bytes() {
+        if complete || grammar.mask(&logits).unwrap()[usize::from(byte)] != 0.0 {
+            return false;
+        }
+        complete = grammar.take(Token::from(byte)).unwrap();
+    }
+    complete || grammar.mask(&logits).unwrap()[256] == 0.0 && grammar.take(END).unwrap()
+}
+
+#[test]
+fn values_of_a_schema_may_come_and_no_others() {
+    let person = json!({
+        "type": "object", "required": ["name", "age"], "additionalProperties": false,
+        "properties": { "name": { "type": "string", "maxLength": 5 }, "age": { "type": "integer", "minimum": 0, "maximum": 150 } },
+    });
+    for (text, allowed) in [
+        (r#"{"name": "Zoë", "age": 7}"#, true),
+        (r#"{"name": "a\"b", "age": 150}"#, true),
+        (r#"{"name": "", "age": 151}"#, false),
+        (r#"{"name": "toolong", "age": 1}"#, false),
+        (r#"{"age": 7, "name": "x"}"#, false),
+        (r#"{"name":"x","age":7}"#, false),
+        (r#"{"name": "x"}"#, false),
+        (r#"{"name": "x", "age": 7} "#, false),
+        (r#"{"name": "x", "age": 7, "more": 1}"#, false),
+        ("[]", false),
+    ] {
+        assert_eq!(allows(schema(&person).unwrap(), text), allowed, "{text}");
+    }
+    let nested = json!({ "type": "array", "items": { "$ref": "#" }, "maxItems": 2 });
+    assert!(allows(schema(&nested).unwrap(), "[[], [[]]]") && !allows(schema(&nested).unwrap(), "[[], [], []]"));
+}
+
+#[test]
+fn choices_and_expressions_match_as_a_whole() {
+    let choices =
+        || Constraint::Choices(["a", "ab", "a|b", "no/yes", "zwei\nZeilen", "🦀", "(.*)"].map(String::from).into());
+    for (text, allowed) in [
+        ("a", true),
+        ("ab", true),
+        ("a|b", true),
+        ("no/yes", true),
+        ("zwei\nZeilen", true),
+        ("🦀", true),
+        ("(.*)", true),
+        ("b", false),
+        ("", false),
+        ("abc", false),
+    ] {
+        assert_eq!(allows(build(choices()).unwrap(), text), allowed, "{text}");
+    }
+    let regex = |text: &str| build(Constraint::Regex(text.to_owned()));
+    assert!(allows(regex(r"\d{2}:\d{2}").unwrap(), "12:30") && !allows(regex(r"\d{2}:\d{2}").unwrap(), "at 12:30"));
+    assert!(allows(regex("a/b").unwrap(), "a/b"));
+}
+
+#[test]
+fn what_cannot_be_a_grammar_is_refused_without_a_quote() {
+    let regex = |text: &str| build(Constraint::Regex(text.to_owned())).err();
+    for error in [regex("(secret"), regex("secret["), regex(r"\bsecret"), regex("(secret)\\1")] {
+        assert!(matches!(&error, Some(GrammarError::Unusable(text)) if !text.contains("secret")), "{error:?}");
+    }
+    let refused = |value: Value| match schema(&value) {
+        Err(GrammarError::Unusable(text)) => text,
+        other => panic!("{:?}", other.map(|_| ())),
+    };
+    let text = refused(json!({ "type": "array", "uniqueItems": true, "contains": { "const": "secret" } }));
+    assert_eq!(text, "the schema uses keywords that are not supported: [\"contains\", \"uniqueItems\"]");
+    assert_eq!(refused(json!({ "type": "integer", "minimum": 3, "maximum": 2 })), "no value fits the schema");
+    let text = refused(json!({ "type": "string", "pattern": "(secret" }));
+    assert!(!text.contains("secret"), "{text}");
+}
+
+/// What asks for more than any machine has ends, one way or the other, within the limits of building and of a step.
+#[test]
+fn what_explodes_is_refused_with_the_limit() {
+    let mut deep = json!({ "type": "string" });
+    for _ in 0..14 {
+        deep = json!({ "type": "object", "properties": { "a": deep.clone(), "b": deep } });
+    }
+    let Err(GrammarError::Unusable(text)) = schema(&deep) else { panic!("two to the power of 14") };
+    assert!(text.contains("allowed are 100000 symbols"), "{text}");
+
+    let any = |n: usize| json!({ "anyOf": (0..10).map(|m| json!({ "properties": { format!("p{n}_{m}"): { "type": "string" } } })).collect::<Vec<_>>() });
+    let product = json!({ "type": "object", "allOf": (0..8).map(any).collect::<Vec<_>>() });
+    let mut built = vec![schema(&product), schema(&json!({ "type": "array", "minItems": 1_000_000 }))];
+    eprintln!("{} {:?}", product.to_string().len(), built[0].as_ref().map(|_| ()));
+    for expression in
+        ["(a|b|ab|ba){100000}", "((((a{99}){99}){99}){99}){99}", "(.*a.*b.*c){1,9999}x", "(a|b)*a(a|b){2000}"]
+    {
+        built.push(build(Constraint::Regex(expression.to_owned())));
+    }
+    for grammar in built {
+        let steps = || -> Result<(), GrammarError> {
+            let mut grammar = grammar?;
+            for _ in 0..300 {
+                let allowed = grammar.mask(&[0.0; 257])?;
+                let token = allowed.iter().position(|&logit| logit == 0.0).unwrap();
+                grammar.take(Token::try_from(token).unwrap())?;
+            }
+            Ok(())
+        };
+        let ended = steps();
+        assert!(matches!(ended, Ok(()) | Err(GrammarError::Unusable(_) | GrammarError::TooComplex)), "{ended:?}");
+    }
+}

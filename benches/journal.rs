@@ -140,7 +140,7 @@ fn accept(journal: &mut Journal, job: JobId) -> Ticket {
         task: Task::Generate { prompt: PROMPT.to_owned() },
         model: None,
         sampling: Sampling::default(),
-        output: OutputLimits { max_tokens: 12, max_bytes: None, stop: Vec::new(), ignore_eos: false },
+        output: OutputLimits::tokens(12),
         priority: Priority::Normal,
         deadline: Duration::from_mins(5),
         stream: false,

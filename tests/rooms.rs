@@ -33,7 +33,8 @@ const VOCABULARY: &str = "job";
 const LINES_MAX: usize = 400;
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 22] = [
+    ("llguidance", &["engine/child"]),
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
     ("rumqttc", &["mqtt"]),

@@ -3,9 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Broker, Device, Node, Setup};
+use crate::tasks::define;
+
+/// Whether a value is one of a schema.
+type Fits = fn(&Value) -> bool;
 
 /// Schemas of several kinds, and what is true of each of their values.
-fn schemas() -> Vec<(Value, fn(&Value) -> bool)> {
+fn schemas() -> Vec<(Value, Fits)> {
     vec![
         (
             json!({
@@ -177,4 +181,68 @@ async fn an_answer_that_made_room_keeps_its_form() {
         (&parked["output"], &parked["finish"], &parked["usage"]),
         (&alone["output"], &alone["finish"], &alone["usage"])
     );
+}
+
+#[tokio::test]
+async fn many_forms_are_held_at_once() {
+    let broker = Broker::start().await;
+    let _node = Node::ready(&broker, Setup { sequences: 4, context: 512, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let mut open = 0;
+    for (number, (schema, _)) in schemas().into_iter().cycle().take(12).enumerate() {
+        let request = json!({ "id": number.to_string(), "prompt": "Describe a person.", "schema": schema, "temperature": 1.0, "max_tokens": 120 });
+        device.ask("generate", &request).await;
+        device
+            .ask(
+                "generate",
+                &json!({ "id": format!("free{number}"), "prompt": "Count.", "max_tokens": 9, "ignore_eos": true }),
+            )
+            .await;
+        open += 2;
+    }
+    while open > 0 {
+        let reply = device.outcome_of_any().await;
+        open -= 1;
+        let id = reply["id"].as_str().unwrap();
+        if id.starts_with("free") {
+            assert_eq!(reply["usage"]["generated_tokens"], 9, "{reply}");
+            continue;
+        }
+        let (_, fits) = &schemas()[id.parse::<usize>().unwrap() % 4];
+        assert!(reply["finish"] == "schema" && fits(&reply["output"]), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn tasks_that_are_data_have_a_form() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, Setup { sequences: 2, context: 512, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let text = "prompt = 'Is it urgent? {{ input }}'\n[output]\nchoices = ['urgent', 'not urgent']";
+    define(&node, "triage", text);
+    assert!(node.operator(&["reload"]).status.success());
+    let reply = device.answer("triage", json!({ "id": "a", "input": "Fire in hall 3!" })).await;
+    assert!(reply["finish"] == "choice" && reply["output"].as_str().unwrap().ends_with("urgent"), "{reply}");
+    let reply = device.answer("triage", json!({ "id": "b", "input": "x", "schema": {} })).await;
+    assert_eq!(reply["message"], "the task \"triage\" has no field \"schema\"", "{reply}");
+
+    let person = json!({
+        "type": "object", "required": ["name", "place"], "additionalProperties": false,
+        "properties": { "name": { "type": "string", "maxLength": 20 }, "place": { "type": "string", "maxLength": 20 } },
+    });
+    let request = json!({ "id": "c", "input": "Anna lives in Rome.", "fields": "name and place", "schema": person });
+    let reply = device.answer("describe-json", request).await;
+    assert!(reply["finish"] == "schema" && reply["output"]["name"].is_string(), "{reply}");
+    let keys: Vec<&String> = reply["output"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["name", "place"], "in the order of the schema: {reply}");
+    let reply = device.answer("describe-json", json!({ "id": "d", "input": "Anna lives in Rome." })).await;
+    assert!(reply["code"] == "invalid_request" && reply["message"].as_str().unwrap().contains("is missing"), "{reply}");
+
+    let tasks = node.operator_json(&["tasks"]);
+    let output =
+        |name: &str| tasks.as_array().unwrap().iter().find(|task| task["name"] == name).unwrap()["output"].clone();
+    assert_eq!(output("triage"), json!({ "enum": ["urgent", "not urgent"] }));
+    assert_eq!(output("translate"), json!({ "type": "string" }));
+    let table = String::from_utf8(node.operator(&["tasks"]).stdout).unwrap();
+    assert!(table.contains("urgent, not urgent"), "{table}");
 }

@@ -119,7 +119,7 @@ async fn what_cannot_be_ranked_or_classified_is_named() {
         ("rerank", json!({ "input": "q", "documents": ["a"], "model": "classifier" }), "invalid_request", "main"),
         ("embed", json!({ "input": "q", "model": "classifier" }), "invalid_request", "main"),
         ("classify", json!({ "input": "q", "model": "main" }), "invalid_request", "a classification head: classifier"),
-        ("classify", json!({ "input": "q", "labels": ["a"] }), "invalid_request", "not supported"),
+        ("classify", json!({ "input": "q", "labels": ["a", "b"] }), "no_model", "one that generates text"),
     ]
     .into_iter()
     .enumerate()

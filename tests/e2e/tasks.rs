@@ -15,7 +15,7 @@ required = ["word"]
 properties = { word = { type = "string", pattern = '^[a-z]{1,20}$' } }
 "#;
 
-fn define(node: &Node, name: &str, text: &str) {
+pub fn define(node: &Node, name: &str, text: &str) {
     let folder = node.folder().join("tasks.d");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();

@@ -9,15 +9,19 @@ use super::source::Source;
 use super::tree::Value;
 use super::value;
 use crate::job::{
-    ModelName, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX, TaskName,
+    CHOICES_MAX, Constraint, ModelName, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX,
+    TEMPERATURE_MAX, TaskName,
 };
-use crate::task::{BUILT_IN, DEFINITIONS_MAX, Defaults, Definition, Parts};
+use crate::task::{BUILT_IN, DEFINITIONS_MAX, Defaults, Definition, Form, Parts, check_schema};
 
 /// Names that the interface gives tasks which are no data.
 const RESERVED: [&str; 8] = ["answer", "chat", "classify", "embed", "extract", "fetch", "generate", "rerank"];
 
 /// Longest template in bytes.
 const TEMPLATE_MAX: usize = 64 * 1024;
+
+/// Longest schema, choice or expression of an answer in bytes: the largest that `limits.schema` may be.
+const FORM_MAX: usize = 256 * 1024;
 
 /// Longest description in bytes.
 const DESCRIPTION_MAX: usize = 200;
@@ -73,6 +77,7 @@ fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Op
         repeat_penalty: section
             .optional("repeat_penalty", |value| value::decimal(value, &(REPEAT_PENALTY_MIN..=REPEAT_PENALTY_MAX))),
         stop: section.list("stop", STOPS_MAX, |value| value::some_text(value, STOP_BYTES_MAX)),
+        form: section.table("output", read_form),
     };
     let parts = Parts { name: name?, description, system, prompt: prompt?, input: input?, defaults };
     match Definition::new(parts) {
@@ -82,6 +87,43 @@ fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Op
             None
         }
     }
+}
+
+/// `[task.output]`: at most one of its keys.
+fn read_form(section: &mut Section<'_, '_, '_>) -> Form {
+    const KEYS: [&str; 4] = ["schema", "choices", "regex", "requested"];
+    let given: Vec<&str> = KEYS.into_iter().filter(|key| section.is_set(key)).collect();
+    if let [_, second, ..] = given.as_slice() {
+        section.problem(second, format!("is one too many: only one of {} may be set", KEYS.join(", ")));
+    }
+    let schema = section.optional("schema", |value| {
+        let schema = match value {
+            // Deeper than a table may nest here.
+            Value::Text(text) => serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?,
+            value => schema(value)?,
+        };
+        let text = schema.to_string();
+        match schema {
+            serde_json::Value::Object(_) if text.len() > FORM_MAX => Err(too_long(text.len())),
+            serde_json::Value::Object(_) => check_schema(&schema).map(|()| Constraint::Schema(text)),
+            _ => Err("must be a table, or JSON of an object as text".to_owned()),
+        }
+    });
+    let mut seen = BTreeSet::new();
+    let choices = section.list("choices", CHOICES_MAX, |value| match value::some_text(value, FORM_MAX)? {
+        text if text.trim().is_empty() => Err("is blank".to_owned()),
+        text if !seen.insert(text.clone()) => Err("is there twice".to_owned()),
+        text => Ok(text),
+    });
+    let regex = section.optional("regex", |value| value::some_text(value, FORM_MAX).map(Constraint::Regex));
+    let choices = (!choices.is_empty()).then_some(Constraint::Choices(choices));
+    let requested = section.flag("requested", false);
+    let text = if requested { Form::Requested } else { Form::Text };
+    schema.or(choices).or(regex).map_or(text, Form::Fixed)
+}
+
+fn too_long(bytes: usize) -> String {
+    format!("has {bytes} bytes of JSON; allowed are 1 to {FORM_MAX}")
 }
 
 fn template(value: &Value) -> Result<String, String> {

@@ -13,7 +13,7 @@ use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Sampling, Task,
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 9;
+pub const PROTOCOL: u16 = 10;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

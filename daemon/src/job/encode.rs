@@ -116,6 +116,31 @@ pub struct Entity {
     pub score: f32,
 }
 
+/// A part of a text, and where it is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The part, as it stands in the text.
+    pub text: String,
+    /// Where it begins, in Unicode code points from the start of the text.
+    pub start: usize,
+    /// Where it ends: the first code point that is not part of it.
+    pub end: usize,
+}
+
+/// What a context tells about a question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The part that answers it; none if the context does not tell.
+    pub part: Option<Part>,
+    /// How sure that is, 0 to 1.
+    pub score: f32,
+}
+
+/// Most labels of which one request may ask which fits.
+pub const LABELS_MAX: usize = 64;
+/// Longest label in bytes.
+pub const LABEL_BYTES_MAX: usize = 256;
+
 /// Most types of entities that one request may ask for.
 pub const ENTITY_TYPES_MAX: usize = 64;
 /// Longest name of a type of entities in bytes.
@@ -134,6 +159,13 @@ pub struct Ranked {
 impl fmt::Debug for Entity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Entity({} at {}..{})", self.kind, self.start, self.end)
+    }
+}
+
+/// Its place only, as above.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({}..{})", self.start, self.end)
     }
 }
 

@@ -12,8 +12,8 @@ mod request;
 
 pub use constraint::{Alternative, CHOICES_MAX, Constraint, LOGPROBS_MAX, TokenLogprob};
 pub use control::{Control, Which};
-pub use encode::{Ability, Embedding, Encoding, Entity, Input, Labelled, Ranked};
-pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX};
+pub use encode::{Ability, Embedding, Encoding, Entity, Found, Input, Labelled, Part, Ranked};
+pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, LABEL_BYTES_MAX, LABELS_MAX};
 pub use error::{ErrorCode, JobError};
 pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};

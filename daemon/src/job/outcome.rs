@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Embedding, Entity, ErrorCode, JobError, Labelled, ModelName, Ranked, TokenLogprob};
+use super::{Embedding, Entity, ErrorCode, Found, JobError, Labelled, ModelName, Ranked, TokenLogprob};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +73,8 @@ pub enum Output {
     Labels(Vec<Labelled>),
     /// What was found in a text, in its order; parts do not overlap.
     Entities(Vec<Entity>),
+    /// What a context tells about a question.
+    Found(Found),
     /// Every document, the one that fits best first.
     Ranking(Vec<Ranked>),
     /// Of many inputs, in their order, what each gives, or why it gives nothing.
@@ -88,6 +90,7 @@ impl fmt::Debug for Output {
             Self::Embedding(embedding) => embedding.fmt(f),
             Self::Labels(labels) => write!(f, "Labels({})", labels.len()),
             Self::Entities(entities) => write!(f, "Entities({})", entities.len()),
+            Self::Found(found) => found.fmt(f),
             Self::Ranking(documents) => write!(f, "Ranking({} documents)", documents.len()),
             Self::Each(outputs) => write!(f, "Each({} outputs)", outputs.len()),
         }

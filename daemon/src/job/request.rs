@@ -74,8 +74,11 @@ pub enum Task {
     },
     /// Say which class each text is of.
     Classify {
-        /// The texts.
+        /// The texts; one, if there are labels.
         input: Input,
+        /// The classes, distinct and not blank; none for those of the model.
+        #[serde(default)]
+        labels: Vec<String>,
     },
     /// Find what each text names.
     Extract {
@@ -83,6 +86,13 @@ pub enum Task {
         input: Input,
         /// What to look for, distinct and not blank; none for everything that the model knows.
         types: Vec<String>,
+    },
+    /// Find the part of a text that answers a question.
+    Answer {
+        /// The question, never blank.
+        question: String,
+        /// The text, never blank.
+        context: String,
     },
     /// Put documents into the order in which they fit a question.
     Rerank {
@@ -95,7 +105,7 @@ pub enum Task {
 
 impl Task {
     /// The names of all tasks.
-    pub const NAMES: [&'static str; 6] = ["generate", "chat", "embed", "classify", "extract", "rerank"];
+    pub const NAMES: [&'static str; 7] = ["generate", "chat", "embed", "classify", "extract", "answer", "rerank"];
 
     /// The name of the task of the interface that this is.
     pub fn name(&self) -> &'static str {
@@ -105,6 +115,7 @@ impl Task {
             Task::Embed { .. } => "embed",
             Task::Classify { .. } => "classify",
             Task::Extract { .. } => "extract",
+            Task::Answer { .. } => "answer",
             Task::Rerank { .. } => "rerank",
         }
     }
@@ -112,10 +123,20 @@ impl Task {
     /// What a model must be able to do for it.
     pub fn needs(&self) -> Ability {
         match self {
-            Task::Generate { .. } | Task::Chat { .. } => Ability::Generate,
+            Task::Generate { .. } | Task::Chat { .. } | Task::Answer { .. } => Ability::Generate,
+            Task::Classify { labels, .. } if !labels.is_empty() => Ability::Generate,
+            Task::Extract { types, .. } if !types.is_empty() => Ability::Generate,
             Task::Embed { .. } | Task::Rerank { .. } => Ability::Embed,
             Task::Classify { .. } => Ability::Classify,
             Task::Extract { .. } => Ability::Extract,
+        }
+    }
+
+    /// What else a model may be able to do for it, if the request names that model.
+    pub fn also(&self) -> Option<Ability> {
+        match self {
+            Task::Extract { types, .. } if !types.is_empty() => Some(Ability::Extract),
+            _ => None,
         }
     }
 
@@ -124,8 +145,11 @@ impl Task {
         match self {
             Task::Generate { prompt } => prompt.len(),
             Task::Chat { messages } => messages.iter().map(|message| message.content.len()).sum(),
-            Task::Embed { input, .. } | Task::Classify { input } => input.bytes(),
-            Task::Extract { input, types } => input.bytes() + types.iter().map(String::len).sum::<usize>(),
+            Task::Embed { input, .. } => input.bytes(),
+            Task::Answer { question, context } => question.len() + context.len(),
+            Task::Classify { input, labels: types } | Task::Extract { input, types } => {
+                input.bytes() + types.iter().map(String::len).sum::<usize>()
+            }
             Task::Rerank { question, documents } => question.len() + documents.iter().map(String::len).sum::<usize>(),
         }
     }
@@ -138,7 +162,8 @@ impl fmt::Debug for Task {
             Task::Generate { prompt } => write!(f, "Generate({} bytes)", prompt.len()),
             Task::Chat { messages } => write!(f, "Chat({} messages)", messages.len()),
             Task::Embed { input, .. } => write!(f, "Embed({input:?})"),
-            Task::Classify { input } => write!(f, "Classify({input:?})"),
+            Task::Classify { input, labels } => write!(f, "Classify({input:?}, {} labels)", labels.len()),
+            Task::Answer { context, .. } => write!(f, "Answer({} bytes)", context.len()),
             Task::Extract { input, types } => write!(f, "Extract({input:?}, {} types)", types.len()),
             Task::Rerank { documents, .. } => write!(f, "Rerank({} documents)", documents.len()),
         }

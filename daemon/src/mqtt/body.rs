@@ -13,7 +13,7 @@ use super::RequestLimits;
 use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
 use super::constraint::read_constraint;
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
-use super::texts::{read_embed, read_extract, read_input, read_rerank};
+use super::texts::{read_answer, read_classify, read_embed, read_extract, read_rerank};
 
 /// More than the vocabulary of any model.
 const TOP_K_MAX: u32 = 1_000_000;
@@ -41,15 +41,15 @@ pub(super) const GENERATING: [&str; 15] = [
     "logprobs",
 ];
 
-/// Fields of `embed`, of `classify`, of `extract` and of `rerank`.
+/// Fields of `embed`, of `classify`, of `extract`, of `answer` and of `rerank`.
 const EMBEDDING: [&str; 2] = ["inputs", "encoding"];
-const CLASSIFYING: [&str; 1] = ["inputs"];
-const EXTRACTING: [&str; 2] = ["inputs", "types"];
+const CLASSIFYING: [&str; 2] = ["inputs", "labels"];
+const EXTRACTING: [&str; 3] = ["inputs", "types", "max_tokens"];
+const ANSWERING: [&str; 3] = ["question", "context", "max_tokens"];
 const RANKING: [&str; 1] = ["documents"];
 
 /// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
-const NOT_YET: [&str; 9] =
-    ["session", "parts", "inputs", "labels", "context", "question", "target_language", "steps", "sent_at"];
+const NOT_YET: [&str; 6] = ["session", "parts", "inputs", "target_language", "steps", "sent_at"];
 
 /// The tasks of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +59,20 @@ pub(super) enum TaskKind {
     Embed,
     Classify,
     Extract,
+    Answer,
     Rerank,
 }
 
 impl TaskKind {
-    pub const ALL: [TaskKind; 6] =
-        [TaskKind::Generate, TaskKind::Chat, TaskKind::Embed, TaskKind::Classify, TaskKind::Extract, TaskKind::Rerank];
+    pub const ALL: [TaskKind; 7] = [
+        TaskKind::Generate,
+        TaskKind::Chat,
+        TaskKind::Embed,
+        TaskKind::Classify,
+        TaskKind::Extract,
+        TaskKind::Answer,
+        TaskKind::Rerank,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -73,6 +81,7 @@ impl TaskKind {
             TaskKind::Embed => "embed",
             TaskKind::Classify => "classify",
             TaskKind::Extract => "extract",
+            TaskKind::Answer => "answer",
             TaskKind::Rerank => "rerank",
         }
     }
@@ -84,6 +93,7 @@ impl TaskKind {
             TaskKind::Embed => &EMBEDDING,
             TaskKind::Classify => &CLASSIFYING,
             TaskKind::Extract => &EXTRACTING,
+            TaskKind::Answer => &ANSWERING,
             TaskKind::Rerank => &RANKING,
         }
     }
@@ -94,8 +104,11 @@ impl TaskKind {
             TaskKind::Generate => Task::Generate { prompt: text },
             TaskKind::Chat => Task::Chat { messages: vec![Message { role: Role::User, content: text }] },
             TaskKind::Embed => Task::Embed { input: Input::One(text), encoding: Encoding::default() },
-            TaskKind::Classify => Task::Classify { input: Input::One(text) },
+            TaskKind::Classify => Task::Classify { input: Input::One(text), labels: Vec::new() },
             TaskKind::Extract => Task::Extract { input: Input::One(text), types: Vec::new() },
+            TaskKind::Answer => {
+                return Err(invalid("the task \"answer\" needs a JSON object with \"question\" and \"context\""));
+            }
             TaskKind::Rerank => return Err(invalid("the task \"rerank\" needs a JSON object with \"documents\"")),
         })
     }
@@ -152,8 +165,9 @@ impl Body {
         let task = match kind {
             TaskKind::Generate | TaskKind::Chat => read_task(kind, &mut fields)?,
             TaskKind::Embed => read_embed(&mut fields, limits)?,
-            TaskKind::Classify => Task::Classify { input: read_input(&mut fields, limits)? },
+            TaskKind::Classify => read_classify(&mut fields, limits)?,
             TaskKind::Extract => read_extract(&mut fields, limits)?,
+            TaskKind::Answer => read_answer(&mut fields)?,
             TaskKind::Rerank => read_rerank(&mut fields, limits)?,
         };
         Self::of(task, limits).with(fields, limits)

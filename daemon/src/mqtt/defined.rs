@@ -3,14 +3,17 @@
 use serde_json::{Map, Value};
 
 use crate::job::{JobError, Task};
-use crate::task::Definition;
+use crate::task::{Definition, Form};
 
 use super::RequestLimits;
 use super::body::{Body, GENERATING, KNOWN, check_address, check_names};
-use super::fields::Fields;
+use super::fields::{Fields, invalid};
 
 /// Fields of which the text of `generate` and `chat` is made. A definition says itself what its text is made of.
 const TEXTS: [&str; 3] = ["input", "messages", "prompt"];
+
+/// Fields that ask for a form of the answer.
+const FORMS: [&str; 3] = ["choices", "regex", "schema"];
 
 /// The fields of a plain text.
 pub(super) fn fields_of(text: String) -> Map<String, Value> {
@@ -24,7 +27,10 @@ pub(super) fn read_defined(
     limits: &RequestLimits,
 ) -> Result<Body, JobError> {
     let is_own = |name: &str| definition.fields().iter().any(|field| field == name);
-    let is_common = |name: &str| !TEXTS.contains(&name) && (KNOWN.contains(&name) || GENERATING.contains(&name));
+    let form = &definition.parts().defaults.form;
+    let is_fixed = |name: &str| matches!(form, Form::Fixed(_)) && FORMS.contains(&name);
+    let is_common =
+        |name: &str| !TEXTS.contains(&name) && !is_fixed(name) && (KNOWN.contains(&name) || GENERATING.contains(&name));
     check_names(definition.name().as_str(), &map, |name| is_own(name) || is_common(name))?;
     let own: Map<String, Value> = definition.fields().iter().filter_map(|name| map.remove_entry(name)).collect();
     let mut fields = Fields::new(map);
@@ -37,7 +43,14 @@ pub(super) fn read_defined(
     body.sampling.repeat_penalty = defaults.repeat_penalty.unwrap_or(body.sampling.repeat_penalty);
     body.output.stop.clone_from(&defaults.stop);
     body.output.max_tokens = defaults.max_tokens.map_or(body.output.max_tokens, |most| most.min(limits.max_tokens_cap));
-    body.with(fields, limits)
+    if let Form::Fixed(constraint) = form {
+        body.output.constraint = Some(constraint.clone());
+    }
+    let body = body.with(fields, limits)?;
+    if *form == Form::Requested && body.output.constraint.is_none() {
+        return Err(invalid("\"schema\", \"choices\" or \"regex\" is missing: the form of the answer"));
+    }
+    Ok(body)
 }
 
 #[cfg(test)]

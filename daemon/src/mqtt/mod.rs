@@ -16,6 +16,8 @@ mod body;
 mod config;
 mod connect;
 mod constraint;
+#[cfg(test)]
+mod constraint_tests;
 mod control;
 #[cfg(test)]
 mod control_tests;

@@ -8,7 +8,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::job::{Embedding, Encoding, JobError, Output, TokenLogprob};
+use crate::job::{Embedding, Encoding, Found, JobError, Output, TokenLogprob};
 
 use super::reply::ErrorBody;
 
@@ -26,11 +26,21 @@ impl Serialize for OutputBody<'_> {
             },
             Output::Embedding(embedding) => write_embedding(embedding, serializer),
             Output::Labels(labels) => labels.serialize(serializer),
+            Output::Found(found) => write_found(found, serializer),
             Output::Entities(entities) => entities.serialize(serializer),
             Output::Ranking(documents) => documents.serialize(serializer),
             Output::Each(outputs) => serializer.collect_seq(outputs.iter().map(Item::from)),
         }
     }
+}
+
+fn write_found<S: Serializer>(found: &Found, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut body = serializer.serialize_struct("Found", 4)?;
+    body.serialize_field("text", &found.part.as_ref().map(|part| &part.text))?;
+    body.serialize_field("start", &found.part.as_ref().map(|part| part.start))?;
+    body.serialize_field("end", &found.part.as_ref().map(|part| part.end))?;
+    body.serialize_field("score", &found.score)?;
+    body.end()
 }
 
 fn write_embedding<S: Serializer>(embedding: &Embedding, serializer: S) -> Result<S::Ok, S::Error> {

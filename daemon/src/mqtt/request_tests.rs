@@ -167,7 +167,14 @@ fn names_what_is_wrong_with_a_field() {
     for (field, value, text) in [
         ("foo", json!(1), "unknown field \"foo\""),
         ("max_token", json!(1), "unknown field \"max_token\""),
-        ("schema", json!({}), "the field \"schema\" is not supported by this version"),
+        ("schema", json!([]), "field \"schema\": got an array, wanted an object"),
+        ("choices", json!("a"), "field \"choices\": got a string, wanted an array of strings"),
+        ("choices", json!([]), "field \"choices\" has 0 texts; allowed are 1 to 1024"),
+        ("choices", json!(["a", 1]), "field \"choices[1]\": got a number, wanted a string"),
+        ("choices", json!(["a", ""]), "field \"choices[1]\" is empty"),
+        ("choices", json!(["a", "b", "b"]), "field \"choices[2]\" is there twice"),
+        ("regex", json!(""), "field \"regex\" is empty"),
+        ("logprobs", json!(6), "field \"logprobs\" is 6; allowed are 0 to 5"),
         ("inputs", json!(["p"]), "the field \"inputs\" is not supported by this version"),
         ("sent_at", json!(1), "the field \"sent_at\" is not supported by this version"),
         ("id", json!(7), "field \"id\": got a number, wanted a string"),
@@ -245,7 +252,7 @@ fn other_refusals_have_their_own_codes() {
         reject("sing", "hi"),
         (
             ErrorCode::UnknownTask,
-            "no task \"sing\"; known are: generate, chat, embed, classify, extract, rerank, repeat".to_owned()
+            "no task \"sing\"; known are: generate, chat, embed, classify, extract, answer, rerank, repeat".to_owned()
         )
     );
     assert_eq!(reject(&"x".repeat(60_000), "hi").0, ErrorCode::UnknownTask);

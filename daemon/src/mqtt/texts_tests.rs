@@ -36,9 +36,12 @@ fn one_text_or_many_in_either_encoding() {
 fn texts_to_classify_and_documents_to_rank() {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
     for payload in ["warm", r#"{"input":"warm"}"#] {
-        assert_eq!(read("classify", payload).unwrap(), Task::Classify { input: Input::One("warm".to_owned()) });
+        assert_eq!(
+            read("classify", payload).unwrap(),
+            Task::Classify { input: Input::One("warm".to_owned()), labels: Vec::new() }
+        );
     }
-    let many = Task::Classify { input: Input::Many(texts(&["warm", ""])) };
+    let many = Task::Classify { input: Input::Many(texts(&["warm", ""])), labels: Vec::new() };
     assert_eq!(read("classify", r#"{"inputs":["warm",""]}"#).unwrap(), many);
     let ranking = Task::Rerank { question: "q".to_owned(), documents: texts(&["a", "b"]) };
     assert_eq!(read("rerank", r#"{"input":"q","documents":["a","b"]}"#).unwrap(), ranking);

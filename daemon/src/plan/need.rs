@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::memory::tables_bytes;
 use super::{Bytes, ContextShape, ModelShape, compute_bytes, kv_bytes, output_bytes, process_bytes};
 
 /// The margin's share of the host's parts: 1/50. It covers what grows with them: page tables (1/512 of what is mapped,
@@ -82,6 +83,13 @@ impl Need {
         Self { host, margin: Bytes(margin), device }
     }
 
+    /// The same with room for the tables of constrained output, which are built when the first job needs them: they are no part of
+    /// what the loaded model is expected to take.
+    #[must_use]
+    pub fn with_tables(self, n_vocab: u32) -> Self {
+        Self { margin: Bytes(self.margin.0.saturating_add(tables_bytes(n_vocab))), ..self }
+    }
+
     /// Every part from the numbers of model and context, all on the CPU, before anything was measured. For parts that
     /// were, make a new need of [`parts`](Self::parts).
     pub fn estimate(model: &ModelShape, context: &ContextShape) -> Self {
@@ -106,7 +114,7 @@ impl Need {
         self.device
     }
 
-    /// What is added to the host's parts: 2 % and 4 MiB.
+    /// What is added to the host's parts: 2 % and 4 MiB, and the tables of constrained output.
     pub fn margin(&self) -> Bytes {
         self.margin
     }
@@ -177,6 +185,14 @@ mod tests {
         assert_eq!(need.device(), Bytes(500 * MIB));
         assert_eq!(need.total(), Bytes(708 * MIB));
         assert_eq!(need.expected(), Bytes(700 * MIB));
+    }
+
+    #[test]
+    fn tables_for_later_are_kept_free_and_not_expected() {
+        let need = Need::new(host(), device());
+        let later = need.with_tables(49_152);
+        assert_eq!(later.host().0 - need.host().0, 49_152 * 350);
+        assert_eq!(later.expected(), need.expected());
     }
 
     #[test]

@@ -12,16 +12,12 @@ impl Driver {
     /// see [`Driver::rechoose`].
     pub(super) fn model_of(&self, request: &Request) -> Result<usize, JobError> {
         let needed = request.task.needs();
-        match &request.model {
-            Some(name) => {
-                let index = self.configured(name).ok_or_else(|| self.unknown_model(name))?;
-                if self.models[index].can(needed) == Some(false) {
-                    return Err(self.wrong_model(name, request));
-                }
-                Ok(index)
-            }
-            None => self.fitting(needed).ok_or_else(|| self.no_model(request)),
-        }
+        let Some(name) = &request.model else {
+            let other = || request.task.also().and_then(|ability| self.fitting(ability));
+            return self.fitting(needed).or_else(other).ok_or_else(|| self.no_model(request));
+        };
+        let index = self.configured(name).ok_or_else(|| self.unknown_model(name))?;
+        if is_unfit(&self.models[index], request) { Err(self.wrong_model(name, request)) } else { Ok(index) }
     }
 
     /// The default model, if it may fit; else the first that does; else the first that may.
@@ -56,9 +52,10 @@ impl Driver {
     /// The files of a model have become known: jobs that wait for it and that it can't do go to a model that can, or end.
     pub(super) fn rechoose(&mut self, index: usize) {
         let entry = &self.models[index];
-        let unfit = self.jobs.iter().filter(|(_, job)| {
-            job.is_waiting() && job.model == *entry.name() && entry.can(job.request.task.needs()) == Some(false)
-        });
+        let unfit = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.is_waiting() && job.model == *entry.name() && is_unfit(entry, &job.request));
         let mut unfit: Vec<JobId> = unfit.map(|(id, _)| id).collect();
         // In the order in which they came.
         unfit.sort_unstable();
@@ -88,4 +85,10 @@ impl Driver {
         self.queue.rejoin(waiting(id, &job.request, &model, job.received, job.deadline));
         self.wake_model(&model);
     }
+}
+
+/// Whether a model cannot do a request that names it.
+fn is_unfit(entry: &ModelEntry, request: &Request) -> bool {
+    let ways = std::iter::once(request.task.needs()).chain(request.task.also());
+    ways.into_iter().all(|ability| entry.can(ability) == Some(false))
 }

@@ -18,6 +18,9 @@ const ARRAY_BYTES: usize = 14 * 1024;
 /// Bytes of the classes of one text: two dozen of them.
 const LABELS_BYTES: usize = 1024;
 
+/// Bytes of one label of a request with its score.
+const LABEL_BYTES: usize = 64;
+
 /// Bytes of what is found in one text: two dozen entities.
 const ENTITIES_BYTES: usize = 2048;
 
@@ -36,7 +39,9 @@ fn output(request: &Request) -> usize {
         Task::Generate { .. } | Task::Chat { .. } => (request.output.max_tokens as usize, bytes_per_token(request)),
         Task::Embed { input, encoding: Encoding::Base64 } => (input.texts().len(), BASE64_BYTES),
         Task::Embed { input, encoding: Encoding::Array } => (input.texts().len(), ARRAY_BYTES),
-        Task::Classify { input } => (input.texts().len(), LABELS_BYTES),
+        Task::Classify { labels, .. } if !labels.is_empty() => (labels.len(), LABEL_BYTES),
+        Task::Classify { input, .. } => (input.texts().len(), LABELS_BYTES),
+        Task::Answer { .. } => (1, ENTITIES_BYTES),
         Task::Extract { input, .. } => (input.texts().len(), ENTITIES_BYTES),
         Task::Rerank { documents, .. } => (documents.len(), RANKED_BYTES),
     };

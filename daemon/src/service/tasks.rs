@@ -5,15 +5,17 @@ use serde_json::{Value, json};
 use super::driver::Driver;
 use super::intake::FETCH;
 use crate::config::Config;
-use crate::task::Definition;
+use crate::job::Constraint;
+use crate::task::{Definition, Form};
 use crate::telemetry::TaskInfo;
 
 /// The tasks of the interface, with what each does.
-const INTERFACE: [(&str, &str); 7] = [
+const INTERFACE: [(&str, &str); 8] = [
+    ("answer", "Finds the part of a text that answers a question."),
     ("chat", "Answers the last message of a conversation."),
-    ("classify", "Finds the class of each text, by a trained head."),
+    ("classify", "Finds the class of a text: by a trained head, or which of given labels fits."),
     ("embed", "Makes an embedding of each text."),
-    ("extract", "Finds what a text names, by a head for tokens."),
+    ("extract", "Finds what a text names: by a head for tokens, or things of given types."),
     (FETCH, "Publishes answers again that the client has missed."),
     ("generate", "Continues or answers a prompt."),
     ("rerank", "Orders documents by how well they fit a question."),
@@ -38,7 +40,18 @@ impl Driver {
 fn document(task: &Definition) -> Value {
     let parts = task.parts();
     json!({
-        "name": parts.name, "description": parts.description, "input": parts.input, "output": { "type": "string" },
+        "name": parts.name, "description": parts.description, "input": parts.input, "output": output(&parts.defaults.form),
         "model": parts.defaults.model, "max_tokens": parts.defaults.max_tokens,
     })
+}
+
+/// The schema of what a task gives.
+fn output(form: &Form) -> Value {
+    match form {
+        Form::Text => json!({ "type": "string" }),
+        Form::Fixed(Constraint::Schema(text)) => serde_json::from_str(text).unwrap_or_default(),
+        Form::Fixed(Constraint::Choices(choices)) => json!({ "enum": choices }),
+        Form::Fixed(Constraint::Regex(regex)) => json!({ "type": "string", "pattern": format!("^(?:{regex})$") }),
+        Form::Requested => json!({ "description": "as the request's schema, choices or regex say" }),
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::template::Template;
 use super::{COMMON_FIELDS, DefinitionError};
-use crate::job::{ErrorCode, JobError, Message, ModelName, Role, TaskName};
+use crate::job::{Constraint, ErrorCode, JobError, Message, ModelName, Role, TaskName};
 
 /// Longest message about a value that does not fit the schema.
 const MESSAGE_MAX: usize = 300;
@@ -43,6 +43,20 @@ pub struct Defaults {
     pub repeat_penalty: Option<f32>,
     /// Texts that end the answer.
     pub stop: Vec<String>,
+    /// The form of the answer.
+    pub form: Form,
+}
+
+/// What form the answers of a task have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A text; a request may ask for another form.
+    #[default]
+    Text,
+    /// This one, for every request.
+    Fixed(Constraint),
+    /// The one that a request asks for, as it must.
+    Requested,
 }
 
 /// A definition that can be used.

@@ -8,12 +8,13 @@ mod error;
 mod schema;
 mod template;
 
-pub use definition::{Defaults, Definition, Parts};
+pub use definition::{Defaults, Definition, Form, Parts};
 pub use error::DefinitionError;
 pub use schema::check_schema;
 
 /// The definitions that every node has, by their names. An operator's of the same name is laid over them, key by key.
-pub const BUILT_IN: [(&str, &str); 2] = [
+pub const BUILT_IN: [(&str, &str); 3] = [
+    ("describe-json", include_str!("../../../config/tasks/describe-json.toml")),
     ("summarize", include_str!("../../../config/tasks/summarize.toml")),
     ("translate", include_str!("../../../config/tasks/translate.toml")),
 ];

@@ -40,7 +40,7 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<TasksReport>
     }
     let pooling = file.facts.pooling;
     let task = |input| match pooling {
-        Some(Pooling::Rank) => Task::Classify { input },
+        Some(Pooling::Rank) => Task::Classify { input, labels: Vec::new() },
         Some(Pooling::None) => Task::Extract { input, types: Vec::new() },
         _ => Task::Embed { input, encoding: Encoding::default() },
     };

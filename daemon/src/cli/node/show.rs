@@ -50,7 +50,19 @@ pub fn models(output: &Value) -> String {
     documents.iter().fold(table("", &rows), |text, document| text + &model_reasons(document))
 }
 
-/// Tasks: what each does, then the fields of those that are data.
+/// The form of what a task gives, if it is more than a text.
+fn form(output: &Value) -> Option<[String; 2]> {
+    let text = |key: &str| output[key].as_str().map(clean);
+    let choices: Vec<String> = array(&output["enum"]).iter().map(cell).collect();
+    let properties: Vec<String> =
+        output["properties"].as_object().into_iter().flatten().map(|(name, _)| clean(name)).collect();
+    let list = [choices, properties].into_iter().find(|list| !list.is_empty()).map(|list| list.join(", "));
+    let what = list.or_else(|| text("pattern")).or_else(|| text("description"));
+    let is_more = what.is_some() || text("type").is_some_and(|kind| kind != "string");
+    is_more.then(|| [cell(&output["type"]), what.unwrap_or_else(|| NOTHING.to_owned())])
+}
+
+/// Tasks: what each does, then the fields of those that are data, and what they give.
 pub fn tasks(output: &Value) -> String {
     let mut rows = vec![["task", "field", "type", "what it is"].map(str::to_owned)];
     for task in array(output) {
@@ -61,6 +73,7 @@ pub fn tasks(output: &Value) -> String {
             let optional = if required.iter().any(|required| required == name) { "" } else { "?" };
             rows.push([String::new(), clean(name) + optional, cell(&field["type"]), cell(&field["description"])]);
         }
+        rows.extend(form(&task["output"]).map(|[kind, what]| [String::new(), "→".to_owned(), kind, what]));
     }
     table("", &rows)
 }

@@ -4,8 +4,9 @@ use std::fs;
 
 use super::*;
 use crate::config::{Change, Step};
+use crate::job::Constraint;
 use crate::plan::Profile;
-use crate::task::{BUILT_IN, Definition};
+use crate::task::{BUILT_IN, Definition, Form};
 
 const TRIAGE: &str = r#"
 description = "Sorts alarms."
@@ -67,6 +68,35 @@ fn a_file_defines_the_task_of_its_name() {
     assert_eq!(task(&config, "triage").fields(), ["input", "limit", "machine"]);
     let config = with(&[("echo.toml", "prompt = 'Say {{ input }}.'")]).unwrap();
     assert_eq!(task(&config, "echo").fields(), ["input"], "one text, where nothing else is said");
+}
+
+#[test]
+fn an_output_has_at_most_one_form() {
+    let form = |lines: &str| {
+        let text = format!("prompt = '{{{{ input }}}}'\n[output]\n{lines}");
+        task(&with(&[("f.toml", &text)]).unwrap(), "f").parts().defaults.form.clone()
+    };
+    let schema = |text: &str| Form::Fixed(Constraint::Schema(text.to_owned()));
+    let sorted = schema(r#"{"items":{"type":"string"},"type":"array"}"#);
+    assert_eq!(form("schema = { type = 'array', items = { type = 'string' } }"), sorted);
+    let in_order = schema(r#"{"type":"array","items":{"type":"string"}}"#);
+    assert_eq!(form(r#"schema = '{"type": "array", "items": {"type": "string"}}'"#), in_order);
+    let choices = Constraint::Choices(vec!["yes".to_owned(), "no".to_owned()]);
+    assert_eq!(form("choices = ['yes', 'no']"), Form::Fixed(choices));
+    assert_eq!(form("regex = 'a+'"), Form::Fixed(Constraint::Regex("a+".to_owned())));
+    assert_eq!((form("requested = true"), form("")), (Form::Requested, Form::Text));
+    for (lines, expected) in [
+        ("schema = { type = 'strnig' }", "bad.toml:3:10: task[bad].output.schema = {…}: is no JSON Schema at /type"),
+        ("schema = 'x'", "bad.toml:3:10: task[bad].output.schema = \"x\": is no JSON"),
+        ("schema = { '$ref' = 'https://example.org/a' }", "outside"),
+        ("choices = ['a', 'a']", "bad.toml:3:17: task[bad].output.choices"),
+        ("regex = ''", "bad.toml:3:9: task[bad].output.regex"),
+        ("regex = 'a'\nrequested = true", "only one of schema, choices, regex, requested may be set"),
+        ("shema = {}", "unknown key; did you mean \"schema\"?"),
+    ] {
+        let text = wrong(&format!("prompt = '{{{{ input }}}}'\n[output]\n{lines}"));
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The child side: `promptd engine`. It loads one model, answers jobs in a batch loop, and ends with its daemon.
 
+mod asks;
 mod chooser;
 mod encoder;
 mod frame;
@@ -16,7 +17,9 @@ mod prompt;
 mod quantize;
 mod sandbox;
 mod scheduler;
+mod scorer;
 mod sequence;
+mod spans;
 mod template;
 mod text;
 mod warm;

@@ -7,12 +7,13 @@
 
 use std::borrow::Cow;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, MatchKind};
 use thiserror::Error;
 
+use super::asks;
 use super::llama::{ControlToken, LlamaError, Model, Token};
 use super::template::{ChatTemplate, TemplateError};
-use crate::job::{Message, Role, Task};
+use crate::job::{Input, Message, Role, Task};
 
 /// Why a task has no prompt.
 #[derive(Debug, Error)]
@@ -23,6 +24,9 @@ pub enum PromptError {
     /// It is none for a model that generates text.
     #[error("the model generates text: it can't do the task \"{0}\"")]
     Task(&'static str),
+    /// One at a time takes all of its attention.
+    #[error("the model generates text: with \"types\", it takes one \"input\" and not \"inputs\"")]
+    ManyInputs,
     /// The template refuses the conversation.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -65,15 +69,32 @@ impl Prompter {
         match (task, &self.template) {
             (Task::Generate { prompt }, None) => self.raw(model, prompt),
             (Task::Chat { .. }, None) => Err(PromptError::NoTemplate),
-            (Task::Embed { .. } | Task::Classify { .. } | Task::Extract { .. } | Task::Rerank { .. }, _) => {
-                Err(PromptError::Task(task.name()))
-            }
             (Task::Generate { prompt }, Some(template)) => {
                 let message = Message { role: Role::User, content: prompt.clone() };
                 self.conversation(model, template, &[message])
             }
             (Task::Chat { messages }, Some(template)) => self.conversation(model, template, messages),
+            (Task::Classify { input: Input::One(text), labels }, _) if !labels.is_empty() => {
+                self.ask(model, &asks::classify(labels, text))
+            }
+            (Task::Extract { input: Input::One(text), types }, _) if !types.is_empty() => {
+                self.ask(model, &asks::extract(types, text))
+            }
+            (Task::Extract { input: Input::Many(_), types }, _) if !types.is_empty() => Err(PromptError::ManyInputs),
+            (Task::Answer { question, context }, _) => self.ask(model, &asks::answer(question, context)),
+            (Task::Embed { .. } | Task::Classify { .. } | Task::Extract { .. } | Task::Rerank { .. }, _) => {
+                Err(PromptError::Task(task.name()))
+            }
         }
+    }
+
+    /// What we ask, which a model without a template reads as the beginning of a document.
+    pub fn ask(&self, model: &Model, messages: &[Message]) -> Result<Vec<Token>, PromptError> {
+        if let Some(template) = &self.template {
+            return self.conversation(model, template, messages);
+        }
+        let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+        self.raw(model, &format!("{}\n\n", texts.join("\n\n")))
     }
 
     /// The tokens that every prompt of the template begins with: nothing in them is a client's.
@@ -157,7 +178,7 @@ impl ControlTokens {
 
     /// The first control token in a text at or after a byte, and where it stands.
     fn find(&self, text: &str, from: usize) -> Option<(usize, &ControlToken)> {
-        let found = self.finder.find(Input::new(text).range(from..))?;
+        let found = self.finder.find(aho_corasick::Input::new(text).range(from..))?;
         Some((found.start(), &self.tokens[found.pattern().as_usize()]))
     }
 

@@ -40,7 +40,8 @@ impl Scorer {
     /// Scores labels, given with their tokens, of which each has at least one.
     pub fn new(labels: Vec<(String, Vec<Token>)>, prompts: [Vec<Token>; 2]) -> Self {
         let proper = |(_, tokens): &(String, Vec<Token>)| (0..tokens.len()).map(|end| tokens[..end].to_vec()).collect();
-        let mut beginnings: Vec<Vec<Token>> = labels.iter().flat_map(|label| -> Vec<Vec<Token>> { proper(label) }).collect();
+        let mut beginnings: Vec<Vec<Token>> =
+            labels.iter().flat_map(|label| -> Vec<Vec<Token>> { proper(label) }).collect();
         beginnings.sort_unstable();
         beginnings.dedup();
         let labels = labels.into_iter().map(|(text, tokens)| Label { text, tokens, sums: [0.0; 2] }).collect();
@@ -97,7 +98,9 @@ mod tests {
 
     /// A model of four tokens whose logits depend on all that is before: any will do.
     fn logits(tokens: &[Token]) -> Vec<f32> {
-        let seed = tokens.iter().fold(7u64, |hash, &token| hash.wrapping_mul(31).wrapping_add(u64::from(token.unsigned_abs())));
+        let seed = tokens
+            .iter()
+            .fold(7u64, |hash, &token| hash.wrapping_mul(31).wrapping_add(u64::from(token.unsigned_abs())));
         let mut random = fastrand::Rng::with_seed(seed);
         (0..4).map(|_| random.f32() * 8.0).collect()
     }

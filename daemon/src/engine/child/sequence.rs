@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::chooser::argmax;
 use super::grammar::{Grammar, GrammarError};
 use super::llama::{Model, Token};
+use super::scorer::{Place, Scorer, kept};
 use super::writer::Writer;
-use crate::engine::protocol::{Answer, EngineJob};
-use crate::job::{Constraint, ErrorCode, Finish, JobId, Usage};
+use crate::engine::protocol::Answer;
+use crate::job::{ErrorCode, Finish, JobId, Usage};
 
 /// Where a sequence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,16 @@ pub enum Advance {
     GoesOn(Token),
     /// The answer is complete.
     Ended(Finish),
+    /// So many tokens of those in memory are kept; others come after them.
+    Back(usize),
+}
+
+/// What is made of a prompt.
+pub enum Work {
+    /// A text.
+    Writes(Box<Writer>),
+    /// Scores of labels.
+    Scores(Scorer),
 }
 
 /// Why a job cannot go on.
@@ -33,6 +45,13 @@ pub struct Failure {
     pub code: ErrorCode,
     /// For its developer.
     pub message: String,
+}
+
+impl Failure {
+    /// A broken model.
+    pub fn no_numbers() -> Self {
+        Self { code: ErrorCode::EngineFailed, message: "the model computed values that are no numbers".to_owned() }
+    }
 }
 
 impl From<GrammarError> for Failure {
@@ -51,51 +70,34 @@ pub struct Sequence {
     tokens: Vec<Token>,
     /// How many of them are the prompt.
     prompt: usize,
-    /// Tokens of the prompt that were in memory before it began.
-    cached: usize,
-    writer: Writer,
-    /// Whether a complete answer is the value of a schema.
-    is_value: bool,
+    usage: Usage,
+    work: Work,
     received: Instant,
     first_token: Option<Instant>,
-    /// Tokens that were chosen.
-    generated: u32,
 }
 
 impl Sequence {
-    /// A job whose prompt leaves room for `room` tokens, at least one, and of whose prompt `cached` tokens are in memory.
-    pub fn new(
-        job: EngineJob,
-        received: Instant,
-        prompt: Vec<Token>,
-        cached: usize,
-        room: usize,
-        n_vocab: usize,
-    ) -> Self {
-        let is_value = matches!(job.output.constraint, Some(Constraint::Schema(_)));
-        let writer = Writer::new(&job.sampling, job.output, job.stream, &prompt, room, n_vocab);
-        Self {
-            job: job.id,
-            state: State::Prefill(cached),
-            prompt: prompt.len(),
-            tokens: prompt,
-            cached,
-            writer,
-            is_value,
-            received,
-            first_token: None,
-            generated: 0,
-        }
+    /// A job of whose prompt `cached` tokens are in memory.
+    pub fn new(job: JobId, received: Instant, prompt: Vec<Token>, cached: usize, work: Work) -> Self {
+        let usage = Usage {
+            prompt_tokens: u32::try_from(prompt.len()).unwrap_or(u32::MAX),
+            cached_tokens: u32::try_from(cached).unwrap_or(u32::MAX),
+            generated_tokens: 0,
+        };
+        let (state, first_token) = (State::Prefill(cached), None);
+        Self { job, state, prompt: prompt.len(), tokens: prompt, usage, work, received, first_token }
     }
 
     /// Whether it waits for its grammar, and takes part in no step.
     pub fn waits(&self) -> bool {
-        self.writer.waits()
+        matches!(&self.work, Work::Writes(writer) if writer.waits())
     }
 
     /// What it has waited for.
     pub fn hold(&mut self, grammar: Result<Grammar, GrammarError>) {
-        self.writer.hold(grammar);
+        if let Work::Writes(writer) = &mut self.work {
+            writer.hold(grammar);
+        }
     }
 
     /// The whole prompt.
@@ -134,39 +136,59 @@ impl Sequence {
         }
     }
 
-    /// Chooses the next token from the logits of the last one.
+    /// Takes the logits of the last token.
     pub fn advance(&mut self, model: &Model, logits: &[f32]) -> Result<Advance, Failure> {
-        let advance = self.writer.advance(model, logits)?;
+        let place = match &mut self.work {
+            Work::Writes(writer) => {
+                let advance = writer.advance(model, logits)?;
+                self.usage.generated_tokens += 1;
+                self.first_token.get_or_insert_with(Instant::now);
+                if let Advance::GoesOn(token) = advance {
+                    self.tokens.push(token);
+                    self.state = State::Decode(token);
+                }
+                return Ok(advance);
+            }
+            Work::Scores(scorer) => {
+                argmax(logits).ok_or_else(Failure::no_numbers)?;
+                scorer.take(logits).then(|| scorer.place())
+            }
+        };
         self.first_token.get_or_insert_with(Instant::now);
-        self.generated += 1;
-        if let Advance::GoesOn(token) = advance {
-            self.tokens.push(token);
-            self.state = State::Decode(token);
-        }
-        Ok(advance)
+        Ok(place.map_or(Advance::Ended(Finish::Stop), |place| self.go_to(place)))
+    }
+
+    /// What is in memory of another place is kept.
+    fn go_to(&mut self, place: Place) -> Advance {
+        let keep = kept(&self.tokens, &place.tokens);
+        (self.tokens, self.prompt) = (place.tokens, place.prompt);
+        self.state = State::Prefill(keep);
+        Advance::Back(keep)
     }
 
     /// Text that a delta should carry.
     pub fn take_delta(&mut self) -> Option<String> {
-        self.writer.take_delta()
+        match &mut self.work {
+            Work::Writes(writer) => writer.take_delta(),
+            Work::Scores(_) => None,
+        }
     }
 
     /// The answer.
     pub fn finish(mut self, finish: Finish) -> Answer {
         let now = Instant::now();
         let last_delta = self.take_delta();
-        let (output, logprobs) = self.writer.finish(finish, self.is_value);
+        let (output, logprobs) = match self.work {
+            Work::Writes(writer) => writer.finish(finish),
+            Work::Scores(scorer) => (scorer.finish(), Vec::new()),
+        };
         let first = self.first_token.unwrap_or(now);
         Answer {
             output,
             last_delta,
             finish,
             logprobs,
-            usage: Usage {
-                prompt_tokens: u32::try_from(self.prompt).unwrap_or(u32::MAX),
-                cached_tokens: u32::try_from(self.cached).unwrap_or(u32::MAX),
-                generated_tokens: self.generated,
-            },
+            usage: self.usage,
             prefill: first.saturating_duration_since(self.received),
             decode: now.saturating_duration_since(first),
         }

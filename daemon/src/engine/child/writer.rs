@@ -1,12 +1,14 @@
 //! Writes one answer: from the logits of a step to text that may be shown.
 
 use super::chooser::Chooser;
-use super::grammar::{Grammar, GrammarError};
+use super::grammar::{Grammar, GrammarError, Recipe};
 use super::llama::{Model, Token};
-use super::logprobs::Logprobs;
+use super::logprobs::{Logprobs, log_sum, logprob_of};
 use super::sequence::{Advance, Failure};
+use super::spans::{self, Mark};
 use super::text::{Step, TextStream};
-use crate::job::{Constraint, ErrorCode, Finish, Output, OutputLimits, Sampling, TokenLogprob};
+use crate::engine::protocol::EngineJob;
+use crate::job::{Constraint, Finish, Input, Output, Task, TokenLogprob};
 
 /// What holds an answer to its form.
 pub enum Form {
@@ -18,6 +20,46 @@ pub enum Form {
     Held(Box<Grammar>),
     /// There is none: it cannot be built.
     Refused(GrammarError),
+}
+
+/// What is made of an answer's text.
+pub enum Shape {
+    /// Nothing: it is the output.
+    Text,
+    /// The value of a schema, if it is complete.
+    Value,
+    /// The entities of this text.
+    Entities(String),
+    /// The part of this text that it names.
+    Part(String),
+}
+
+impl Shape {
+    /// What a job wants.
+    pub fn of(job: &EngineJob) -> Self {
+        match (&job.task, &job.output.constraint) {
+            (Task::Extract { input: Input::One(text), .. }, _) => Self::Entities(text.clone()),
+            (Task::Answer { context, .. }, _) => Self::Part(context.clone()),
+            (_, Some(Constraint::Schema(_))) => Self::Value,
+            (_, Some(Constraint::Choices(_) | Constraint::Regex(_)) | None) => Self::Text,
+        }
+    }
+
+    /// What holds an answer to it, if anything does.
+    pub fn recipe(job: &EngineJob) -> Option<Recipe> {
+        match &job.task {
+            Task::Extract { input: Input::One(input), types } => {
+                Some(Recipe::Entities { input: input.clone(), types: types.clone() })
+            }
+            Task::Answer { context, .. } => Some(Recipe::Part(context.clone())),
+            _ => job.output.constraint.clone().map(Recipe::Constraint),
+        }
+    }
+
+    /// Whether it is found in a text.
+    fn is_found(&self) -> bool {
+        matches!(self, Self::Entities(_) | Self::Part(_))
+    }
 }
 
 /// An answer and all that decides on it.
@@ -35,33 +77,36 @@ pub struct Writer {
     max_bytes: usize,
     ignore_eos: bool,
     logprobs: Option<Logprobs>,
+    shape: Shape,
+    /// Where each token ends, if its likelihood counts for what is found.
+    marks: Vec<Mark>,
 }
 
 impl Writer {
-    /// An answer to a prompt that leaves room for `room` tokens, at least one.
-    pub fn new(
-        sampling: &Sampling,
-        output: OutputLimits,
-        stream: bool,
-        prompt: &[Token],
-        room: usize,
-        n_vocab: usize,
-    ) -> Self {
+    /// The answer of a job whose prompt leaves room for `room` tokens, at least one.
+    pub fn new(job: EngineJob, prompt: &[Token], room: usize, n_vocab: usize) -> Self {
+        let form = if Shape::recipe(&job).is_some() { Form::Awaited } else { Form::Free };
+        let shape = Shape::of(&job);
+        let EngineJob { sampling, output, stream, .. } = job;
         Self {
-            chooser: Chooser::new(sampling, n_vocab, prompt),
-            form: if output.constraint.is_some() { Form::Awaited } else { Form::Free },
+            chooser: Chooser::new(&sampling, n_vocab, prompt),
+            form,
             complete: match output.constraint {
                 Some(Constraint::Choices(_)) => Finish::Choice,
-                Some(Constraint::Schema(_) | Constraint::Regex(_)) | None => Finish::Schema,
+                Some(Constraint::Schema(_) | Constraint::Regex(_)) => Finish::Schema,
+                None => Finish::Stop,
             },
             text: TextStream::new(output.stop),
             output: String::new(),
             unsent: String::new(),
-            stream,
+            // Only a text comes piece by piece.
+            stream: stream && !shape.is_found(),
             left: output.max_tokens.min(u32::try_from(room).unwrap_or(u32::MAX)),
             max_bytes: output.max_bytes.map_or(usize::MAX, |bytes| bytes as usize),
             ignore_eos: output.ignore_eos,
             logprobs: output.logprobs.map(Logprobs::new),
+            shape,
+            marks: Vec::new(),
         }
     }
 
@@ -86,19 +131,21 @@ impl Writer {
             Form::Free | Form::Awaited | Form::Refused(_) => false,
         };
         let ended = self.take(model, token, complete);
+        if self.shape.is_found() {
+            // Nothing is held back without a stop text.
+            self.marks.push(Mark { end: self.output.len(), logprob: logprob_of(logits, token, log_sum(logits)) });
+        }
         Ok(ended.map_or(Advance::GoesOn(token), Advance::Ended))
     }
 
     fn choose(&mut self, logits: &[f32]) -> Result<Token, Failure> {
-        let broken =
-            Failure { code: ErrorCode::EngineFailed, message: "the model computed values that are no numbers".into() };
         match &mut self.form {
             Form::Free => self.chooser.choose(logits),
             Form::Held(grammar) => self.chooser.choose(grammar.mask(logits)?),
             Form::Awaited => None,
             Form::Refused(error) => return Err(error.clone().into()),
         }
-        .ok_or(broken)
+        .ok_or_else(Failure::no_numbers)
     }
 
     fn take(&mut self, model: &Model, token: Token, complete: bool) -> Option<Finish> {
@@ -141,10 +188,15 @@ impl Writer {
         (!self.unsent.is_empty()).then(|| std::mem::take(&mut self.unsent))
     }
 
-    /// The answer, and how likely its tokens were.
-    pub fn finish(self, finish: Finish, is_value: bool) -> (Output, Vec<TokenLogprob>) {
-        let output =
-            if is_value && finish == Finish::Schema { Output::Json(self.output) } else { Output::Text(self.output) };
+    /// What is made of the answer, and how likely its tokens were.
+    pub fn finish(self, finish: Finish) -> (Output, Vec<TokenLogprob>) {
+        let text = self.output;
+        let output = match self.shape {
+            Shape::Value if finish == Finish::Schema => Output::Json(text),
+            Shape::Text | Shape::Value => Output::Text(text),
+            Shape::Entities(input) => Output::Entities(spans::entities(&input, &text, &self.marks)),
+            Shape::Part(context) => Output::Found(spans::answer(&context, &text, &self.marks)),
+        };
         (output, self.logprobs.map(Logprobs::told).unwrap_or_default())
     }
 }

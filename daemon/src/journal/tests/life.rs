@@ -178,7 +178,8 @@ fn a_request_of_any_task_comes_back_as_it_was() {
         Task::Chat { messages: vec![Message { role: Role::User, content: "p".to_owned() }] },
         Task::Embed { input: Input::One("p".to_owned()), encoding: Encoding::Array },
         Task::Embed { input: many.clone(), encoding: Encoding::Base64 },
-        Task::Classify { input: many },
+        Task::Classify { input: many, labels: Vec::new() },
+        Task::Answer { question: "q".to_owned(), context: "c".to_owned() },
         Task::Rerank { question: "q".to_owned(), documents: vec!["a".to_owned()] },
     ] {
         let asked = Request { task, ..request("a") };

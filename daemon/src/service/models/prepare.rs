@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::active::{backend_folders, kind_of};
 use crate::config::Model;
 use crate::engine::derive::{Derived, find};
-use crate::engine::protocol::{Buffers, GpuDevice, MeasureParams, MeasurePoint, MeasureReport};
+use crate::engine::protocol::{Buffers, GpuDevice, MeasureParams, MeasurePoint, MeasureReport, ModelKind};
 use crate::engine::{CPU_BACKENDS, EngineError, GPU_BACKENDS, ModelFile, measure};
 use crate::job::Precision;
 use crate::plan::{
@@ -224,11 +224,13 @@ async fn measure_strategy(
     let backends = backend_folders(&preparation.backends, gpu, points[0].layers);
     let report = run(preparation, file, backends, points.clone()).await?;
     let process = report.process;
+    // Encoders write nothing that could be held to a form.
+    let tables_for = if kind_of(&file.facts) == ModelKind::Decoder { file.facts.n_vocab } else { 0 };
     let mut options = Vec::new();
     let mut failed = None;
     for (point, buffers) in points.iter().zip(report.buffers) {
         match buffers {
-            Ok(buffers) => options.push(option(point, &buffers, process)),
+            Ok(buffers) => options.push(option(point, &buffers, process, tables_for)),
             Err(reason) => failed = Some(reason),
         }
     }
@@ -258,7 +260,7 @@ fn points(preparation: &Preparation, file: &ModelFile, strategy: Strategy) -> Ve
     }
 }
 
-fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes) -> LoadOption {
+fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes, tables_for: u32) -> LoadOption {
     let Buffers { host, device } = *buffers;
     let on_host = HostNeed {
         weights: host.weights,
@@ -270,7 +272,11 @@ fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes) -> LoadOption
     };
     let on_device =
         DeviceNeed { weights: device.weights, kv: device.kv, output: device.output, compute: device.compute };
-    LoadOption { shape: point.shape, gpu_layers: point.layers, need: Need::new(on_host, on_device) }
+    LoadOption {
+        shape: point.shape,
+        gpu_layers: point.layers,
+        need: Need::new(on_host, on_device).with_tables(tables_for),
+    }
 }
 
 async fn run(

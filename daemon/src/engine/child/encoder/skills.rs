@@ -107,7 +107,7 @@ impl Skills {
                 documents.insert(0, question);
                 (Purpose::Ranking, documents)
             }
-            (Task::Classify { input }, Gives::Scores(labels, scores)) if labels.len() > 1 => {
+            (Task::Classify { input, .. }, Gives::Scores(labels, scores)) if labels.len() > 1 => {
                 of_each(input, Making::Labels(Rc::clone(labels), *scores))
             }
             (Task::Extract { input, types }, Gives::Tags(head)) => {

@@ -1,10 +1,14 @@
 //! Grammars over a vocabulary of single bytes.
 
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::build::Builder;
 use super::*;
-use crate::job::Constraint;
+use crate::engine::child::spans::{answer as found, entities};
+use crate::job::{Constraint, Entity, Part};
 
 /// The token that ends an answer.
 const END: Token = 256;
@@ -28,12 +32,12 @@ fn allows(mut grammar: Grammar, text: &str) -> bool {
     let logits = vec![0.0; 257];
     let mut complete = false;
     for byte in text.bytes() {
-        if complete || grammar.mask(&logits).unwrap()[usize::from(byte)] != 0.0 {
+        if complete || grammar.mask(&logits).unwrap()[usize::from(byte)].is_infinite() {
             return false;
         }
         complete = grammar.take(Token::from(byte)).unwrap();
     }
-    complete || grammar.mask(&logits).unwrap()[256] == 0.0 && grammar.take(END).unwrap()
+    complete || grammar.mask(&logits).unwrap()[256].is_finite() && grammar.take(END).unwrap()
 }
 
 #[test]
@@ -124,12 +128,68 @@ fn what_explodes_is_refused_with_the_limit() {
             let mut grammar = grammar?;
             for _ in 0..300 {
                 let allowed = grammar.mask(&[0.0; 257])?;
-                let token = allowed.iter().position(|&logit| logit == 0.0).unwrap();
+                let token = allowed.iter().position(|logit| logit.is_finite()).unwrap();
                 grammar.take(Token::try_from(token).unwrap())?;
             }
             Ok(())
         };
         let ended = steps();
         assert!(matches!(ended, Ok(()) | Err(GrammarError::Unusable(_) | GrammarError::TooComplex)), "{ended:?}");
+    }
+}
+
+/// One table for all cases.
+static BUILDER: LazyLock<Builder> = LazyLock::new(builder);
+
+/// What a model without any sense writes within a grammar: any of the tokens that may come, until nothing can or so many have.
+fn wander(recipe: &Recipe, seed: u64, most: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut grammar = BUILDER.build(recipe).unwrap();
+    let mut bytes = Vec::new();
+    for _ in 0..most {
+        let allowed = grammar.mask(&[0.0; 257]).unwrap();
+        let tokens: Vec<usize> = (0..257).filter(|&token| allowed[token].is_finite()).collect();
+        let token = tokens[random.usize(..tokens.len())];
+        let complete = grammar.take(Token::try_from(token).unwrap()).unwrap();
+        bytes.extend(u8::try_from(token));
+        if complete || token == 256 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    /// Text with escapes, emoji, marks of direction, and anything else.
+    #[test]
+    fn no_entity_is_invented(input in "(\\PC|[\"\\\\/\n\t ]|🦀|👩‍🚀|é|[א-ת]|\u{200f}|\u{0001}){1,40}", seed: u64) {
+        let types = ["PERSON".to_owned(), "a \"quoted\" type, ה".to_owned()];
+        let recipe = Recipe::Entities { input: input.clone(), types: types.to_vec() };
+        let answer = wander(&recipe, seed, 400);
+        for Entity { text, kind, start, end, .. } in entities(&input, &answer, &[]) {
+            let there: String = input.chars().skip(start).take(end - start).collect();
+            prop_assert_eq!(&there, &text);
+            prop_assert!(!text.trim().is_empty() && types.contains(&kind));
+        }
+        let answer = wander(&Recipe::Part(input.clone()), seed, 400);
+        if let Ok(Some(text)) = serde_json::from_str::<Option<String>>(&answer) {
+            prop_assert!(!text.is_empty() && input.contains(&text), "{:?}", text);
+        }
+        if let Some(Part { text, start, end }) = found(&input, &answer, &[]).part {
+            let there: String = input.chars().skip(start).take(end - start).collect();
+            prop_assert_eq!(there, text);
+        }
+    }
+}
+
+#[test]
+fn a_long_text_makes_a_grammar_too() {
+    let input: String = (0..10_000u32).map(|n| char::from_u32(0x4e00 + n * 7 % 5000).unwrap()).collect();
+    let mut grammar = BUILDER.build(&Recipe::Part(input.clone())).unwrap();
+    let part: String = input.chars().skip(5000).take(200).collect();
+    for byte in format!("\"{part}\"").bytes() {
+        assert!(grammar.mask(&[0.0; 257]).unwrap()[usize::from(byte)].is_finite());
+        grammar.take(Token::from(byte)).unwrap();
     }
 }

@@ -3,11 +3,14 @@
 use std::time::Instant;
 
 use super::Scheduler;
-use crate::engine::child::grammar::Recipe;
+use crate::engine::child::asks;
+use crate::engine::child::llama::Token;
 use crate::engine::child::prompt::PromptError;
-use crate::engine::child::sequence::Sequence;
+use crate::engine::child::scorer::Scorer;
+use crate::engine::child::sequence::{Sequence, Work};
+use crate::engine::child::writer::{Shape, Writer};
 use crate::engine::protocol::{EngineJob, FromChild};
-use crate::job::ErrorCode;
+use crate::job::{ErrorCode, Task};
 
 impl Scheduler {
     /// Starts a job, or tells the daemon why not.
@@ -27,31 +30,55 @@ impl Scheduler {
         if least >= context {
             return Err(overflow(format_args!("at least {least}"), context));
         }
-        let prompt = self.prompter.tokens(&self.model, &job.task).map_err(|e| {
-            let code = match e {
-                PromptError::NoTemplate | PromptError::Template(_) | PromptError::NoMark | PromptError::Task(_) => {
-                    ErrorCode::InvalidRequest
-                }
-                PromptError::Tokenize(_) => ErrorCode::EngineFailed,
-            };
-            (code, e.to_string())
-        })?;
+        let prompt = self.prompter.tokens(&self.model, &job.task).map_err(|e| refused(&e))?;
         if prompt.is_empty() {
             return Err((ErrorCode::InvalidRequest, "the prompt has no tokens".to_owned()));
         }
         if prompt.len() >= context {
             return Err(overflow(format_args!("{}", prompt.len()), context));
         }
-        if let Some(constraint) = &job.output.constraint {
-            self.order_grammar(job.id, Recipe::Constraint(constraint.clone()))?;
-        }
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();
+        let (id, recipe) = (job.id, Shape::recipe(&job));
+        let work = match &job.task {
+            Task::Classify { labels, .. } => Work::Scores(self.scorer(labels, &prompt, room)?),
+            _ => Work::Writes(Box::new(Writer::new(job, &prompt, room, self.model.n_vocab()))),
+        };
+        if let Some(recipe) = recipe {
+            self.order_grammar(id, recipe)?;
+        }
         let cached = self.provide_prefix(slot, &prompt);
-        self.slots[slot] = Some(Sequence::new(job, received, prompt, cached, room, self.model.n_vocab()));
+        self.slots[slot] = Some(Sequence::new(id, received, prompt, cached, work));
         self.waiting.push(slot);
         Ok(())
     }
+
+    /// What scores labels after a prompt that leaves so much room.
+    fn scorer(&self, labels: &[String], prompt: &[Token], room: usize) -> Result<Scorer, (ErrorCode, String)> {
+        if !self.model.can_rewind() {
+            let text = "the memory of this model cannot go back, as it must to score labels: use \"choices\" instead";
+            return Err((ErrorCode::InvalidRequest, text.to_owned()));
+        }
+        let tokens = |label: &String| self.model.tokenize(label).map(|tokens| (label.clone(), tokens));
+        let tokens: Result<Vec<_>, _> = labels.iter().map(tokens).collect();
+        let tokens = tokens.map_err(|e| refused(&e.into()))?;
+        if let Some(index) = tokens.iter().position(|(_, tokens)| tokens.is_empty() || tokens.len() > room) {
+            let text =
+                format!("labels[{index}] has {} tokens; the prompt leaves room for 1 to {room}", tokens[index].1.len());
+            return Err((ErrorCode::ContextOverflow, text));
+        }
+        let empty =
+            self.prompter.ask(&self.model, &asks::classify(labels, asks::NO_CONTENT)).map_err(|e| refused(&e))?;
+        Ok(Scorer::new(tokens, [prompt.to_vec(), empty]))
+    }
+}
+
+fn refused(error: &PromptError) -> (ErrorCode, String) {
+    let code = match error {
+        PromptError::Tokenize(_) => ErrorCode::EngineFailed,
+        _ => ErrorCode::InvalidRequest,
+    };
+    (code, error.to_string())
 }
 
 fn overflow(tokens: std::fmt::Arguments<'_>, context: usize) -> (ErrorCode, String) {

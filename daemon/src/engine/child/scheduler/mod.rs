@@ -261,6 +261,13 @@ impl Scheduler {
             let logits = self.context.logits(&self.batch, output).ok_or(lost);
             match logits.and_then(|logits| sequence.advance(&self.model, logits)) {
                 Ok(Advance::GoesOn(_)) => {}
+                Ok(Advance::Back(keep)) => {
+                    if self.context.truncate(entry.slot, keep) {
+                        self.waiting.push(entry.slot);
+                    } else {
+                        self.fail(entry.slot, ErrorCode::EngineFailed, "the model's memory cannot go back");
+                    }
+                }
                 Ok(Advance::Ended(finish)) => {
                     if let Some(sequence) = self.free(entry.slot) {
                         let job = sequence.job;

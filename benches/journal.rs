@@ -139,6 +139,7 @@ fn accept(journal: &mut Journal, job: JobId) -> Ticket {
         defined: None,
         task: Task::Generate { prompt: PROMPT.to_owned() },
         model: None,
+        session: None,
         sampling: Sampling::default(),
         output: OutputLimits::tokens(12),
         priority: Priority::Normal,
@@ -155,7 +156,15 @@ fn accept(journal: &mut Journal, job: JobId) -> Ticket {
     };
     let model = ModelName::new("main").unwrap();
     let (fingerprint, waited) = ([7; 32], Duration::ZERO);
-    let new = NewJob { request: &request, reply: &reply, model: &model, fingerprint, waited, outcome_max: 4096 };
+    let new = NewJob {
+        request: &request,
+        reply: &reply,
+        model: &model,
+        fingerprint,
+        waited,
+        outcome_max: 4096,
+        session_max: None,
+    };
     journal.accept(job, new).unwrap()
 }
 

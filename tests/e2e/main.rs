@@ -10,6 +10,7 @@ mod bounded;
 mod broker_trouble;
 mod cancel;
 mod chaos;
+mod chat_sessions;
 mod command_line;
 mod constrained;
 mod derive;

@@ -1,16 +1,15 @@
 //! `promptd ask`.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use clap::value_parser;
 use promptd::job::RequestId;
 use serde_json::{Value, json};
-use tokio::signal::ctrl_c;
 
 use super::Failure;
-use super::client::{Client, Target, refused};
+use super::answer::{complete, print, stream};
+use super::client::{Client, Target};
 use super::exit::Code;
 use super::prompting::Prompting;
 
@@ -41,36 +40,8 @@ impl Ask {
         let request = self.request(&id).map_err(|e| Failure::new(Code::Data, e))?;
         let mut client = Client::connect(&self.target).await?;
         client.send(self.prompting.task(), &request).await.map_err(Failure::unavailable)?;
-        // The node keeps the deadline; this only catches a node that is not there.
-        let wait = Duration::from_secs(self.timeout) + Duration::from_secs(5);
-        let mut shown = String::new();
-        let mut cancelled = false;
-        loop {
-            let reply = tokio::select! {
-                reply = client.reply(wait) => reply.map_err(Failure::unavailable)?,
-                // The node should not go on for nobody. Its word about it ends the loop; a second Ctrl-C doesn't wait.
-                _ = ctrl_c(), if !cancelled => {
-                    cancelled = true;
-                    client.cancel(&id).await.map_err(Failure::unavailable)?;
-                    continue;
-                }
-                _ = ctrl_c(), if cancelled => return Err(Failure::new(Code::Failed, anyhow!("interrupted"))),
-            };
-            if reply["id"] != id.as_str() {
-                continue;
-            }
-            match reply["event"].as_str() {
-                Some("delta") => {
-                    if let Some(text) = reply["text"].as_str() {
-                        print(text).map_err(Failure::software)?;
-                        shown.push_str(text);
-                    }
-                }
-                Some("result") => return self.show_result(&reply, &shown).map_err(Failure::software),
-                Some("error") => return Err(refused(&reply)),
-                _ => {}
-            }
-        }
+        let (result, shown) = stream(&mut client, &id, Duration::from_secs(self.timeout)).await?;
+        self.show_result(&result, &shown).map_err(Failure::software)
     }
 
     fn request(&self, id: &RequestId) -> anyhow::Result<Value> {
@@ -84,12 +55,7 @@ impl Ask {
         if self.json {
             return print(&format!("{result}\n"));
         }
-        // Deltas may be lost; the result is complete.
-        let output = result["output"].as_str().unwrap_or_default();
-        match output.strip_prefix(shown) {
-            Some(rest) => print(&format!("{rest}\n"))?,
-            None => print(&format!("\n{output}\n"))?,
-        }
+        complete(result, shown)?;
         writeln!(stderr(), "{}", summary(result))
     }
 }
@@ -109,10 +75,4 @@ fn summary(result: &Value) -> String {
         number("/timings/total_ms"),
         result["finish"].as_str().unwrap_or("?"),
     )
-}
-
-fn print(text: &str) -> std::io::Result<()> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }

@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and how the process ends.
 
+mod answer;
 mod ask;
 mod bench;
+mod chat;
 mod check;
 mod client;
 mod doctor;
@@ -65,6 +67,7 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Ask a running daemon one question over MQTT and print the answer as it is made.
     Ask(ask::Ask),
+    Chat(chat::Chat),
     /// Watch a fleet, or one node of it, live: states, models, tokens per second, queues, memory, heat.
     Top(top::Top),
     /// Give a running daemon a job over MQTT and go on; its answer waits in the node's journal.
@@ -82,6 +85,8 @@ enum Command {
     Cancel(Node<node::Cancel>),
     /// Publish answers of a client again that nobody has got.
     Fetch(Node<node::Fetch>),
+    /// Forget what the node remembers of a client's conversations.
+    Forget(Node<node::Forget>),
     /// Load a model that was unloaded, perhaps with one strategy only.
     Load(Node<node::Load>),
     /// Let a model go once its running jobs have ended.
@@ -182,6 +187,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Check(check) => check.execute(),
         Command::Doctor(doctor) => doctor.execute(),
         Command::Ask(ask) => ask.execute(),
+        Command::Chat(chat) => chat.execute(),
         Command::Top(top) => top.execute(),
         Command::Status(node) => node.execute(),
         Command::Info(node) => node.execute(),
@@ -190,6 +196,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tasks(node) => node.execute(),
         Command::Cancel(node) => node.execute(),
         Command::Fetch(node) => node.execute(),
+        Command::Forget(node) => node.execute(),
         Command::Submit(submit) => submit.execute(),
         Command::Load(node) => node.execute(),
         Command::Unload(node) => node.execute(),

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::change_lists::{compare_models, policies};
 use super::task::changed;
 use super::{
-    Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Policy, Service, Telemetry,
+    Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Session, Telemetry,
     Thermal, Tls,
 };
-use crate::job::{ModelName, PolicyName};
+use crate::job::ModelName;
 
 /// The way from the configuration in force to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub enum Step {
 
 /// What a changed key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Effect {
+pub(super) enum Effect {
     /// Nothing: it is looked up when it is needed.
     None,
     Requests,
@@ -94,15 +95,17 @@ macro_rules! compare {
     }};
 }
 
+pub(super) use compare;
+
 #[derive(Default)]
-struct Differences {
-    keys: Vec<String>,
+pub(super) struct Differences {
+    pub(super) keys: Vec<String>,
     restart: Vec<String>,
-    effects: BTreeSet<Effect>,
+    pub(super) effects: BTreeSet<Effect>,
 }
 
 impl Differences {
-    fn note(&mut self, key: String, effect: Effect) {
+    pub(super) fn note(&mut self, key: String, effect: Effect) {
         if effect == Effect::Restart {
             self.restart.push(key);
         } else {
@@ -302,34 +305,14 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
             on_unwritable: Effect::None,
         }
     );
+    compare!(
+        found,
+        "session",
+        &old.session,
+        new.session,
+        Session { keep: Effect::None, per_client: Effect::None, size_max: Effect::None }
+    );
     compare!(found, "disk", &old.disk, new.disk, Disk { reserve: Effect::None, derived_max: Effect::None });
-}
-
-/// They are looked up for each request. Where one comes, goes or moves, clients change to others: all of them are named at once.
-fn policies(found: &mut Differences, old: &[Policy], new: &mut [Policy]) {
-    let names = |policies: &[Policy]| policies.iter().map(|policy| policy.name.clone()).collect::<Vec<PolicyName>>();
-    if names(old) != names(new) {
-        found.note("policy".to_owned(), Effect::None);
-        return;
-    }
-    for (old, new) in old.iter().zip(new) {
-        compare!(
-            found,
-            format!("policy[{}]", old.name),
-            old,
-            new,
-            Policy {
-                name: Effect::None,
-                clients: Effect::None,
-                tasks: Effect::None,
-                models: Effect::None,
-                priority: Effect::None,
-                max_tokens: Effect::None,
-                queue_jobs: Effect::None,
-                tokens_per_minute: Effect::None,
-            }
-        );
-    }
 }
 
 fn telemetry(found: &mut Differences, old: &Telemetry, new: &mut Telemetry) {
@@ -365,34 +348,4 @@ fn service(found: &mut Differences, old: &Service, new: &mut Service) {
             control_socket: Effect::Restart,
         }
     );
-}
-
-/// Whether the model needs another engine.
-fn compare_models(found: &mut Differences, old: &Model, new: &mut Model) -> bool {
-    let mut own = Differences::default();
-    compare!(
-        own,
-        format!("model[{}]", old.name),
-        old,
-        new,
-        Model {
-            name: Effect::Restart,
-            files: Effect::Engine,
-            default: Effect::None,
-            pinned: Effect::None,
-            expect: Effect::None,
-            ladder: Effect::Engine,
-            derive: Effect::Engine,
-            context: Effect::Engine,
-            min_context: Effect::Engine,
-            sequences: Effect::Engine,
-            kv_type: Effect::Engine,
-            threads: Effect::Engine,
-            golden_prompt: Effect::Engine,
-            classification: Effect::Engine,
-            golden_expect: Effect::Engine,
-        }
-    );
-    found.keys.append(&mut own.keys);
-    own.effects.contains(&Effect::Engine)
 }

@@ -13,6 +13,7 @@
 //! one that was good. [`Change`] says what a new one asks of a daemon that runs.
 
 mod change;
+mod change_lists;
 mod credential;
 mod disk;
 mod engine;
@@ -35,6 +36,7 @@ mod policy;
 mod report;
 mod section;
 mod service;
+mod session;
 mod source;
 mod task;
 mod telemetry;
@@ -67,6 +69,7 @@ pub use origin::Origin;
 pub use pattern::ClientPattern;
 pub use policy::Policy;
 pub use service::{LogLevel, Service};
+pub use session::Session;
 pub use telemetry::{Deadbands, Telemetry};
 pub use thermal::Thermal;
 pub use tls::{ClientCertificate, Tls};
@@ -105,6 +108,8 @@ pub struct Config {
     pub engine: Engine,
     /// The journal of jobs and their outcomes.
     pub journal: Journal,
+    /// What is remembered of conversations.
+    pub session: Session,
     /// The file system with the state folder.
     pub disk: Disk,
     /// What is told about the machine.
@@ -191,8 +196,9 @@ impl Config {
             let limits = root.table("limits", Limits::read);
             let models = Model::read_all(root, profile);
             let tasks = task::read_all(root);
+            let session = root.table("session", Session::read);
             Self {
-                policies: Policy::read_all(root, &limits, &models, &tasks),
+                policies: Policy::read_all(root, (&limits, &session), &models, &tasks),
                 node,
                 mqtt,
                 limits,
@@ -203,6 +209,7 @@ impl Config {
                 thermal: root.table("thermal", Thermal::read),
                 engine: root.table("engine", Engine::read),
                 journal: root.table("journal", Journal::read),
+                session,
                 disk: root.table("disk", Disk::read),
                 telemetry: root.table("telemetry", Telemetry::read),
                 service: root.table("service", |section| Service::read(section, machine)),

@@ -8,7 +8,7 @@ use crate::task::Definition;
 use super::model::MODELS_MAX;
 use super::section::Section;
 use super::tree::Value;
-use super::{Config, Limits, Model, pattern::ClientPattern, value};
+use super::{Config, Limits, Model, Session, pattern::ClientPattern, value};
 
 /// Each is looked at for each request.
 const POLICIES_MAX: usize = 64;
@@ -16,7 +16,7 @@ const PATTERNS_MAX: usize = 64;
 /// More than any machine computes.
 const TOKENS_PER_MINUTE_MAX: u64 = 1_000_000_000;
 
-const CAPS: [&str; 6] = ["tasks", "models", "priority", "max_tokens", "queue_jobs", "tokens_per_minute"];
+const CAPS: [&str; 7] = ["tasks", "models", "priority", "max_tokens", "queue_jobs", "tokens_per_minute", "sessions"];
 const PRIORITIES: [(&str, Priority); 3] =
     [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
 
@@ -39,6 +39,8 @@ pub struct Policy {
     pub queue_jobs: Option<usize>,
     /// Tokens of prompts and answers that one client may use in a minute, on the long run; at once as many as in a minute.
     pub tokens_per_minute: Option<u64>,
+    /// Sessions of one client; at most `session.per_client`, and 0 for none.
+    pub sessions: Option<usize>,
 }
 
 /// What one policy has to know of those before it.
@@ -52,7 +54,7 @@ impl Policy {
     /// Reads all of them, when limits, models and tasks are known.
     pub(super) fn read_all(
         root: &mut Section<'_, '_, '_>,
-        limits: &Limits,
+        limits: (&Limits, &Session),
         models: &[Model],
         tasks: &[Definition],
     ) -> Vec<Self> {
@@ -72,7 +74,7 @@ impl Policy {
 
     fn read(
         section: &mut Section<'_, '_, '_>,
-        limits: &Limits,
+        (limits, session): (&Limits, &Session),
         (known, tasks): (Option<&[Model]>, &[&str]),
         others: &mut Others,
     ) -> Option<Self> {
@@ -85,12 +87,24 @@ impl Policy {
         let queue_jobs = section.optional("queue_jobs", |value| value::number(value, &(1..=65_536)));
         let tokens_per_minute =
             section.optional("tokens_per_minute", |value| value::number(value, &(1..=TOKENS_PER_MINUTE_MAX)));
+        let sessions = section.optional("sessions", |value| value::number(value, &(0..=1024)));
+        at_most(section, "sessions", sessions, ("session.per_client", session.per_client));
         at_most(section, "max_tokens", max_tokens, ("limits.max_tokens_cap", limits.max_tokens_cap));
         at_most(section, "queue_jobs", queue_jobs, ("limits.queue_jobs_per_client", limits.queue_jobs_per_client));
         if !CAPS.iter().any(|cap| section.is_set(cap)) {
             section.blame_all(format!("caps nothing; set at least one of {}", CAPS.join(", ")));
         }
-        Some(Self { name: name?, clients, tasks, models, priority, max_tokens, queue_jobs, tokens_per_minute })
+        Some(Self {
+            name: name?,
+            clients,
+            tasks,
+            models,
+            priority,
+            max_tokens,
+            queue_jobs,
+            tokens_per_minute,
+            sessions,
+        })
     }
 
     fn is_of(&self, client: &ClientName) -> bool {

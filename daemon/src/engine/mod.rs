@@ -16,6 +16,7 @@ mod measure;
 mod model_file;
 mod process;
 pub mod protocol;
+mod real_memory;
 mod session;
 
 pub use duty::Duty;

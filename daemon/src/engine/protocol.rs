@@ -3,12 +3,14 @@
 //! A frame is a big-endian `u32` length and that many bytes of postcard. The first frame of the child is a [`Hello`];
 //! then the daemon sends [`ToChild::Load`], and jobs once it has seen [`FromChild::Loaded`].
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Duty;
 use super::derive::FileType;
+pub use super::real_memory::RealMemory;
 use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Sampling, Task, TokenLogprob, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
@@ -324,6 +326,8 @@ pub struct EngineJob {
     pub id: JobId,
     /// What to answer.
     pub task: Task,
+    /// Messages of a chat that a session remembers. Where the context is full, its oldest turns are left out.
+    pub memory: Range<usize>,
     /// How to choose tokens.
     pub sampling: Sampling,
     /// Where to stop, and in what form.
@@ -343,6 +347,8 @@ pub struct Answer {
     pub finish: Finish,
     /// How likely each token was, if that was asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// Remembered turns that were left out.
+    pub dropped: u32,
     /// Tokens.
     pub usage: Usage,
     /// From the child's receipt to the first token.
@@ -378,22 +384,4 @@ pub struct ModelReport {
     pub memory: RealMemory,
     /// Time from the start of the load to the passed golden prompt.
     pub load_time: Duration,
-}
-
-/// Memory of a child, from the kernel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RealMemory {
-    /// Pages of its own.
-    pub anonymous: Bytes,
-    /// Pages of files that it has mapped: weights and libraries.
-    pub file: Bytes,
-    /// GPU memory that was taken while it loaded.
-    pub device: Bytes,
-}
-
-impl RealMemory {
-    /// What it holds of the host's memory.
-    pub fn host(&self) -> Bytes {
-        Bytes(self.anonymous.0.saturating_add(self.file.0))
-    }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientName, ErrorCode, JobError, ModelName, RequestId};
+use super::{ClientName, ErrorCode, JobError, ModelName, RequestId, SessionName};
 
 /// Longest message about what is wrong, in bytes: it may quote a verb or a field's name, which can have any length.
 const MESSAGE_MAX: usize = 256;
@@ -45,6 +45,13 @@ pub enum Control {
     Forget {
         /// Which.
         model: Option<ModelName>,
+    },
+    /// Forget what is remembered of conversations: all sessions of a client, or one.
+    ForgetSessions {
+        /// Whose.
+        client: ClientName,
+        /// Only this one.
+        session: Option<SessionName>,
     },
     /// The jobs that have not ended.
     Jobs {
@@ -93,6 +100,7 @@ struct Fields {
     strategy: Option<String>,
     client: Option<ClientName>,
     job: Option<RequestId>,
+    session: Option<SessionName>,
     all: Option<bool>,
 }
 
@@ -104,7 +112,7 @@ const VERBS: [(&str, &[&str]); 14] = [
     ("reload", &["model"]),
     ("drain", &[]),
     ("resume", &[]),
-    ("forget", &["model"]),
+    ("forget", &["model", "client", "session"]),
     ("jobs", &["client"]),
     ("cancel", &["client", "job", "all"]),
     ("fetch", &["client", "job"]),
@@ -129,7 +137,7 @@ impl Control {
         if let Some(field) = fields.keys().find(|field| !takes.contains(&field.as_str())) {
             return Err(invalid(format!("control/{verb} takes no {field:?}")));
         }
-        let Fields { model, strategy, client, job, all } =
+        let Fields { model, strategy, client, job, session, all } =
             serde_json::from_value(Value::Object(fields)).map_err(|e| invalid(format!("control/{verb}: {e}")))?;
         let needs = |field: &str| invalid(format!("control/{verb} needs {field:?}"));
         let needed = |model: Option<ModelName>| model.ok_or_else(|| needs("model"));
@@ -140,7 +148,7 @@ impl Control {
             "reload" => Self::Reload { model },
             "drain" => Self::Drain,
             "resume" => Self::Resume,
-            "forget" => Self::Forget { model },
+            "forget" => Self::read_forget(model, client, session)?,
             "jobs" => Self::Jobs { client },
             "cancel" => Self::Cancel(Which::read(client, job, all == Some(true))?),
             "fetch" => Self::Fetch { client: client.ok_or_else(|| needs("client"))?, job },
@@ -149,6 +157,22 @@ impl Control {
             "models" => Self::Models,
             _ => Self::Tasks,
         })
+    }
+
+    /// Strategies of models or sessions of a client.
+    fn read_forget(
+        model: Option<ModelName>,
+        client: Option<ClientName>,
+        session: Option<SessionName>,
+    ) -> Result<Self, JobError> {
+        match (model, client, session) {
+            (model, None, None) => Ok(Self::Forget { model }),
+            (None, Some(client), session) => Ok(Self::ForgetSessions { client, session }),
+            _ => {
+                let text = "control/forget needs \"client\", and perhaps \"session\", for sessions, or \"model\" alone";
+                Err(invalid(text.to_owned()))
+            }
+        }
     }
 
     /// The verb.
@@ -160,7 +184,7 @@ impl Control {
             Self::Reload { .. } => "reload",
             Self::Drain => "drain",
             Self::Resume => "resume",
-            Self::Forget { .. } => "forget",
+            Self::Forget { .. } | Self::ForgetSessions { .. } => "forget",
             Self::Jobs { .. } => "jobs",
             Self::Cancel(_) => "cancel",
             Self::Fetch { .. } => "fetch",
@@ -244,6 +268,8 @@ mod tests {
             ("load", json!({}), "needs \"model\""),
             ("load", json!({ "model": "a b" }), "model"),
             ("load", json!({ "model": 1 }), "string"),
+            ("forget", json!({ "model": "m", "client": "cam" }), "for sessions"),
+            ("forget", json!({ "session": "s" }), "needs \"client\""),
             ("unload", json!({ "model": "m", "strategy": "cpu:int8" }), "takes no \"strategy\""),
             ("drain", json!({ "model": "m" }), "takes no \"model\""),
             ("status", json!({ "modle": "m" }), "modle"),

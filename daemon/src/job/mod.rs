@@ -9,14 +9,16 @@ mod name;
 mod outcome;
 mod precision;
 mod request;
+mod session;
 
 pub use constraint::{Alternative, CHOICES_MAX, Constraint, LOGPROBS_MAX, TokenLogprob};
 pub use control::{Control, Which};
 pub use encode::{Ability, Embedding, Encoding, Entity, Found, Input, Labelled, Part, Ranked};
 pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, LABEL_BYTES_MAX, LABELS_MAX};
 pub use error::{ErrorCode, JobError};
-pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, TaskName};
+pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, SessionName, TaskName};
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};
 pub use precision::Precision;
 pub use request::{JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task};
 pub use request::{REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
+pub use session::{Memory, Recalled, Session, SessionReport, turn_starts};

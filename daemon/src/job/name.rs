@@ -91,6 +91,8 @@ names! {
     ModelName = "model";
     /// A task, the `<task>` segment of a request topic.
     TaskName = "task";
+    /// A conversation that the node remembers, as its client calls it.
+    SessionName = "session";
     /// A policy of the configuration.
     PolicyName = "policy";
     /// This daemon among the nodes of one broker.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Embedding, Entity, ErrorCode, Found, JobError, Labelled, ModelName, Ranked, TokenLogprob};
+use super::{
+    Embedding, Entity, ErrorCode, Found, JobError, Labelled, ModelName, Ranked, SessionReport, TokenLogprob,
+};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +49,8 @@ pub struct Completion {
     pub deltas: u32,
     /// Energy that the board used for it, joules, where that is known.
     pub energy_joules: Option<f64>,
+    /// What became of its session, if it has one.
+    pub session: Option<SessionReport>,
 }
 
 /// Sizes only: answers do not belong in logs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Ability, ClientName, Constraint, Encoding, Input, ModelName, RequestId, TaskName};
+use super::{Ability, ClientName, Constraint, Encoding, Input, ModelName, RequestId, Session, TaskName};
 
 /// A job's number within one run of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Request {
     pub defined: Option<TaskName>,
     /// On which model; none means the default one.
     pub model: Option<ModelName>,
+    /// The session that it goes on with; only of a chat.
+    pub session: Option<Session>,
     /// How to choose tokens.
     pub sampling: Sampling,
     /// Where to stop.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::index::Key;
+use super::sessions::SessionKey;
 use super::time::Stamp;
 use super::{Outcome, Settlement};
 use crate::job::JobId;
@@ -27,6 +28,15 @@ pub(super) enum Write {
     Finish(Stamp, Outcome),
     Settle(Settlement),
     Remove,
+}
+
+/// A session as it shall be.
+pub(super) struct SessionRow {
+    pub key: Arc<SessionKey>,
+    /// When it was used.
+    pub at: Stamp,
+    /// What it remembers.
+    pub content: Vec<u8>,
 }
 
 /// Where an open job is.
@@ -91,11 +101,13 @@ impl Change {
 ///
 /// Bounded, however long the disk takes nothing: there is one for each job, texts are bounded by
 /// [`Journal::accept`](super::Journal::accept), which looks at `bytes`, and one that goes before it was written leaves
-/// nothing.
+/// nothing. Of a session there is what it is at last, and what sessions take together is bounded.
 #[derive(Default)]
 pub(super) struct Batch {
     /// By number, which is the order of receipt: rows that are neighbours are written together.
     pub changes: BTreeMap<JobId, Change>,
+    /// By number; none for one that goes.
+    pub sessions: BTreeMap<u64, Option<SessionRow>>,
     /// A moment to keep.
     pub note: Option<Stamp>,
     /// Of texts, in all changes together.
@@ -126,14 +138,29 @@ impl Batch {
         }
     }
 
+    /// A session shall be so, or not be at all.
+    pub fn push_session(&mut self, number: u64, row: Option<SessionRow>) {
+        let bytes = |row: &Option<SessionRow>| row.as_ref().map_or(0, |row| row.content.len() as u64);
+        self.bytes += bytes(&row);
+        self.bytes -= self.sessions.insert(number, row).as_ref().map_or(0, bytes);
+    }
+
     /// Adds what came later.
     pub fn append(&mut self, later: Self) {
         for (job, change) in later.changes {
             self.change(job, |before| before.append(change));
         }
+        for (number, row) in later.sessions {
+            self.push_session(number, row);
+        }
         self.note = later.note.or(self.note);
         self.sync |= later.sync;
         self.last = self.last.max(later.last);
+    }
+
+    /// What a session remembers, if that is about to be written; nothing if the session goes.
+    pub fn session(&self, number: u64) -> Option<&[u8]> {
+        self.sessions.get(&number).map(|row| row.as_ref().map_or(&[][..], |row| &row.content))
     }
 
     /// The outcome of a job, if it is about to be written.

@@ -1,6 +1,6 @@
 //! What the journal tells the driver.
 
-use crate::job::JobId;
+use crate::job::{ClientName, JobId, Memory, SessionName};
 
 use super::Outcome;
 
@@ -23,6 +23,15 @@ pub enum Event {
         job: JobId,
         /// None if it is not there any more or can't be read.
         outcome: Option<Outcome>,
+    },
+    /// What a session remembers, which was asked for.
+    Recalled {
+        /// Whose session.
+        client: ClientName,
+        /// Which.
+        session: SessionName,
+        /// None if it is not there any more or can't be read.
+        memory: Option<Memory>,
     },
     /// The thread is gone: nothing is written any more. A defect.
     Gone,

@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, watch};
 use super::batch::{self, NewRow, Write};
 use super::event::Progress;
 use super::index::{Counts, Entry, Index, Stage};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Question};
 use super::recovery::{self, Ready};
+use super::remembering::session_pages;
+use super::sessions::Sessions;
 use super::space::{self, pages};
 use super::throttle::Throttle;
 use super::time::{Counter, Stamp};
@@ -42,7 +44,8 @@ pub type Clock = Box<dyn Fn() -> Moment + Send>;
 ///
 /// What is asked of a job that is not in it does nothing and gives no ticket: there is nothing to wait for.
 pub struct Journal {
-    index: Index,
+    pub(super) index: Index,
+    pub(super) sessions: Sessions,
     counter: Counter,
     clock: Clock,
     noted: Stamp,
@@ -71,6 +74,8 @@ pub struct NewJob<'a> {
     pub waited: Duration,
     /// Bytes that its outcome is expected to take at most ([`Outcome::size`]). They are kept free for it.
     pub outcome_max: u64,
+    /// Bytes that its session may take, if it is a turn of one ([`Memory::size`](crate::job::Memory::size)).
+    pub session_max: Option<u64>,
 }
 
 /// What the journal holds.
@@ -84,7 +89,9 @@ pub struct Usage {
     pub unsettled: usize,
     /// Of these, those that the broker has given to nobody.
     pub missed: usize,
-    /// What both take, and what is kept free for outcomes.
+    /// Sessions.
+    pub sessions: usize,
+    /// What all of it takes, and what is kept free for outcomes and turns.
     pub used: Bytes,
     /// What they may take.
     pub max: Bytes,
@@ -96,7 +103,8 @@ impl Journal {
     /// Opens the journal, or begins one. Reads the whole file: for a thread that may wait.
     pub fn open(settings: &Settings, clock: Clock) -> Result<(Self, Recovery), JournalError> {
         let now = clock();
-        let Ready { store, index, counter, recovery } = recovery::recover(store::open(settings)?, settings, now)?;
+        let Ready { store, index, sessions, counter, recovery } =
+            recovery::recover(store::open(settings)?, settings, now)?;
         let (told, progress) = watch::channel(Progress::default());
         // A place for each question.
         let (answer, answers) = mpsc::channel(QUESTIONS_MAX);
@@ -110,6 +118,7 @@ impl Journal {
         thread.map_err(JournalError::Thread)?;
         let journal = Self {
             index,
+            sessions,
             counter,
             noted: counter.stamp(now),
             clock,
@@ -137,7 +146,7 @@ impl Journal {
 
     /// Takes a job in under a number that is higher than all before. When its ticket is committed, it may be acknowledged.
     pub fn accept(&mut self, job: JobId, new: NewJob<'_>) -> Result<Ticket, Refused> {
-        let NewJob { request, reply, model, fingerprint, waited, outcome_max } = new;
+        let NewJob { request, reply, model, fingerprint, waited, outcome_max, session_max } = new;
         let key = (request.client.clone(), request.id.clone());
         if self.index.get(job).is_some() || self.index.find(&key.0, &key.1).is_some() {
             return Err(Refused::Known);
@@ -148,7 +157,7 @@ impl Journal {
         }
         let record = record::write(request, reply, model);
         let outcome_max = outcome_max.max(OUTCOME_MIN);
-        let pages = pages(record.len() as u64) + pages(outcome_max);
+        let pages = pages(record.len() as u64) + pages(outcome_max) + session_pages(session_max);
         if !self.index.space.fits(pages) {
             let (used, max) = (self.index.space.used, self.index.space.max);
             let [needed, used, max] = [pages, used, max].map(space::bytes);
@@ -185,11 +194,15 @@ impl Journal {
             return Err(OutcomeTooLarge { size: Bytes(size), max: Bytes(max) });
         }
         let at = self.now();
+        self.end(job, &outcome, at);
+        Ok(Some(self.put(job, Write::Finish(at, outcome), true)))
+    }
+
+    pub(super) fn end(&mut self, job: JobId, outcome: &Outcome, at: Stamp) {
         self.index.change(job, |entry| {
-            entry.pages = pages(size);
+            entry.pages = pages(outcome.size());
             entry.stage = Stage::Ended { at: at.counted, settlement: Settlement::Unsettled };
         });
-        Ok(Some(self.put(job, Write::Finish(at, outcome), true)))
     }
 
     /// The broker has taken the outcome of a job, and somebody was subscribed.
@@ -231,12 +244,16 @@ impl Journal {
 
     /// Asks for the outcome of a job, which comes as [`Event::Fetched`]. False: too many have been asked for already.
     pub fn fetch(&mut self, job: JobId) -> bool {
-        if self.asked >= QUESTIONS_MAX {
-            return false;
+        self.ask(Question::Outcome(job))
+    }
+
+    pub(super) fn ask(&mut self, question: Question) -> bool {
+        let has_place = self.asked < QUESTIONS_MAX;
+        if has_place {
+            self.asked += 1;
+            self.mailbox.ask(question);
         }
-        self.asked += 1;
-        self.mailbox.ask(job);
-        true
+        has_place
     }
 
     /// Removes the outcomes that the broker has acknowledged and that were kept so long. Gives how many.
@@ -253,10 +270,13 @@ impl Journal {
 
     /// When [`Journal::expire`] has something to do. None: nothing is kept.
     pub fn next_expiry(&self, keep: Duration) -> Option<Duration> {
-        let now = (self.clock)();
-        let expiry = self.counter.until(self.index.next_expiry(keep)?, now);
-        let note = NOTE.saturating_sub(self.counter.stamp(now).since(self.noted.counted));
+        let expiry = self.until(self.index.next_expiry(keep)?);
+        let note = NOTE.saturating_sub(self.now().since(self.noted.counted));
         Some(expiry.min(note))
+    }
+
+    pub(super) fn until(&self, counted: u64) -> Duration {
+        self.counter.until(counted, (self.clock)())
     }
 
     fn remove_all(&mut self, jobs: &[JobId]) {
@@ -279,7 +299,8 @@ impl Journal {
     pub fn usage(&self) -> Usage {
         let Counts { open, outcomes, unsettled, missed } = self.index.counts();
         let [used, max] = [self.index.space.used, self.index.space.max].map(space::bytes);
-        Usage { open, outcomes, unsettled, missed, used, max, waiting: Bytes(self.mailbox.bytes()) }
+        let (sessions, waiting) = (self.sessions.len(), Bytes(self.mailbox.bytes()));
+        Usage { open, outcomes, unsettled, missed, sessions, used, max, waiting }
     }
 
     /// The next event, when there is one. May be cancelled.
@@ -296,9 +317,12 @@ impl Journal {
                     self.gone = true;
                     return Event::Gone;
                 },
-                Some((job, outcome)) = self.answers.recv() => {
+                Some(answer) = self.answers.recv() => {
                     self.asked -= 1;
-                    return Event::Fetched { job, outcome };
+                    return match answer {
+                        Answer::Outcome(job, outcome) => Event::Fetched { job, outcome },
+                        Answer::Session((client, session), memory) => Event::Recalled { client, session, memory },
+                    };
                 }
             }
         }
@@ -329,7 +353,7 @@ impl Journal {
         Ticket(self.mailbox.put(job, write, sync))
     }
 
-    fn now(&self) -> Stamp {
+    pub(super) fn now(&self) -> Stamp {
         self.counter.stamp((self.clock)())
     }
 }

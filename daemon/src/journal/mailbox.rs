@@ -8,17 +8,25 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::Outcome;
-use super::batch::{Batch, Write};
+use super::batch::{Batch, SessionRow, Write};
+use super::sessions::SessionKey;
 use super::throttle::{ENOUGH, Throttle, Waiting};
 use super::time::Stamp;
 use crate::job::JobId;
+
+/// Something that is in the file.
+pub(super) enum Question {
+    Outcome(JobId),
+    /// The memory of a session, by its number.
+    Session(u64, SessionKey),
+}
 
 /// What the thread has to do next.
 pub(super) struct Work {
     /// To be written, if there is anything.
     pub batch: Batch,
-    /// Outcomes that are asked for.
-    pub questions: VecDeque<JobId>,
+    /// What is asked for.
+    pub questions: VecDeque<Question>,
     /// Nothing more comes.
     pub closing: bool,
 }
@@ -32,7 +40,7 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 struct State {
     batch: Batch,
-    questions: VecDeque<JobId>,
+    questions: VecDeque<Question>,
     /// When the first change of the batch came.
     since: Option<Instant>,
     numbers: u64,
@@ -57,16 +65,34 @@ impl Mailbox {
 
     /// Puts a change in and gives its number. `sync`: it must be on the disk when its number is told.
     pub fn put(&self, job: JobId, write: Write, sync: bool) -> u64 {
+        self.add(sync, |batch| batch.push(job, write))
+    }
+
+    /// Puts the end of a job in, and in the same transaction what its session is then. Gives its number.
+    pub fn finish_turn(&self, job: JobId, (at, outcome): (Stamp, Outcome), session: u64, row: SessionRow) -> u64 {
+        self.add(true, |batch| {
+            batch.push(job, Write::Finish(at, outcome));
+            batch.push_session(session, Some(row));
+        })
+    }
+
+    /// Sessions go.
+    pub fn forget_sessions(&self, numbers: &[u64]) {
+        self.add(false, |batch| numbers.iter().for_each(|&number| batch.push_session(number, None)));
+    }
+
+    fn add(&self, sync: bool, push: impl FnOnce(&mut Batch)) -> u64 {
         let mut state = self.state();
         state.numbers += 1;
         state.batch.last = state.numbers;
         // The thread sleeps until the first, and looks again when somebody waits for it and when there are enough.
         let urgent = sync && !state.batch.sync;
         state.batch.sync |= sync;
-        state.batch.push(job, write);
+        push(&mut state.batch);
+        let idle = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
         let number = state.numbers;
-        let wake = urgent || matches!(state.batch.changes.len(), 1 | ENOUGH);
+        let wake = urgent || idle || state.batch.changes.len() == ENOUGH;
         drop(state);
         if wake {
             self.changed.notify_one();
@@ -83,9 +109,9 @@ impl Mailbox {
         self.changed.notify_one();
     }
 
-    /// Asks for an outcome. The caller bounds the number of questions.
-    pub fn ask(&self, job: JobId) {
-        self.state().questions.push_back(job);
+    /// Asks something. The caller bounds the number of questions.
+    pub fn ask(&self, question: Question) {
+        self.state().questions.push_back(question);
         self.changed.notify_one();
     }
 
@@ -137,6 +163,11 @@ impl Mailbox {
         state.batch = batch;
         state.since.get_or_insert_with(Instant::now);
         state.taken = 0;
+    }
+
+    /// What a session remembers, if that waits to be written; nothing if the session goes.
+    pub fn session(&self, number: u64) -> Option<Vec<u8>> {
+        self.state().batch.session(number).map(<[u8]>::to_vec)
     }
 
     /// The outcome of a job, if it waits to be written.

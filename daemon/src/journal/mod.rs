@@ -22,6 +22,9 @@
 //! ([`OpenJob::suspect`]). So one that ends the machine each time is known after at most one more, and in ordinary life no start
 //! waits for the disk.
 //!
+//! What sessions remember (`remembering`) is kept here, too: a turn with the outcome of its job in one transaction, so that no
+//! end of the daemon loses it or doubles it. Each session is one row, written whole.
+//!
 //! When the disk takes no more, everything stays in memory and is tried again, ever less often; [`Event::Unwritable`] tells it.
 //! Whether to take new work then is for others to decide. What waits is bounded: by [`Refused::Behind`], and by the open jobs.
 
@@ -34,6 +37,8 @@ mod mailbox;
 mod outcome;
 mod record;
 mod recovery;
+mod remembering;
+mod sessions;
 mod space;
 mod store;
 mod throttle;
@@ -52,6 +57,7 @@ pub use handle::{Clock, Journal, NewJob, Usage};
 pub use index::Known;
 pub use outcome::{Outcome, Settlement};
 pub use recovery::{OpenJob, Recovery};
+pub use remembering::{Recall, Turn};
 pub use store::Files;
 pub use time::Moment;
 

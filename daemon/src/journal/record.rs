@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::time::millis;
 use crate::job::{
     ClientName, Constraint, ModelName, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, RequestId, Sampling,
-    Task, TaskName,
+    Session, SessionName, Task, TaskName,
 };
 
 const VERSION: u32 = 1;
@@ -30,6 +30,8 @@ struct Record<'a> {
     /// The model that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<ModelName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<SessionRecord>,
     sampling: SamplingRecord,
     output: OutputRecord,
     priority: Priority,
@@ -37,6 +39,13 @@ struct Record<'a> {
     stream: bool,
     ack: bool,
     reply: ReplyRecord<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SessionRecord {
+    name: SessionName,
+    #[serde(default)]
+    reset: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,8 +89,8 @@ struct ReplyRecord<'a> {
 
 /// A request with its answer's address and the model that shall answer. The names of client and request are kept beside it.
 pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Vec<u8> {
-    let Request { id: _, client: _, task, defined, model: asked, sampling, output, priority, deadline, stream, ack } =
-        request;
+    let Request { id: _, client: _, task, defined, model: asked, session, sampling, output, .. } = request;
+    let Request { priority, deadline, stream, ack, .. } = request;
     let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed } = *sampling;
     let OutputLimits { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs } = output.clone();
     let ReplyTo { topic, correlation, reference, echo, format } = reply;
@@ -91,6 +100,7 @@ pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Ve
         defined: defined.clone(),
         model: model.clone(),
         asked: asked.clone(),
+        session: session.clone().map(|Session { name, reset }| SessionRecord { name, reset }),
         sampling: SamplingRecord { temperature, top_k, top_p, min_p, repeat_penalty, seed },
         output: OutputRecord { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs },
         priority: *priority,
@@ -123,8 +133,9 @@ pub(super) fn read(
     if version != VERSION {
         return Err("it has another version");
     }
-    let Record { version: _, task, defined, model, asked, sampling, output, priority, deadline_ms, stream, ack, reply } =
-        serde_json::from_slice(bytes).map_err(|_| "its fields are not those of its version")?;
+    let record = serde_json::from_slice(bytes).map_err(|_| "its fields are not those of its version")?;
+    let Record { version: _, task, defined, model, asked, session, sampling, output, .. } = record;
+    let Record { priority, deadline_ms, stream, ack, reply, .. } = record;
     let SamplingRecord { temperature, top_k, top_p, min_p, repeat_penalty, seed } = sampling;
     let OutputRecord { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs } = output;
     let correlation = reply.correlation.map(|data| STANDARD.decode(data)).transpose();
@@ -134,6 +145,7 @@ pub(super) fn read(
         task: task.into_owned(),
         defined,
         model: asked,
+        session: session.map(|SessionRecord { name, reset }| Session { name, reset }),
         sampling: Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed },
         output: OutputLimits { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs },
         priority,

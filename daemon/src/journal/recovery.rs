@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::index::{Entry, Index, Stage};
+use super::sessions::Sessions;
 use super::space::{Space, pages};
-use super::store::{Opened, ReadJob, Rows, Store};
+use super::store::{Opened, ReadJob, ReadSession, Rows, Store};
 use super::time::{Counter, Moment, Stamp};
 use super::{JournalError, Settings, record};
 use crate::job::{JobId, ModelName, ReplyTo, Request};
@@ -58,13 +59,14 @@ pub struct OpenJob {
 pub(super) struct Ready {
     pub store: Store,
     pub index: Index,
+    pub sessions: Sessions,
     pub counter: Counter,
     pub recovery: Recovery,
 }
 
 /// Reads what is there and begins a run.
 pub(super) fn recover(opened: Opened, settings: &Settings, now: Moment) -> Result<Ready, JournalError> {
-    let Opened { mut store, rows: Rows { jobs, last, clean }, set_aside } = opened;
+    let Opened { mut store, rows: Rows { jobs, sessions: kept, last, clean }, set_aside } = opened;
     let name = store.name();
     let failed = |source| JournalError::of(&name, source);
     let counter = Counter::resume(last, now);
@@ -101,9 +103,14 @@ pub(super) fn recover(opened: Opened, settings: &Settings, now: Moment) -> Resul
         let entry = Entry { key: row.key, fingerprint: row.fingerprint, pages: pages(row.text) + reserve, stage };
         index.insert(row.job, entry);
     }
+    let mut sessions = Sessions::default();
+    for ReadSession { number, key, at, text } in kept {
+        sessions.insert(number, key, at.counted, pages(text));
+    }
+    index.space.used += sessions.pages();
     recovery.unreadable = unreadable.len();
     store.begin(stamp, &unreadable).map_err(failed)?;
-    Ok(Ready { store, index, counter, recovery })
+    Ok(Ready { store, index, sessions, counter, recovery })
 }
 
 fn read_open(

@@ -6,21 +6,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::Outcome;
 use super::batch::Batch;
 use super::event::Progress;
-use super::mailbox::{Mailbox, Work};
+use super::mailbox::{Mailbox, Question, Work};
+use super::sessions::SessionKey;
 use super::store::Store;
 use super::throttle::Throttle;
 use super::time::Stamp;
-use crate::job::JobId;
+use super::{Outcome, remembering};
+use crate::job::{JobId, Memory};
 
 /// First pause before what could not be written is tried again, doubled up to the last.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// An answer to a question.
-pub(super) type Answer = (JobId, Option<Outcome>);
+pub(super) enum Answer {
+    Outcome(JobId, Option<Outcome>),
+    Session(SessionKey, Option<Memory>),
+}
 
 pub(super) struct Worker {
     pub mailbox: Arc<Mailbox>,
@@ -91,15 +95,33 @@ impl Worker {
         });
     }
 
-    fn answer(&self, questions: VecDeque<JobId>) {
-        for job in questions {
-            let outcome = self.store.outcome(job).unwrap_or_else(|error| {
-                tracing::error!(%job, "an outcome cannot be read from the journal: {error}");
-                None
-            });
+    fn answer(&self, questions: VecDeque<Question>) {
+        for question in questions {
+            let answer = match question {
+                Question::Outcome(job) => Answer::Outcome(job, self.outcome(job)),
+                Question::Session(number, key) => Answer::Session(key, self.memory(number)),
+            };
             // Nobody listens when the daemon is stopping.
-            let _ = self.answers.try_send((job, outcome.or_else(|| self.mailbox.outcome(job))));
+            let _ = self.answers.try_send(answer);
         }
+    }
+
+    fn outcome(&self, job: JobId) -> Option<Outcome> {
+        let outcome = self.store.outcome(job).unwrap_or_else(|error| {
+            tracing::error!(%job, "an outcome cannot be read from the journal: {error}");
+            None
+        });
+        outcome.or_else(|| self.mailbox.outcome(job))
+    }
+
+    fn memory(&self, number: u64) -> Option<Memory> {
+        let content = self.mailbox.session(number).or_else(|| {
+            self.store.session(number).unwrap_or_else(|error| {
+                tracing::error!("a session cannot be read from the journal: {error}");
+                None
+            })
+        });
+        content.and_then(|content| remembering::read(&content))
     }
 
     fn end(self, last: Option<Stamp>) {

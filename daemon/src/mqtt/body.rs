@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling, Task,
+    Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling,
+    Session, SessionName, Task,
 };
 use crate::job::{LOGPROBS_MAX, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
 
@@ -41,6 +42,9 @@ pub(super) const GENERATING: [&str; 15] = [
     "logprobs",
 ];
 
+/// Fields of `chat` besides these.
+const CHATTING: [&str; 2] = ["session", "reset"];
+
 /// Fields of `embed`, of `classify`, of `extract`, of `answer` and of `rerank`.
 const EMBEDDING: [&str; 2] = ["inputs", "encoding"];
 const CLASSIFYING: [&str; 2] = ["inputs", "labels"];
@@ -49,7 +53,7 @@ const ANSWERING: [&str; 3] = ["question", "context", "max_tokens"];
 const RANKING: [&str; 1] = ["documents"];
 
 /// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
-const NOT_YET: [&str; 6] = ["session", "parts", "inputs", "target_language", "steps", "sent_at"];
+const NOT_YET: [&str; 5] = ["parts", "inputs", "target_language", "steps", "sent_at"];
 
 /// The tasks of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,15 +90,16 @@ impl TaskKind {
         }
     }
 
-    /// Its fields besides those of every task.
-    fn fields(self) -> &'static [&'static str] {
+    /// Whether it has a field besides those of every task.
+    fn has(self, field: &str) -> bool {
         match self {
-            TaskKind::Generate | TaskKind::Chat => &GENERATING,
-            TaskKind::Embed => &EMBEDDING,
-            TaskKind::Classify => &CLASSIFYING,
-            TaskKind::Extract => &EXTRACTING,
-            TaskKind::Answer => &ANSWERING,
-            TaskKind::Rerank => &RANKING,
+            TaskKind::Generate => GENERATING.contains(&field),
+            TaskKind::Chat => GENERATING.contains(&field) || CHATTING.contains(&field),
+            TaskKind::Embed => EMBEDDING.contains(&field),
+            TaskKind::Classify => CLASSIFYING.contains(&field),
+            TaskKind::Extract => EXTRACTING.contains(&field),
+            TaskKind::Answer => ANSWERING.contains(&field),
+            TaskKind::Rerank => RANKING.contains(&field),
         }
     }
 
@@ -127,6 +132,7 @@ pub struct Asked {
 pub(super) struct Body {
     pub task: Task,
     pub model: Option<ModelName>,
+    pub session: Option<Session>,
     pub sampling: Sampling,
     pub output: OutputLimits,
     pub priority: Priority,
@@ -147,6 +153,7 @@ impl Body {
         Self {
             task,
             model: None,
+            session: None,
             sampling: Sampling::default(),
             output: OutputLimits::tokens(limits.max_tokens_default.min(limits.max_tokens_cap)),
             priority: Priority::default(),
@@ -159,7 +166,7 @@ impl Body {
 
     /// From a request object.
     pub fn read(kind: TaskKind, map: Map<String, Value>, limits: &RequestLimits) -> Result<Self, JobError> {
-        check_names(kind.name(), &map, |name| KNOWN.contains(&name) || kind.fields().contains(&name))?;
+        check_names(kind.name(), &map, |name| KNOWN.contains(&name) || kind.has(name))?;
         let mut fields = Fields::new(map);
         check_address(&mut fields)?;
         let task = match kind {
@@ -170,7 +177,8 @@ impl Body {
             TaskKind::Answer => read_answer(&mut fields)?,
             TaskKind::Rerank => read_rerank(&mut fields, limits)?,
         };
-        Self::of(task, limits).with(fields, limits)
+        let session = if kind == TaskKind::Chat { read_session(&mut fields, &task)? } else { None };
+        Self { session, ..Self::of(task, limits) }.with(fields, limits)
     }
 
     /// With the fields of every task, where the request gives them.
@@ -191,6 +199,7 @@ impl Body {
         Ok(Self {
             task: self.task,
             model: model.or(self.model),
+            session: self.session,
             sampling: read_sampling(&mut fields, &self.sampling)?,
             output: read_output(&mut fields, max_tokens, self.output, limits)?,
             priority: priority.unwrap_or_default(),
@@ -212,7 +221,7 @@ pub(super) fn check_names(task: &str, map: &Map<String, Value>, has: impl Fn(&st
         if NOT_YET.contains(&text) {
             return Err(invalid(format!("the field \"{name}\" is not supported by this version")));
         }
-        if TaskKind::ALL.into_iter().any(|other| other.fields().contains(&text)) {
+        if TaskKind::ALL.into_iter().any(|other| other.has(text)) {
             return Err(invalid(format!("the task \"{task}\" has no field \"{name}\"")));
         }
         return Err(unknown(name));
@@ -258,6 +267,22 @@ fn read_task(kind: TaskKind, fields: &mut Fields) -> Result<Task, JobError> {
         ((None, None, None), _) => Err(invalid("\"input\" or \"prompt\" is missing")),
         _ => Err(invalid("only one of \"input\", \"prompt\" and \"messages\" may be given")),
     }
+}
+
+/// How a chat goes on with a session.
+fn read_session(fields: &mut Fields, task: &Task) -> Result<Option<Session>, JobError> {
+    let name = fields.text("session")?.map(SessionName::new).transpose();
+    let name = name.map_err(|error| invalid(error.to_string()))?;
+    let reset = fields.flag("reset")?;
+    let Some(name) = name else {
+        return if reset { Err(invalid("\"reset\" needs a \"session\"")) } else { Ok(None) };
+    };
+    if let Task::Chat { messages } = task
+        && messages.iter().all(|message| message.role == Role::System)
+    {
+        return Err(invalid("field \"messages\": a session needs more than system messages"));
+    }
+    Ok(Some(Session { name, reset }))
 }
 
 pub(super) fn not_blank(what: &str, text: String) -> Result<String, JobError> {

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Completion, ErrorCode, Finish, JobError, NodeName, Outcome, Output, ReplyFormat, ReplyTo, RequestId, Timings,
-    TokenLogprob, Usage,
+    Completion, ErrorCode, Finish, JobError, NodeName, Outcome, Output, ReplyFormat, ReplyTo, RequestId, SessionReport,
+    Timings, TokenLogprob, Usage,
 };
 
 use super::Publication;
@@ -48,6 +48,7 @@ impl Replies {
             usage: UsageBody { tokens: completion.usage, energy_joules: completion.energy_joules },
             timings: completion.timings.into(),
             deltas: completion.deltas,
+            session: completion.session.as_ref().map(SessionBody::from),
         };
         match to.format {
             ReplyFormat::Json => self.json("result", id, body, to),
@@ -150,6 +151,21 @@ struct ResultBody<'a> {
     usage: UsageBody,
     timings: TimingsBody,
     deltas: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct SessionBody<'a> {
+    name: &'a str,
+    turns: usize,
+    dropped: usize,
+}
+
+impl<'a> From<&'a SessionReport> for SessionBody<'a> {
+    fn from(SessionReport { name, turns, dropped }: &'a SessionReport) -> Self {
+        Self { name: name.as_str(), turns: *turns, dropped: *dropped }
+    }
 }
 
 #[derive(Serialize)]

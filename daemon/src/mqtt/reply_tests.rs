@@ -41,6 +41,7 @@ fn completion() -> Completion {
             total: Duration::ZERO,
         },
         deltas: 0,
+        session: None,
         energy_joules: None,
     }
 }

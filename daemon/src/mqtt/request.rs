@@ -127,6 +127,10 @@ impl RequestReader {
                 Named::Kind(_) => None,
                 Named::Defined(definition) => Some(definition.name().clone()),
             };
+            if body.session.is_some() && client == ClientName::anonymous() {
+                let text = "a session needs a client in the topic: request/chat/<client>";
+                return Err(JobError::new(ErrorCode::Forbidden, text));
+            }
             Ok((body, defined, fingerprint))
         };
         match accepted() {
@@ -249,6 +253,7 @@ fn request(
         task: body.task,
         defined,
         model: body.model,
+        session: body.session,
         sampling: body.sampling,
         output: body.output,
         priority: body.priority,

@@ -22,6 +22,8 @@ struct Entry {
     deadline: Instant,
     /// How long it has run before. Of one that came back to the front nobody knows.
     ran: Duration,
+    /// Whether something else has to end before it may start.
+    held: bool,
 }
 
 /// Where a job stands.
@@ -32,6 +34,7 @@ struct Place {
     number: u64,
     /// When it goes up a class, unless it is in the highest.
     rises: Option<Instant>,
+    held: bool,
     waiting: Waiting,
 }
 
@@ -65,16 +68,28 @@ impl Lane {
     pub(super) fn insert(&mut self, number: u64, waiting: Waiting) {
         let (job, class) = (waiting.job, waiting.priority);
         let rises = above(class).map(|_| waiting.received + AGEING);
-        self.places.insert(job, Place { class, number, rises, waiting });
+        self.places.insert(job, Place { class, number, rises, held: false, waiting });
         self.join(job);
     }
 
     fn join(&mut self, job: JobId) {
-        let Some(Place { class, number, rises, waiting }) = self.places.get(&job) else { return };
+        let Some(Place { class, number, rises, held, waiting }) = self.places.get(&job) else { return };
         let of_class = self.classes.entry(*class).or_default();
         let (work, deadline, ran) = (waiting.work, waiting.deadline, ran_before(*number));
-        of_class.entry(waiting.client.clone()).or_default().insert(*number, Entry { job, work, deadline, ran });
+        of_class
+            .entry(waiting.client.clone())
+            .or_default()
+            .insert(*number, Entry { job, work, deadline, ran, held: *held });
         self.rising.extend(rises.map(|at| (at, job)));
+    }
+
+    /// Lets a job keep its place and not be next, or be next again.
+    pub(super) fn hold(&mut self, job: JobId, held: bool) {
+        self.leave(job);
+        if let Some(place) = self.places.get_mut(&job) {
+            place.held = held;
+        }
+        self.join(job);
     }
 
     /// Takes a job out.
@@ -84,7 +99,7 @@ impl Lane {
     }
 
     fn leave(&mut self, job: JobId) {
-        let Some(Place { class, number, rises, waiting }) = self.places.get(&job) else { return };
+        let Some(Place { class, number, rises, held: _, waiting }) = self.places.get(&job) else { return };
         if let Some(at) = rises {
             self.rising.remove(&(*at, job));
         }
@@ -201,11 +216,12 @@ impl Lane {
         self.rise(now);
         let clients = self.classes.values().flat_map(BTreeMap::keys);
         self.accounts.waiting(clients);
-        let (_, of_class) = self.classes.last_key_value()?;
         let oldest = |(client, of_client): (&ClientName, &BTreeMap<u64, Entry>)| {
-            of_client.first_key_value().map(|(number, entry)| (self.accounts.of(client), *number, entry.job))
+            let (number, entry) = of_client.iter().find(|(_, entry)| !entry.held)?;
+            Some((self.accounts.of(client), *number, entry.job))
         };
-        of_class.iter().filter_map(oldest).min().map(|(_, _, job)| job)
+        let next = |of_class: &Class| of_class.iter().filter_map(oldest).min();
+        self.classes.values().rev().find_map(next).map(|(_, _, job)| job)
     }
 
     fn rise(&mut self, now: Instant) {

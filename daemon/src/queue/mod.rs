@@ -158,11 +158,32 @@ impl Queue {
         self.insert(number, waiting);
     }
 
+    /// A job keeps its place, and others go before it until it is released. It waits, and expires as the others do.
+    pub fn hold(&mut self, job: JobId) {
+        self.set_held(job, true);
+    }
+
+    /// A job need not wait for anything but its turn any more.
+    pub fn release(&mut self, job: JobId) {
+        self.set_held(job, false);
+    }
+
+    fn set_held(&mut self, job: JobId, held: bool) {
+        if let Some(lane) = self.models.get(&job).and_then(|model| self.lanes.get_mut(model)) {
+            lane.hold(job, held);
+        }
+    }
+
     fn insert(&mut self, number: u64, waiting: Waiting) {
         *self.clients.entry(waiting.client.clone()).or_default() += 1;
         self.models.insert(waiting.job, waiting.model.clone());
         self.deadlines.insert((waiting.deadline, waiting.job));
         self.lanes.entry(waiting.model.clone()).or_default().insert(number, waiting);
+    }
+
+    /// The next job for a model.
+    pub fn peek(&mut self, model: &ModelName, now: Instant) -> Option<JobId> {
+        self.lanes.get_mut(model)?.peek(now).map(|waiting| waiting.job)
     }
 
     /// Takes the next job for a model; its client is charged for the tokens that it may cost.

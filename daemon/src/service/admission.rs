@@ -70,6 +70,7 @@ impl Driver {
             stage: Stage::Waiting,
         };
         self.jobs.insert(id, job);
+        self.join_session(id);
         self.dispatch();
         Some(ticket)
     }
@@ -81,6 +82,7 @@ impl Driver {
             let model = request.model.clone().or_else(fitting);
             policy::apply(policy, request, asked, model.as_ref())?;
         }
+        self.check_session(request)?;
         let model = self.model_for(request)?;
         let (now, sequences) = (Instant::now(), self.sequences_of(&model));
         if let Some((policy, most)) = policy.and_then(|policy| Some((policy, policy.queue_jobs?)))

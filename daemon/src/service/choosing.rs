@@ -83,6 +83,7 @@ impl Driver {
         job.stage = Stage::Waiting;
         job.model = model.clone();
         self.queue.rejoin(waiting(id, &job.request, &model, job.received, job.deadline));
+        self.hold(id);
         self.wake_model(&model);
     }
 }

@@ -4,34 +4,33 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::ServiceError;
 use super::certificates::CertificateWatch;
 use super::cooling::{self, HealthReport, HealthWatch};
 use super::deriving::{DerivedReport, Deriving};
 use super::governor::Governor;
 use super::groups::Groups;
-use super::jobs::{Job, Jobs};
+use super::jobs::Jobs;
 use super::memory::MemoryWatch;
 use super::models::{Failures, ModelEntry, Prepared, Stage, Ticket};
 use super::opening::Opened;
 use super::recording::Recorder;
 use super::reporting::Reporting;
+use super::sessions::Sessions;
 use super::startup::{SetLogLevel, Startup};
 use super::status::{NodeFault, StatusBoard};
 use super::systemd::{StopTime, Watchdog};
 use super::thermal::ThermalGovernor;
 use super::waiting::Waiter;
-use super::wiring::{OFFLINE, governor_settings, queue_limits, request_reader, thermal_settings};
-use super::{ServiceError, systemd};
+use super::wiring::{governor_settings, queue_limits, request_reader, thermal_settings};
 use crate::config::{Config, Origin};
 use crate::engine::EngineReport;
 use crate::health::{Board, BoardKind, HealthSensors, MemorySensors, Roots};
 use crate::job::{ErrorCode, JobError, JobId};
-use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, ShutdownEnd, Slot, Topics};
+use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, Slot, Topics};
 use crate::queue::{Queue, TokenRates};
-use crate::telemetry::NodeState;
 
 /// How often a node that drains looks whether it is done.
 const DRAIN_TURN: Duration = Duration::from_millis(100);
@@ -41,9 +40,6 @@ const DUPLICATE_GONE: Duration = Duration::from_mins(1);
 
 /// Most faults that are kept of one connection: clients' names are in some of them.
 const FAULTS_MAX: usize = 32;
-
-/// How long the clean good-bye to the broker may take.
-const GOODBYE: Duration = Duration::from_secs(3);
 
 /// The driver and all state of the daemon.
 pub(super) struct Driver {
@@ -63,6 +59,7 @@ pub(super) struct Driver {
     pub(super) groups: Groups,
     pub(super) queue: Queue,
     pub(super) jobs: Jobs,
+    pub(super) sessions: Sessions,
     pub(super) recorder: Recorder,
     pub(super) opened: mpsc::Sender<Opened>,
     pub(super) models: Vec<ModelEntry>,
@@ -150,6 +147,7 @@ impl Driver {
             groups: Groups::default(),
             queue: Queue::new(queue_limits(&config)),
             jobs: Jobs::default(),
+            sessions: Sessions::default(),
             recorder: doors.recorder,
             opened: doors.opened,
             models: config.models.iter().cloned().map(|model| ModelEntry::new(model, now)).collect(),
@@ -298,77 +296,6 @@ impl Driver {
         for job in late {
             self.stop(job, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed while the job was running"));
         }
-    }
-
-    pub(super) fn on_signal(&mut self) {
-        systemd::stopping();
-        if let Phase::Draining { .. } = self.phase {
-            self.phase = Phase::Draining { until: Instant::now() };
-            return;
-        }
-        let running = self.jobs.running().count();
-        tracing::info!(running, waiting = self.queue.len(), "stopping");
-        self.phase = Phase::Draining { until: Instant::now() + self.config.service.drain_timeout };
-        // What is in the journal goes on in the next run.
-        let lost = |(_, job): &(JobId, &Job)| job.is_waiting() && !self.is_kept(job);
-        let lost: Vec<JobId> = self.jobs.iter().filter(lost).map(|(id, _)| id).collect();
-        let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job was waiting");
-        for job in lost {
-            self.fail(job, error.clone());
-        }
-        self.publish_status();
-    }
-
-    pub(super) fn is_drained(&self) -> bool {
-        match self.phase {
-            Phase::Open | Phase::Paused => false,
-            Phase::Draining { until } => {
-                let open = self.jobs.iter().filter(|(_, job)| !job.is_waiting()).count();
-                // Those that wait hold the places of their answers.
-                let unsent = self.link.outbox_len().saturating_sub(self.jobs.iter().count() - open);
-                let done = open == 0 && unsent == 0 && self.recorder.is_settled();
-                done || until <= Instant::now()
-            }
-        }
-    }
-
-    /// Ends what is still open or leaves it to the next run, lets the engines go, and leaves the broker as it should be left.
-    pub(super) async fn say_goodbye(mut self, mut events: mpsc::Receiver<LinkEvent>) {
-        let (kept, ending): (Vec<_>, Vec<_>) = self.jobs.iter().partition(|(_, job)| self.is_kept(job));
-        let [kept, ending] = [kept, ending].map(|jobs| jobs.into_iter().map(|(id, _)| id).collect::<Vec<JobId>>());
-        if !kept.is_empty() {
-            tracing::info!(jobs = kept.len(), "jobs wait in the journal for the next run");
-        }
-        for job in kept {
-            self.set_aside(job);
-        }
-        let stopping = JobError::new(ErrorCode::Draining, "the node is stopping");
-        for job in ending {
-            self.fail(job, stopping.clone());
-        }
-        self.settle_journal().await;
-        self.deriving = None;
-        self.models.clear();
-        self.groups.say_goodbye().await;
-        self.board.publish_state(&self.link, &self.topics, NodeState::Stopped, Vec::new());
-        self.announce_end();
-        let last = vec![(self.topics.availability(), Bytes::from_static(OFFLINE))];
-        let end = self.link.shutdown(last, GOODBYE).await;
-        if end == ShutdownEnd::Clean {
-            self.reporting.settled();
-        }
-        let unsent = self.link.outbox_len();
-        if unsent > 0 {
-            let kept = if self.is_durable() { "they are published by the next run" } else { "they are lost" };
-            tracing::error!(unsent, ?end, "the broker could not be told all answers: {kept}");
-        }
-        // What the broker has taken need not be published by the next run.
-        while let Ok(event) = events.try_recv() {
-            if let LinkEvent::Settled { tag, delivery } = event {
-                self.on_settled(tag, delivery);
-            }
-        }
-        self.recorder.journal.close().await;
     }
 
     /// Publishes a model's document and, as it follows from the models, the node's state.

@@ -80,7 +80,8 @@ impl Driver {
                 let spent = spent(&answer);
                 self.queue.answered(&job.model, id, &spent);
                 self.settle(&job.request.client, job.charge, spent.tokens());
-                self.completed(&job, answer, *since, *engine)
+                let (since, engine) = (*since, *engine);
+                self.completed(&job, answer, since, engine)
             }
             // The engine only knows that it was cancelled, not why. What a job has used that was stopped is not known, and its
             // client is not given anything back.
@@ -94,13 +95,17 @@ impl Driver {
         self.publish_outcome(id, job, &outcome);
     }
 
-    fn completed(&self, job: &Job, answer: Answer, since: Instant, engine: EngineId) -> Outcome {
+    fn completed(&mut self, job: &Job, answer: Answer, since: Instant, engine: EngineId) -> Outcome {
         let size = output_bytes(&answer.output) + logprobs_bytes(&answer.logprobs);
         let max = self.config.limits.result;
         if size > max {
             let text = format!("the answer has {size} bytes; allowed are {max} (limits.result)");
             return Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
         }
+        let session = match self.answered_in_session(&job.request, &answer.output, answer.dropped) {
+            Ok(session) => session,
+            Err(error) => return Outcome::Failed(error),
+        };
         let entries = self.models.iter().filter(|entry| *entry.name() == job.model);
         let active = entries.flat_map(ModelEntry::engines).find(|active| active.id() == engine);
         Outcome::Completed(Completion {
@@ -118,6 +123,7 @@ impl Driver {
             },
             deltas: job.deltas.count,
             energy_joules: job.spent.map(|joules| (joules * 1000.0).round() / 1000.0),
+            session,
         })
     }
 
@@ -134,6 +140,7 @@ impl Driver {
                 self.tell_end(&request, &model, &failed);
             }
         }
+        self.leave_session(id, &request);
     }
 
     /// Keeps and publishes the one message that ends a job. Gives the place in the outbox back, with the reason, if broker or
@@ -152,7 +159,8 @@ impl Driver {
         if let Some(max) = self.link.broker_packet_max().filter(too_large) {
             return Err((slot, format!("the answer makes a packet of {size} bytes; the broker takes {max}")));
         }
-        let kept = self.publish_kept(id, slot, publication, outcome.error(), accepted);
+        let turn = if outcome.error().is_none() { self.turn_of(request) } else { None };
+        let kept = self.publish_kept(id, slot, publication, outcome.error(), (accepted, turn.as_ref()));
         kept.map_err(|(slot, reason)| (slot, reason.to_string()))
     }
 

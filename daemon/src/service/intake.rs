@@ -195,7 +195,12 @@ impl Driver {
         }
         for index in 0..self.models.len() {
             while self.models[index].has_room() {
-                let Some(id) = self.queue.next(self.models[index].name(), Instant::now()) else { break };
+                let now = Instant::now();
+                let Some(id) = self.queue.peek(self.models[index].name(), now) else { break };
+                if !self.remembers(id) {
+                    continue;
+                }
+                let Some(id) = self.queue.next(self.models[index].name(), now) else { break };
                 if !self.may_start(id) {
                     break;
                 }
@@ -240,13 +245,16 @@ impl Driver {
             self.fail(id, JobError::new(ErrorCode::ModelUnavailable, text));
             return;
         }
+        let bytes_max = active.request_max;
         let work = EngineJob {
             id,
             task: job.request.task.clone(),
+            memory: 0..0,
             sampling: job.request.sampling.clone(),
             output: job.request.output.clone(),
             stream: job.request.stream && !job.deltas.ended,
         };
+        let work = self.sessions.recalled(work, &job.request, bytes_max);
         let engine = active.id();
         let (taken, since) = match job.stage {
             jobs::Stage::Parked { engine: parked_in, since, at } if parked_in == engine => {

@@ -80,6 +80,9 @@ impl Driver {
             Control::Drain => Started::Done(Ok(self.drain())),
             Control::Resume => Started::Done(self.resume()),
             Control::Forget { model } => Started::Done(self.forget(model.as_ref())),
+            Control::ForgetSessions { client, session } => {
+                Started::Done(self.forget_sessions(&client, session.as_ref()))
+            }
             Control::Load { model, strategy } => self.load_for(&model, strategy.as_deref()),
             Control::Unload { model } => self.unload_for(&model),
             Control::Switch { model, strategy } => self.switch_for(&model, strategy.as_deref()),
@@ -132,6 +135,7 @@ impl Driver {
             "outcomes": usage.outcomes,
             "unsettled": usage.unsettled,
             "missed": usage.missed,
+            "sessions": usage.sessions,
             "used_bytes": usage.used.0,
             "max_bytes": usage.max.0,
             "waiting_bytes": usage.waiting.0,

@@ -46,6 +46,11 @@ fn forbidden(policy: &Policy, key: &str, text: std::fmt::Arguments<'_>) -> JobEr
     JobError::new(ErrorCode::Forbidden, format!("{text} ({})", key_of(policy, key)))
 }
 
+/// The client may have no session.
+pub(super) fn no_sessions(policy: &Policy) -> JobError {
+    forbidden(policy, "sessions", format_args!("this client may have no session"))
+}
+
 /// The client has as many jobs waiting as it may have.
 pub(super) fn too_many_jobs(policy: &Policy, most: usize) -> JobError {
     let text = format!("{most} jobs of this client are waiting; that is its limit ({})", key_of(policy, "queue_jobs"));
@@ -87,6 +92,7 @@ mod tests {
             defined: None,
             task: Task::Generate { prompt: "p".to_owned() },
             model: None,
+            session: None,
             sampling: Sampling::default(),
             output: OutputLimits::tokens(256),
             priority: Priority::Normal,
@@ -106,6 +112,7 @@ mod tests {
             max_tokens: None,
             queue_jobs: None,
             tokens_per_minute: None,
+            sessions: None,
         }
     }
 

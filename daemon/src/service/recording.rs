@@ -11,7 +11,7 @@ use super::expected::expected_outcome;
 use super::jobs::Job;
 use crate::config::OnUnwritable;
 use crate::job::{ErrorCode, JobError, JobId, ModelName, ReplyTo, Request, RequestId};
-use crate::journal::{Event, Journal, NewJob, Outcome, OutcomeTooLarge, Refused, Ticket};
+use crate::journal::{Event, Journal, NewJob, Outcome, OutcomeTooLarge, Refused, Ticket, Turn};
 use crate::mqtt::{AckToken, Delivery, LinkHandle, Publication, Slot};
 
 /// When a client shall ask again that meets a slow disk.
@@ -156,7 +156,9 @@ impl Driver {
         received: Instant,
     ) -> Result<Ticket, JobError> {
         let outcome_max = expected_outcome(request, reply, self.config.limits.result) as u64;
-        let new = NewJob { request, reply, model, fingerprint, waited: received.elapsed(), outcome_max };
+        let waited = received.elapsed();
+        let session_max = request.session.as_ref().map(|_| self.config.session.size_max as u64);
+        let new = NewJob { request, reply, model, fingerprint, waited, outcome_max, session_max };
         let mut accepted = self.recorder.journal.accept(job, new);
         if matches!(accepted, Err(Refused::Behind { .. })) && self.recorder.trouble.is_some() {
             // What the broker has needs no room in memory while there is no disk.
@@ -181,7 +183,15 @@ impl Driver {
             }
             Event::Unwritable(reason) => self.set_journal_trouble(Some(reason)),
             Event::Writable => self.set_journal_trouble(None),
-            Event::Fetched { job, outcome } => self.on_fetched(job, outcome),
+            Event::Fetched { job, outcome } => {
+                // Jobs wait for memories, and nobody waits for what is published again.
+                self.recall_others();
+                self.on_fetched(job, outcome);
+            }
+            Event::Recalled { client, session, memory } => {
+                self.on_recalled(client, session, memory);
+                self.fetch_backlog();
+            }
             Event::Gone => self.set_journal_trouble(Some("the thread of the journal has ended".to_owned())),
         }
     }
@@ -291,11 +301,17 @@ impl Driver {
         slot: Slot,
         publication: Publication,
         error: Option<ErrorCode>,
-        accepted: Option<Ticket>,
+        (accepted, turn): (Option<Ticket>, Option<&Turn>),
     ) -> Result<(), (Slot, OutcomeTooLarge)> {
         let Publication { topic, payload, content_type, correlation } = publication.clone();
         let content_type = content_type.map(Cow::into_owned);
-        match self.recorder.journal.finish(job, Outcome { error, topic, payload, content_type, correlation }) {
+        let outcome = Outcome { error, topic, payload, content_type, correlation };
+        let journal = &mut self.recorder.journal;
+        let finished = match turn {
+            Some(turn) => journal.finish_turn(job, outcome, turn),
+            None => journal.finish(job, outcome),
+        };
+        match finished {
             Ok(Some(ticket)) => {
                 self.recorder.finished = Some(ticket);
                 self.promise(ticket, Promise::Publish { job, slot, publication, accepted });
@@ -331,11 +347,14 @@ impl Driver {
     /// Removes what was kept long enough.
     pub(super) fn expire_outcomes(&mut self) {
         self.recorder.journal.expire(self.config.journal.keep);
+        self.recorder.journal.expire_sessions(self.config.session.keep);
     }
 
     /// When that has something to do.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        let wait = self.recorder.journal.next_expiry(self.config.journal.keep)?;
+        let outcome = self.recorder.journal.next_expiry(self.config.journal.keep);
+        let session = self.recorder.journal.next_session_expiry(self.config.session.keep);
+        let wait = outcome.into_iter().chain(session).min()?;
         Some(Instant::now() + wait)
     }
 

@@ -72,6 +72,7 @@ impl Driver {
             self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, text));
         } else if configured {
             self.queue.rejoin(entry);
+            self.join_session(id);
         } else {
             self.fail(id, unknown);
         }

@@ -41,6 +41,7 @@ pub fn snapshot() -> Snapshot {
                 outcomes: 120,
                 unsettled: 1,
                 missed: 2,
+                sessions: 2,
                 used: Bytes(1 << 20),
                 max: Bytes(248 << 20),
                 waiting: Bytes(0),

@@ -31,6 +31,7 @@ fn an_answer_moves_its_counters_and_times() {
         usage: Usage { prompt_tokens: 31, cached_tokens: 24, generated_tokens: 11 },
         timings: Timings { queue: ms(20), prefill: ms(40), decode: ms(300), total: ms(361) },
         deltas: 0,
+        session: None,
         energy_joules: None,
     };
     metrics.jobs.ended(&Outcome::Completed(completion));

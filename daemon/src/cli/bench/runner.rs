@@ -76,7 +76,7 @@ impl Runner {
     pub fn submit(&mut self, output: OutputLimits, task: impl FnOnce(u64) -> Task) -> anyhow::Result<()> {
         self.jobs += 1;
         let (id, task) = (JobId(self.jobs), task(self.jobs));
-        let job = EngineJob { id, task, sampling: Sampling::default(), output, stream: false };
+        let job = EngineJob { id, task, memory: 0..0, sampling: Sampling::default(), output, stream: false };
         if self.engine.submit(job) { Ok(()) } else { bail!("the engine took no job") }
     }
 

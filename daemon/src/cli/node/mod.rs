@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
-use promptd::job::{ClientName, ModelName, RequestId};
+use promptd::job::{ClientName, ModelName, RequestId, SessionName};
 use promptd::plan::Strategy;
 use serde_json::Value;
 
@@ -175,6 +175,19 @@ pub struct Fetch {
     local: Local,
 }
 
+/// Forget what the node remembers of a client's conversations: all of its sessions, or one.
+///
+/// Answers that are kept for clients that ask again stay until `journal.keep` is over.
+#[derive(Debug, clap::Args)]
+pub struct Forget {
+    /// Whose.
+    client: ClientName,
+    /// Only this session.
+    session: Option<SessionName>,
+    #[command(flatten)]
+    local: Local,
+}
+
 /// Let the node take no new work; what it has accepted is finished.
 #[derive(Debug, clap::Args)]
 pub struct Drain {
@@ -294,6 +307,14 @@ impl NodeCommand for Cancel {
 impl NodeCommand for Fetch {
     fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
         let question = Question { client: Some(&self.client), job: self.job.as_ref(), ..Question::of("fetch") };
+        self.local.ask_and_show(default_socket, &question, show::fields)
+    }
+}
+
+impl NodeCommand for Forget {
+    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+        let session = self.session.as_ref();
+        let question = Question { client: Some(&self.client), session, ..Question::of("forget") };
         self.local.ask_and_show(default_socket, &question, show::fields)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use promptd::job::{ClientName, ModelName, RequestId};
+use promptd::job::{ClientName, ModelName, RequestId, SessionName};
 use promptd::plan::Strategy;
 use serde::Serialize;
 use serde_json::Value;
@@ -37,6 +37,9 @@ pub struct Question<'a> {
     /// Which job of that client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<&'a RequestId>,
+    /// Which session of that client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'a SessionName>,
     /// Every job there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all: Option<bool>,
@@ -45,7 +48,7 @@ pub struct Question<'a> {
 impl Question<'_> {
     /// The verb alone.
     pub fn of(verb: &'static str) -> Self {
-        Self { verb, model: None, strategy: None, client: None, job: None, all: None }
+        Self { verb, model: None, strategy: None, client: None, job: None, session: None, all: None }
     }
 
     /// How long an answer may take; what changes something takes as long as it takes.

@@ -19,6 +19,7 @@ fn are_the_documented_ones() {
         thermal,
         engine,
         journal,
+        session,
         disk,
         telemetry,
         service,
@@ -60,6 +61,7 @@ fn are_the_documented_ones() {
     assert_eq!((journal.durability, journal.on_unwritable), (Durability::Full, OnUnwritable::Refuse));
     assert_eq!((journal.commit_window, journal.keep), (Duration::from_millis(2), Duration::from_hours(1)));
     assert_eq!(journal.size_max, Bytes(256 << 20));
+    assert_eq!((session.keep, session.per_client, session.size_max), (Duration::from_hours(24), 8, 65_536));
     assert_eq!((disk.reserve, disk.derived_max), (Reserve::Percent(percent("5%")), Bytes(16 << 30)));
     let seconds = Duration::from_secs;
     assert_eq!((telemetry.interval, telemetry.stream_interval), (seconds(60), seconds(10)));

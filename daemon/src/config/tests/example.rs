@@ -78,6 +78,7 @@ fn shows_the_defaults() {
         policy.clients.len() == 2 && policy.tasks.is_some() && policy.models.is_some() && policy.priority.is_some()
     );
     assert!(policy.max_tokens.is_some() && policy.queue_jobs.is_some() && policy.tokens_per_minute.is_some());
+    assert_eq!(policy.sessions, Some(2));
     let model = &mut shown.models[0];
     assert!(model.files[0].sha256.take().is_some());
     // The machine decides.

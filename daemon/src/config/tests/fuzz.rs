@@ -77,6 +77,7 @@ fn key() -> impl Strategy<Value = String> {
         "models",
         "priority",
         "tokens_per_minute",
+        "sessions",
     ];
     prop_oneof![8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => "[a-z\"'.]{0,6}"]
 }

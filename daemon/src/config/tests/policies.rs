@@ -10,14 +10,14 @@ fn policy(name: &str, keys: &str) -> String {
 #[test]
 fn every_key_is_read() {
     let keys = "clients = ['sensor-*', 'pump']\ntasks = ['chat']\nmodels = ['main']\npriority = 'low'\nmax_tokens = 7\n\
-                queue_jobs = 2\ntokens_per_minute = 3000";
+                queue_jobs = 2\ntokens_per_minute = 3000\nsessions = 0";
     let config = good(&format!("{}{MODEL}", policy("sensors", keys)));
     let [policy] = config.policies.as_slice() else { panic!("{config:?}") };
     assert_eq!((policy.name.as_str(), policy.clients.len()), ("sensors", 2));
     assert_eq!(policy.tasks.as_deref(), Some(["chat".to_owned()].as_slice()));
     assert_eq!(policy.models.as_deref(), Some([config.models[0].name.clone()].as_slice()));
     assert_eq!((policy.priority, policy.max_tokens), (Some(Priority::Low), Some(7)));
-    assert_eq!((policy.queue_jobs, policy.tokens_per_minute), (Some(2), Some(3000)));
+    assert_eq!((policy.queue_jobs, policy.tokens_per_minute, policy.sessions), (Some(2), Some(3000), Some(0)));
 }
 
 /// The name of the policy of a client.
@@ -89,6 +89,10 @@ fn say_what_is_wrong() {
         (
             "clients = ['a']\nqueue_jobs = 65",
             "4:14: policy[p].queue_jobs = 65: must be at most limits.queue_jobs_per_client = 64 (the default)",
+        ),
+        (
+            "clients = ['a']\nsessions = 9",
+            "4:12: policy[p].sessions = 9: must be at most session.per_client = 8 (the default)",
         ),
         (
             "clients = ['a']\ntokens_per_minutes = 65\nmax_tokens = 8",

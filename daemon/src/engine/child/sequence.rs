@@ -70,6 +70,8 @@ pub struct Sequence {
     tokens: Vec<Token>,
     /// How many of them are the prompt.
     prompt: usize,
+    /// Remembered turns that the prompt lacks.
+    dropped: u32,
     usage: Usage,
     work: Work,
     received: Instant,
@@ -77,15 +79,21 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A job of whose prompt `cached` tokens are in memory.
-    pub fn new(job: JobId, received: Instant, prompt: Vec<Token>, cached: usize, work: Work) -> Self {
+    /// A job of whose prompt `cached` tokens are in memory; the prompt lacks so many remembered turns.
+    pub fn new(
+        job: JobId,
+        received: Instant,
+        (prompt, dropped): (Vec<Token>, u32),
+        cached: usize,
+        work: Work,
+    ) -> Self {
         let usage = Usage {
             prompt_tokens: u32::try_from(prompt.len()).unwrap_or(u32::MAX),
             cached_tokens: u32::try_from(cached).unwrap_or(u32::MAX),
             generated_tokens: 0,
         };
         let (state, first_token) = (State::Prefill(cached), None);
-        Self { job, state, prompt: prompt.len(), tokens: prompt, usage, work, received, first_token }
+        Self { job, state, prompt: prompt.len(), tokens: prompt, dropped, usage, work, received, first_token }
     }
 
     /// Whether it waits for its grammar, and takes part in no step.
@@ -188,6 +196,7 @@ impl Sequence {
             last_delta,
             finish,
             logprobs,
+            dropped: self.dropped,
             usage: self.usage,
             prefill: first.saturating_duration_since(self.received),
             decode: now.saturating_duration_since(first),

@@ -4,6 +4,7 @@ mod files;
 mod open;
 mod rows;
 mod schema;
+mod session_rows;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use files::Files;
 pub(super) use open::{Opened, open};
 pub(super) use rows::{ReadJob, Rows};
 use rows::{Run, Writer};
+pub(super) use session_rows::ReadSession;
 
 /// An open journal.
 pub(super) struct Store {
@@ -38,6 +40,7 @@ impl Store {
             writer.write(*job, change)?;
         }
         drop(writer);
+        session_rows::write(&transaction, &batch.sessions)?;
         if let Some(stamp) = batch.note {
             rows::note(&transaction, stamp, Run::Begun)?;
         }
@@ -68,6 +71,11 @@ impl Store {
     /// The outcome of a job, if it has ended.
     pub fn outcome(&self, job: JobId) -> rusqlite::Result<Option<Outcome>> {
         rows::outcome(&self.connection, job)
+    }
+
+    /// What a session remembers, if there is such a session.
+    pub fn session(&self, number: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+        session_rows::content(&self.connection, number)
     }
 
     /// Begins a run: what was running no longer is, and that counts for it. What can't be read goes.

@@ -9,6 +9,7 @@ use super::super::batch::{Change, NewRow, Stage};
 use super::super::index::Key;
 use super::super::time::Stamp;
 use super::super::{Outcome, Settlement};
+use super::session_rows::{self, ReadSession};
 use crate::job::{ClientName, ErrorCode, JobId, RequestId};
 
 /// What stands in the column `stage`. From 2 on, because SQLite writes 0 and 1 in no byte and all of these in one: a change
@@ -39,6 +40,7 @@ pub(in super::super) struct ReadJob {
 /// What a file holds.
 pub(in super::super) struct Rows {
     pub jobs: Vec<ReadJob>,
+    pub sessions: Vec<ReadSession>,
     pub last: Stamp,
     /// Whether the last run ended as it should.
     pub clean: bool,
@@ -153,8 +155,11 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Rows> {
     let jobs = connection.prepare(sql)?.query_map([], read_job)?.collect::<Result<Vec<_>, _>>()?;
     let (noted, clean) = connection
         .query_row("SELECT at, wall, clean FROM node", [], |row| Ok((stamp(row, 0)?, row.get::<_, i64>(2)? == 1)))?;
-    let last = jobs.iter().map(|job| job.at).chain([noted]).max_by_key(|stamp| stamp.counted).unwrap_or(noted);
-    Ok(Rows { jobs, last, clean })
+    let sessions = session_rows::read(connection)?;
+    let used = sessions.iter().map(|session| session.at);
+    let last =
+        jobs.iter().map(|job| job.at).chain(used).chain([noted]).max_by_key(|stamp| stamp.counted).unwrap_or(noted);
+    Ok(Rows { jobs, sessions, last, clean })
 }
 
 fn read_job(row: &Row<'_>) -> rusqlite::Result<ReadJob> {
@@ -212,12 +217,12 @@ fn stage_of(settlement: Settlement) -> i64 {
     }
 }
 
-fn stamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Stamp> {
+pub(super) fn stamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Stamp> {
     let wall: Option<i64> = row.get(column + 1)?;
     Ok(Stamp { counted: unsigned(row, column)?, wall: wall.and_then(|wall| wall.try_into().ok()) })
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
     value.try_into().map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
@@ -227,10 +232,10 @@ pub(super) fn number(job: JobId) -> i64 {
 }
 
 /// Numbers of jobs and milliseconds never come near the end of i64.
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-fn strange(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn strange(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }

@@ -41,10 +41,21 @@ pub(super) const STEPS: &[&str] = &["
         clean INTEGER NOT NULL
     ) STRICT;
     INSERT INTO node VALUES (1, 1099511627776, NULL, 1);
+", "
+    -- What the node remembers of conversations. One row for each, as `job` has it: what is looked up is in memory.
+    CREATE TABLE session (
+        number INTEGER PRIMARY KEY,
+        -- When it was used last, as in `job`.
+        at INTEGER NOT NULL,
+        wall INTEGER,
+        client TEXT NOT NULL,
+        name TEXT NOT NULL,
+        memory BLOB NOT NULL
+    ) STRICT;
 "];
 
 /// The latest version.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// The version of a file; 0 if it is empty.

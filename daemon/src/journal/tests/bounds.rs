@@ -14,7 +14,7 @@ fn on_disk(folder: &Path) -> u64 {
 }
 
 fn new<'a>(request: &'a Request, reply: &'a ReplyTo, model: &'a ModelName, outcome_max: u64) -> NewJob<'a> {
-    NewJob { request, reply, model, fingerprint: [1; 32], waited: Duration::ZERO, outcome_max }
+    NewJob { request, reply, model, fingerprint: [1; 32], waited: Duration::ZERO, outcome_max, session_max: None }
 }
 
 /// Accepts jobs of all sizes until there is no room; then they all end with their largest outcomes.

@@ -19,6 +19,7 @@ fn remaining(before: Option<Duration>, after: Option<Duration>) -> Duration {
         fingerprint: fingerprint("a"),
         waited: MINUTE,
         outcome_max: 1,
+        session_max: None,
     };
     journal.accept(JobId(1), new).unwrap();
     clock.pass(MINUTE);

@@ -110,6 +110,7 @@ fn what_waits_for_a_full_disk_is_bounded() {
             fingerprint: fingerprint(&name),
             waited: Duration::ZERO,
             outcome_max: 1000,
+            session_max: None,
         };
         match journal.accept(JobId(accepted + 1), new) {
             Ok(_) => accepted += 1,

@@ -8,6 +8,7 @@ mod disk;
 mod killed;
 mod life;
 mod model;
+mod sessions;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -163,7 +164,15 @@ fn accept(journal: &mut Journal, job: JobId, name: &str) -> Result<Ticket, Refus
     let waited = Duration::ZERO;
     journal.accept(
         job,
-        NewJob { request: &request, reply: &reply, model: &model, fingerprint, waited, outcome_max: 10_000 },
+        NewJob {
+            request: &request,
+            reply: &reply,
+            model: &model,
+            fingerprint,
+            waited,
+            outcome_max: 10_000,
+            session_max: None,
+        },
     )
 }
 
@@ -196,6 +205,7 @@ fn request(name: &str) -> Request {
         defined: None,
         task: Task::Generate { prompt: format!("a secret of {name}") },
         model: None,
+        session: None,
         sampling: Sampling { seed: Some(7), ..Sampling::default() },
         output: OutputLimits {
             max_bytes: Some(9),

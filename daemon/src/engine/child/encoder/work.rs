@@ -118,6 +118,7 @@ impl Work {
             last_delta: None,
             finish: Finish::Stop,
             logprobs: Vec::new(),
+            dropped: 0,
             usage: Usage { prompt_tokens, cached_tokens: 0, generated_tokens: 0 },
             prefill: self.received.elapsed(),
             decode: Duration::ZERO,

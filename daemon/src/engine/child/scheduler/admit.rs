@@ -25,18 +25,7 @@ impl Scheduler {
         let slot = self.slots.iter().position(Option::is_none);
         let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
         let context = self.context.tokens_per_sequence();
-        // A text that can't fit is not worth the tokenizer's time.
-        let least = job.task.bytes() / self.longest_token;
-        if least >= context {
-            return Err(overflow(format_args!("at least {least}"), context));
-        }
-        let prompt = self.prompter.tokens(&self.model, &job.task).map_err(|e| refused(&e))?;
-        if prompt.is_empty() {
-            return Err((ErrorCode::InvalidRequest, "the prompt has no tokens".to_owned()));
-        }
-        if prompt.len() >= context {
-            return Err(overflow(format_args!("{}", prompt.len()), context));
-        }
+        let (prompt, dropped) = self.prompt(&job, context)?;
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();
         let (id, recipe) = (job.id, Shape::recipe(&job));
@@ -48,7 +37,7 @@ impl Scheduler {
             self.order_grammar(id, recipe)?;
         }
         let cached = self.provide_prefix(slot, &prompt);
-        self.slots[slot] = Some(Sequence::new(id, received, prompt, cached, work));
+        self.slots[slot] = Some(Sequence::new(id, received, (prompt, dropped), cached, work));
         self.waiting.push(slot);
         Ok(())
     }
@@ -73,15 +62,10 @@ impl Scheduler {
     }
 }
 
-fn refused(error: &PromptError) -> (ErrorCode, String) {
+pub(super) fn refused(error: &PromptError) -> (ErrorCode, String) {
     let code = match error {
         PromptError::Tokenize(_) => ErrorCode::EngineFailed,
         _ => ErrorCode::InvalidRequest,
     };
     (code, error.to_string())
-}
-
-fn overflow(tokens: std::fmt::Arguments<'_>, context: usize) -> (ErrorCode, String) {
-    let message = format!("the prompt has {tokens} tokens; the context holds {context}, one of them for the answer");
-    (ErrorCode::ContextOverflow, message)
 }

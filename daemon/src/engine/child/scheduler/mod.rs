@@ -6,6 +6,7 @@ mod fill;
 mod grammars;
 mod park;
 mod prefix;
+mod recall;
 mod rest;
 
 use std::collections::HashMap;

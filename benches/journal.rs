@@ -153,6 +153,7 @@ fn accept(journal: &mut Journal, job: JobId) -> Ticket {
         reference: None,
         echo: serde_json::Map::new(),
         format: ReplyFormat::Json,
+        errors: true,
     };
     let model = ModelName::new("main").unwrap();
     let (fingerprint, waited) = ([7; 32], Duration::ZERO);

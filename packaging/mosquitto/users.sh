@@ -58,6 +58,7 @@ check_user() {
   for name in "${reserved[@]}"; do
     [ "$1" != "$name" ] || fail "the name $1 is promptd's own"
   done
+  [[ $1 != binding.* ]] || fail "the name $1 is promptd's own: so its bindings are called as clients"
 }
 check_filter() {
   [[ $1 =~ ^[^[:space:][:cntrl:]]{1,256}$ ]] || fail "topic \"$1\" is not of 1 to 256 bytes without white space"

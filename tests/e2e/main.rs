@@ -6,10 +6,12 @@ mod harness;
 
 mod announcements;
 mod answers;
+mod bindings;
 mod bounded;
 mod broker_trouble;
 mod cancel;
 mod chaos;
+mod chat_command;
 mod chat_sessions;
 mod command_line;
 mod constrained;

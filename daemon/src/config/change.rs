@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::change_lists::{compare_models, policies};
+use super::change_lists::{bindings, compare_models, policies};
 use super::task::changed;
 use super::{
     Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Session, Telemetry,
@@ -123,6 +123,7 @@ impl Change {
         mqtt(&mut found, &old.mqtt, &mut new.mqtt);
         rules(&mut found, old, &mut new);
         policies(&mut found, &old.policies, &mut new.policies);
+        bindings(&mut found, &old.bindings, &new.bindings);
         telemetry(&mut found, &old.telemetry, &mut new.telemetry);
         service(&mut found, &old.service, &mut new.service);
         for name in changed(&old.tasks, &new.tasks) {

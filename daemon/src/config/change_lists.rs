@@ -1,7 +1,9 @@
 //! What changes of the tables take that the configuration has many of, each with a name.
 
+use std::collections::BTreeSet;
+
 use super::change::{Differences, Effect, compare};
-use super::{Model, Policy};
+use super::{Binding, Model, Policy};
 use crate::job::PolicyName;
 
 /// They are looked up for each request. Where one comes, goes or moves, clients change to others: all of them are named at once.
@@ -29,6 +31,20 @@ pub(super) fn policies(found: &mut Differences, old: &[Policy], new: &mut [Polic
                 sessions: Effect::None,
             }
         );
+    }
+}
+
+/// They are looked up for each message. What replies may not go to follows from what is subscribed, and that takes a connection.
+pub(super) fn bindings(found: &mut Differences, old: &[Binding], new: &[Binding]) {
+    let differs = |binding: &&Binding| !(old.contains(binding) && new.contains(binding));
+    let names: BTreeSet<_> = old.iter().chain(new).filter(differs).map(|binding| &binding.name).collect();
+    for name in names {
+        found.note(format!("binding[{name}]"), Effect::Requests);
+    }
+    let filters =
+        |bindings: &[Binding]| bindings.iter().map(|binding| binding.subscribe.clone()).collect::<BTreeSet<_>>();
+    if filters(old) != filters(new) {
+        found.effects.insert(Effect::Reconnect);
     }
 }
 

@@ -12,6 +12,8 @@
 //! A daemon knows the [`Origin`] of its configuration: it reads it again from there, and keeps there a copy of the last
 //! one that was good. [`Change`] says what a new one asks of a daemon that runs.
 
+mod binding;
+mod binding_topic;
 mod change;
 mod change_lists;
 mod credential;
@@ -53,6 +55,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use binding::{Binding, OnBusy};
+pub use binding_topic::{PublishTopic, wildcards};
 pub use change::{Change, Step};
 pub use credential::Secret;
 pub use disk::Disk;
@@ -96,6 +100,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// What some clients may ask for less than others; the first one for a client counts.
     pub policies: Vec<Policy>,
+    /// Devices whose topics can't change.
+    pub bindings: Vec<Binding>,
     /// The tasks that are data, built-in ones among them.
     pub tasks: Vec<Definition>,
     /// Loading of models.
@@ -197,12 +203,14 @@ impl Config {
             let models = Model::read_all(root, profile);
             let tasks = task::read_all(root);
             let session = root.table("session", Session::read);
+            let bindings = Binding::read_all(root, &mqtt.root, &limits);
             Self {
                 policies: Policy::read_all(root, (&limits, &session), &models, &tasks),
                 node,
                 mqtt,
                 limits,
                 models,
+                bindings,
                 tasks,
                 load: root.table("load", Load::read),
                 memory: root.table("memory", |section| Memory::read(section, profile)),

@@ -74,6 +74,11 @@ impl<'s> Report<'s> {
         self.problem(low_at.or(high_at), low.0, Some(value), reason);
     }
 
+    /// A problem with the value of a key that was read before.
+    pub(super) fn blame(&mut self, key: &str, value: String, reason: impl Into<String>) {
+        self.problem(self.at(key), key, Some(value), reason);
+    }
+
     fn at(&self, key: &str) -> Option<At> {
         self.keys.get(key).copied().flatten()
     }

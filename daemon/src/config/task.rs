@@ -68,7 +68,7 @@ fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Op
     let description = section.optional("description", line).unwrap_or_default();
     let system = section.optional("system", template);
     let prompt = section.required("prompt", template);
-    let input = if section.is_set("input") { section.optional("input", schema) } else { Some(text_alone()) };
+    let input = if section.is_set("input") { section.optional("input", json) } else { Some(text_alone()) };
     let defaults = Defaults {
         model: section
             .optional("model", |value| ModelName::new(value::text(value)?).map_err(|error| error.to_string())),
@@ -142,20 +142,20 @@ fn text_alone() -> serde_json::Value {
 }
 
 /// TOML as JSON.
-fn schema(value: &Value) -> Result<serde_json::Value, String> {
+pub(super) fn json(value: &Value) -> Result<serde_json::Value, String> {
     Ok(match value {
         Value::Text(text) => json!(text),
         Value::Integer(Some(number), _) => json!(number),
         Value::Flag(flag) => json!(flag),
-        Value::Array(items) => items.iter().map(|item| schema(&item.value)).collect::<Result<Vec<_>, _>>()?.into(),
+        Value::Array(items) => items.iter().map(|item| json(&item.value)).collect::<Result<Vec<_>, _>>()?.into(),
         Value::Table(table) => {
-            let entries = table.iter().map(|entry| Ok((entry.key.clone(), schema(&entry.item.value)?)));
+            let entries = table.iter().map(|entry| Ok((entry.key.clone(), json(&entry.item.value)?)));
             entries.collect::<Result<Map<_, _>, String>>()?.into()
         }
         Value::Integer(None, text) | Value::Other(text) => {
             let number = text.replace('_', "").parse().ok().and_then(Number::from_f64);
             number.map(serde_json::Value::Number).ok_or_else(|| {
-                format!("contains {text}, which JSON has no word for, or nests deeper than a schema here may")
+                format!("contains {text}, which JSON has no word for, or nests deeper than is allowed here")
             })?
         }
     })

@@ -16,7 +16,10 @@ pub use control::{Control, Which};
 pub use encode::{Ability, Embedding, Encoding, Entity, Found, Input, Labelled, Part, Ranked};
 pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, LABEL_BYTES_MAX, LABELS_MAX};
 pub use error::{ErrorCode, JobError};
-pub use name::{ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId, SessionName, TaskName};
+pub use name::{
+    BINDING_NAME_MAX, BindingName, ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId,
+    SessionName, TaskName,
+};
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};
 pub use precision::Precision;
 pub use request::{JobId, Message, OutputLimits, Priority, ReplyFormat, ReplyTo, Request, Role, Sampling, Task};

@@ -9,6 +9,12 @@ use thiserror::Error;
 /// Longest name in bytes, so that a topic always fits and a log line stays readable.
 const NAME_MAX: usize = 64;
 
+/// What the names of clients begin with that are bindings.
+const BINDING: &str = "binding.";
+
+/// Longest name of a binding in bytes: as a client it is longer.
+pub const BINDING_NAME_MAX: usize = NAME_MAX - BINDING.len();
+
 /// A name that breaks the rule `[A-Za-z0-9._-]{1,64}`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidName {
@@ -97,6 +103,8 @@ names! {
     PolicyName = "policy";
     /// This daemon among the nodes of one broker.
     NodeName = "node";
+    /// A binding of the configuration.
+    BindingName = "binding";
     /// A fleet group.
     GroupName = "group";
 }
@@ -105,6 +113,18 @@ impl ClientName {
     /// The client of requests whose topic has no client segment.
     pub fn anonymous() -> Self {
         Self("anonymous".to_owned())
+    }
+
+    /// The client whose requests those of a binding are.
+    pub fn of_binding(binding: &BindingName) -> Self {
+        let mut name = format!("{BINDING}{binding}");
+        name.truncate(NAME_MAX);
+        Self(name)
+    }
+
+    /// Whether it is a name of the node's own, which no client on the network may have.
+    pub fn is_own(&self) -> bool {
+        self.0.starts_with(BINDING)
     }
 }
 
@@ -117,6 +137,13 @@ mod tests {
         assert!(ClientName::new("a").is_ok());
         assert!(ClientName::new("Az09._-").is_ok());
         assert!(ClientName::new("x".repeat(64)).is_ok());
+    }
+
+    #[test]
+    fn bindings_are_clients_of_the_node_s_own() {
+        let longest = ClientName::of_binding(&BindingName::new("x".repeat(BINDING_NAME_MAX)).unwrap());
+        assert!(longest.is_own() && ClientName::new(longest.as_str()).is_ok());
+        assert!(!ClientName::new("bindings").unwrap().is_own() && !ClientName::anonymous().is_own());
     }
 
     #[test]

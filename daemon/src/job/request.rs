@@ -303,6 +303,8 @@ pub struct ReplyTo {
     pub echo: Map<String, Value>,
     /// JSON documents or bare text.
     pub format: ReplyFormat,
+    /// Whether errors go there: a topic of an operator's choice may be for answers only.
+    pub errors: bool,
 }
 
 /// The form of a reply.

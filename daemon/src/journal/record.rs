@@ -85,6 +85,12 @@ struct ReplyRecord<'a> {
     #[serde(default)]
     echo: Cow<'a, Map<String, Value>>,
     format: ReplyFormat,
+    #[serde(default = "yes")]
+    errors: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A request with its answer's address and the model that shall answer. The names of client and request are kept beside it.
@@ -93,7 +99,7 @@ pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Ve
     let Request { priority, deadline, stream, ack, .. } = request;
     let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed } = *sampling;
     let OutputLimits { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs } = output.clone();
-    let ReplyTo { topic, correlation, reference, echo, format } = reply;
+    let ReplyTo { topic, correlation, reference, echo, format, errors } = reply;
     let record = Record {
         version: VERSION,
         task: Cow::Borrowed(task),
@@ -113,6 +119,7 @@ pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Ve
             reference: reference.as_deref().map(Cow::Borrowed),
             echo: Cow::Borrowed(echo),
             format: *format,
+            errors: *errors,
         },
     };
     // Only maps with keys that are no strings can fail, and there are none.
@@ -159,6 +166,7 @@ pub(super) fn read(
         reference: reply.reference.map(Cow::into_owned),
         echo: reply.echo.into_owned(),
         format: reply.format,
+        errors: reply.errors,
     };
     Ok((request, reply, model))
 }

@@ -60,10 +60,13 @@ pub(super) fn window(broker_receive_maximum: Option<u16>) -> usize {
 /// Most received messages that wait for our acknowledgement, for brokers that do not keep to `receive_maximum`.
 pub(super) const UNACKNOWLEDGED_MAX: usize = 4096;
 
+/// Most subscriptions that are ended on one connection; messages on others are acknowledged and ignored.
+pub(super) const OBSOLETE_MAX: usize = 256;
+
 /// Room for all that can be given to rumqttc before it is written, so that `try_*` never finds it full: a window of
-/// messages, a few transients, all acknowledgements, subscriptions and the disconnect.
+/// messages, a few transients, all acknowledgements, subscriptions, what ends earlier ones, and the disconnect.
 fn requests_max(config: &LinkConfig) -> usize {
-    usize::from(INFLIGHT_MAX) + 64 + UNACKNOWLEDGED_MAX + config.subscriptions.len() + 1
+    usize::from(INFLIGHT_MAX) + 64 + UNACKNOWLEDGED_MAX + config.subscriptions.len() + OBSOLETE_MAX + 1
 }
 
 fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, retain: bool) -> MqttOptions {

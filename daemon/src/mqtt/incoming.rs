@@ -96,6 +96,9 @@ impl Session<'_> {
             self.client.try_subscribe_many(wanted).map_err(drop)
         });
         self.note(&taken);
+        let ended =
+            self.worker.obsolete.drain(..).try_for_each(|filter| self.client.try_unsubscribe(filter).map_err(drop));
+        self.note(&ended);
         self.phase = Phase::Subscribing;
         self.subscribed_at = Instant::now();
         self.rearm = true;

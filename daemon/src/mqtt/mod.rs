@@ -13,6 +13,7 @@
 
 mod address;
 mod body;
+mod bound;
 mod config;
 mod connect;
 mod constraint;

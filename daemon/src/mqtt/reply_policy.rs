@@ -16,12 +16,15 @@ const OWN_BRANCHES: [&str; 11] =
 pub struct ReplyPolicy {
     root: String,
     allow: Vec<TopicFilter>,
+    /// What bindings subscribe.
+    bound: Vec<TopicFilter>,
 }
 
 impl ReplyPolicy {
-    /// `allow` is `mqtt.reply_allow`; each client's own response topics under `root` are always allowed.
-    pub fn new(root: &str, allow: Vec<TopicFilter>) -> Self {
-        Self { root: root.to_owned(), allow }
+    /// `allow` is `mqtt.reply_allow`; each client's own response topics under `root` are always allowed, and never what
+    /// bindings subscribe.
+    pub fn new(root: &str, allow: Vec<TopicFilter>, bound: Vec<TopicFilter>) -> Self {
+        Self { root: root.to_owned(), allow, bound }
     }
 
     /// Whether `client` may have its answer on `topic`.
@@ -37,6 +40,9 @@ impl ReplyPolicy {
             if is_response_of(below, client) {
                 return Ok(());
             }
+        }
+        if self.bound.iter().any(|filter| filter.matches(topic)) {
+            return Err(forbidden("the reply topic is one that a binding subscribes"));
         }
         if self.allow.iter().any(|filter| filter.matches(topic)) {
             return Ok(());
@@ -69,7 +75,8 @@ mod tests {
 
     fn check(allow: &[&str], topic: &str) -> Result<(), JobError> {
         let allow = allow.iter().map(|filter| filter.parse().unwrap()).collect();
-        ReplyPolicy::new("promptd", allow).check(&ClientName::new("cam").unwrap(), topic)
+        ReplyPolicy::new("promptd", allow, vec!["bound/+".parse().unwrap()])
+            .check(&ClientName::new("cam").unwrap(), topic)
     }
 
     #[test]
@@ -110,6 +117,7 @@ mod tests {
             (&["#"], "promptd/gw1/model/main"),
             (&["$SYS/#"], "$SYS/broker"),
             (&["$share/a/#"], "$share/a/b"),
+            (&["#"], "bound/x"),
             (&["#"], "a/+"),
             (&["#"], "a/#"),
             (&["#"], ""),

@@ -19,6 +19,7 @@ fn to(format: ReplyFormat) -> ReplyTo {
         reference: Some("r".to_owned()),
         echo,
         format,
+        errors: true,
     }
 }
 

@@ -197,6 +197,7 @@ impl RequestReader {
             reference: address.reference,
             echo: address.echo,
             format: address.format,
+            errors: true,
         };
         (reply, allowed.and(correlation).map(|_| ()))
     }

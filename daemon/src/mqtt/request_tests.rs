@@ -17,7 +17,7 @@ pub(super) fn reader() -> RequestReader {
     RequestReader {
         tasks: vec![repeat()],
         topics: Topics::new("promptd", &NodeName::new("gw1").unwrap()).unwrap(),
-        reply_policy: ReplyPolicy::new("promptd", vec!["alarms/+".parse().unwrap()]),
+        reply_policy: ReplyPolicy::new("promptd", vec!["alarms/+".parse().unwrap()], Vec::new()),
         limits: RequestLimits {
             request_bytes: 4096,
             max_tokens_default: 256,

@@ -34,6 +34,8 @@ pub(super) struct Worker {
     pub events: mpsc::Sender<LinkEvent>,
     pub inbound: Inbound,
     pub receipts: Receipts,
+    /// Filters that the broker's session may still have and that are wanted no more.
+    pub obsolete: Vec<String>,
     /// Filters that are known to be refused.
     pub refused_filters: HashSet<String>,
     /// A connection has been up before.
@@ -68,6 +70,7 @@ impl Worker {
             events,
             inbound: Inbound::default(),
             receipts: Receipts::default(),
+            obsolete: Vec::new(),
             refused_filters: HashSet::new(),
             was_connected: false,
             retain: true,
@@ -139,12 +142,17 @@ impl Worker {
             config
         };
         self.reported = None;
-        if !config.is_same_broker(&self.config) {
+        if config.is_same_broker(&self.config) {
+            self.obsolete.append(&mut self.config.subscriptions);
+        } else {
             self.retain = true;
             self.unreadable = 0;
             self.refused_filters.clear();
             self.refused_topics.clear();
+            self.obsolete.clear();
         }
+        self.obsolete.retain(|filter| !config.subscriptions.contains(filter));
+        self.obsolete.truncate(connect::OBSOLETE_MAX);
         self.config = config;
         self.refuse_invalid_filters();
         true

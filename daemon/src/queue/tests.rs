@@ -48,6 +48,35 @@ fn urgent_first_then_oldest_first() {
 }
 
 #[test]
+fn who_is_held_keeps_its_place_and_lets_others_go_first() {
+    let (mut queue, now) = (queue(10, 10), Instant::now());
+    for (job, of, priority) in [(1, "a", Priority::High), (2, "a", Priority::High), (3, "b", Priority::Low)] {
+        queue.admit(waiting(job, of, priority, now)).unwrap();
+        queue.hold(JobId(job));
+    }
+    assert_eq!((queue.peek(&main_model(), now), queue.len()), (None, 3));
+    queue.release(JobId(3));
+    assert_eq!(queue.next(&main_model(), now), Some(JobId(3)));
+    queue.release(JobId(2));
+    assert_eq!(queue.peek(&main_model(), now), Some(JobId(2)));
+    queue.release(JobId(1));
+    assert_eq!(queue.position(JobId(2)), 1);
+    assert_eq!(drain(&mut queue, now), [1, 2], "its place is the one that it had");
+    // One that is held gets older as others do, and is late as others are.
+    queue.admit(waiting(4, "a", Priority::Low, now)).unwrap();
+    queue.hold(JobId(4));
+    assert_eq!(queue.peek(&main_model(), now + AGEING * 3), None);
+    queue.admit(waiting(5, "a", Priority::High, now + AGEING * 3)).unwrap();
+    queue.release(JobId(4));
+    assert_eq!(drain(&mut queue, now + AGEING * 3), [4, 5], "it has risen to the highest class");
+    queue.admit(waiting(6, "a", Priority::Low, now)).unwrap();
+    queue.hold(JobId(6));
+    assert_eq!(queue.expire(now + Duration::from_hours(25)), [JobId(6)]);
+    queue.release(JobId(6));
+    assert!(queue.is_empty());
+}
+
+#[test]
 fn the_position_counts_those_who_are_likely_to_go_first() {
     let (mut queue, now) = (queue(20, 20), Instant::now());
     for job in 0..5 {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::ServiceError;
+use super::bindings::Failures as BoundFailures;
 use super::certificates::CertificateWatch;
 use super::cooling::{self, HealthReport, HealthWatch};
 use super::deriving::{DerivedReport, Deriving};
@@ -73,6 +74,8 @@ pub(super) struct Driver {
     pub(super) reporting: Reporting,
     /// What clients have used of the tokens that policies give them.
     pub(super) rates: TokenRates,
+    /// What was told of bindings that fail.
+    pub(super) bound_failures: BoundFailures,
     /// The machine's memory.
     pub(super) memory: MemoryWatch,
     pub(super) governor: Governor,
@@ -158,6 +161,7 @@ impl Driver {
             duplicate_until: None,
             certificates: CertificateWatch::new(now),
             rates: TokenRates::default(),
+            bound_failures: BoundFailures::default(),
             unified_memory,
             health: HealthWatch::new(sensors, doors.health, now),
             thermal: ThermalGovernor::new(thermal_settings(&config, &kind)),
@@ -214,9 +218,10 @@ impl Driver {
                 self.faults.insert(NodeFault::SubscriptionRefused(filter));
                 self.publish_status();
             }
-            // Elsewhere a client has chosen the topic: that is no fault of this node.
+            // Elsewhere a client has chosen the topic, and that is no fault of this node, or its operator.
             LinkEvent::PublicationRefused { topic, reason } => {
-                if let Some(topic) = self.topics.outbound(&topic)
+                let bound = self.is_bound_topic(&topic).then(|| topic.clone());
+                if let Some(topic) = self.topics.outbound(&topic).or(bound)
                     && self.faults.len() < FAULTS_MAX
                 {
                     self.faults.insert(NodeFault::PublicationRefused { topic, reason });

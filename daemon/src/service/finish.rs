@@ -130,11 +130,22 @@ impl Driver {
     fn publish_outcome(&mut self, id: JobId, job: Job, outcome: &Outcome) {
         let Job { request, reply, slot, model, accepted, .. } = job;
         log_end(&request, &model, outcome);
+        if let (Outcome::Failed(error), false) = (outcome, reply.errors) {
+            self.recorder.journal.remove(id);
+            self.tell_end(&request, &model, outcome);
+            self.tell_unanswered(&reply.topic, error);
+            self.leave_session(id, &request);
+            return;
+        }
         match self.conclude(id, slot, (&request, &reply), accepted, outcome) {
             Ok(()) => self.tell_end(&request, &model, outcome),
             Err((slot, text)) => {
-                let failed = Outcome::Failed(JobError::new(ErrorCode::ResultTooLarge, text));
-                if let Err((_, text)) = self.conclude(id, slot, (&request, &reply), accepted, &failed) {
+                let error = JobError::new(ErrorCode::ResultTooLarge, text);
+                let failed = Outcome::Failed(error.clone());
+                if !reply.errors {
+                    self.recorder.journal.remove(id);
+                    self.tell_unanswered(&reply.topic, &error);
+                } else if let Err((_, text)) = self.conclude(id, slot, (&request, &reply), accepted, &failed) {
                     tracing::error!("a job's end was not told: {text}");
                 }
                 self.tell_end(&request, &model, &failed);

@@ -24,7 +24,7 @@ impl Driver {
             Ok(InboundTopic::Request { task, client }) => ticket = self.on_request(slot, &task, &client, &message),
             Ok(InboundTopic::Cancel { client }) => self.on_cancel(slot, &client, &message),
             Ok(InboundTopic::Control { verb }) => self.on_control_message(slot, &verb, &message),
-            Ok(InboundTopic::Other) => tracing::debug!("a message on a topic of nobody's here"),
+            Ok(InboundTopic::Other) => ticket = self.on_bound(slot, &message),
             // The topic names no client that could be answered.
             Err(e) => tracing::warn!("a request on an unusable topic was dropped: {e}"),
         }
@@ -37,6 +37,12 @@ impl Driver {
 
     /// Gives what the journal must have before the request is acknowledged; none if there is nothing to keep.
     fn on_request(&mut self, slot: Slot, task: &str, client: &ClientName, message: &InboundMessage) -> Option<Ticket> {
+        if client.is_own() {
+            let id = made_id();
+            let error = JobError::new(ErrorCode::Forbidden, format!("the client {client} is a binding of this node"));
+            self.refuse(slot, &id, &error, &self.default_reply(client, &id));
+            return None;
+        }
         if task == FETCH && (self.config.mqtt.anonymous || *client != ClientName::anonymous()) {
             self.on_fetch(slot, client, message);
             return None;
@@ -145,7 +151,9 @@ impl Driver {
     }
 
     fn on_cancel(&mut self, slot: Slot, client: &ClientName, message: &InboundMessage) {
-        let id = if message.retain {
+        let id = if client.is_own() {
+            Err(JobError::new(ErrorCode::Forbidden, format!("the client {client} is a binding of this node")))
+        } else if message.retain {
             Err(JobError::new(
                 ErrorCode::Retained,
                 "a cancel may not be retained: it would be repeated at each connect",
@@ -178,13 +186,18 @@ impl Driver {
             reference: None,
             echo: serde_json::Map::new(),
             format: ReplyFormat::Json,
+            errors: true,
         }
     }
 
-    pub(super) fn refuse(&self, slot: Slot, id: &RequestId, error: &JobError, reply: &ReplyTo) {
+    pub(super) fn refuse(&mut self, slot: Slot, id: &RequestId, error: &JobError, reply: &ReplyTo) {
         tracing::debug!(code = %error.code, "a request was refused");
         self.reporting.metrics.jobs.refused(error.code);
-        slot.publish(self.replies.error(id, error, reply));
+        if reply.errors {
+            slot.publish(self.replies.error(id, error, reply));
+        } else {
+            self.tell_unanswered(&reply.topic, error);
+        }
     }
 
     /// Starts waiting jobs wherever a sequence is free.

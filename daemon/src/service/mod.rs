@@ -2,6 +2,7 @@
 
 mod admission;
 mod announcements;
+mod bindings;
 mod certificates;
 mod choosing;
 mod cooling;

@@ -42,9 +42,14 @@ pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         outbox_max: outbox_places(config),
         backoff_min: mqtt.backoff_min,
         backoff_max: mqtt.backoff_max,
-        subscriptions: [topics.subscriptions(), topics.group_controls(&config.node.groups)].concat(),
+        subscriptions: [topics.subscriptions(), topics.group_controls(&config.node.groups), bound(config)].concat(),
         will: Some((topics.availability(), Bytes::from_static(OFFLINE))),
     }
+}
+
+/// What bindings subscribe.
+fn bound(config: &Config) -> Vec<String> {
+    config.bindings.iter().map(|binding| binding.subscribe.clone()).collect()
 }
 
 /// Places of the outbox: besides the messages that wait, each running job holds that of its answer.
@@ -58,10 +63,11 @@ pub(super) fn outbox_places(config: &Config) -> usize {
 pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<RequestReader, TopicError> {
     let filters = config.mqtt.reply_allow.iter().map(|filter| TopicFilter::new(filter.as_str()));
     let reply_allow = filters.collect::<Result<_, _>>()?;
+    let bound = bound(config).into_iter().map(TopicFilter::new).collect::<Result<_, _>>()?;
     let limits = &config.limits;
     Ok(RequestReader {
         topics: topics.clone(),
-        reply_policy: ReplyPolicy::new(topics.root(), reply_allow),
+        reply_policy: ReplyPolicy::new(topics.root(), reply_allow, bound),
         limits: RequestLimits {
             request_bytes: limits.request,
             max_tokens_default: limits.max_tokens,

@@ -101,7 +101,7 @@ impl ModelEvent {
 /// Something that happened to the node as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NodeEvent {
-    /// What: `reloaded`, `misconfigured`, `thermal`.
+    /// What: `reloaded`, `misconfigured`, `thermal`, `binding_failed`.
     pub event: &'static str,
     /// The level before, of what has levels.
     #[serde(skip_serializing_if = "Option::is_none")]

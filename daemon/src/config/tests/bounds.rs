@@ -4,7 +4,7 @@ use super::*;
 
 /// A key, its ends as the messages write them, and values just beyond them.
 pub(super) struct Bounds {
-    /// The key; `model.` and `policy.` stand for the section of one.
+    /// The key; `model.`, `policy.` and `binding.` stand for the section of one.
     pub(super) key: &'static str,
     /// Just below, as TOML.
     below: &'static str,
@@ -62,6 +62,7 @@ pub(super) const ALL: &[Bounds] = &[
     ),
     bounds("policy.tokens_per_minute", ["0", "1", "1000000000", "1000000001"], ""),
     bounds("policy.sessions", ["-1", "0", "1024", "1025"], "session.per_client = 1024"),
+    bounds("binding.max_age", ["'99ms'", "100ms", "7d", "'604800001ms'"], "limits.deadline_cap = '7d'"),
     bounds("load.timeout", ["'9999ms'", "10s", "1d", "'86400001ms'"], ""),
     bounds("load.idle_unload", ["'9999ms'", "10s", "7d", "'604800001ms'"], ""),
     bounds("memory.reserve", ["'0.9%'", "1%", "90%", "'90.1%'"], ""),
@@ -109,6 +110,7 @@ impl Bounds {
         match key.split_once('.') {
             Some(("model", key)) => format!("{MODEL}{key} = {value}\n{with}\n"),
             Some(("policy", key)) => format!("{with}\n{POLICY}{key} = {value}\n"),
+            Some(("binding", key)) => format!("{with}\n{BINDING}{key} = {value}\n"),
             _ => format!("{key} = {value}\n{with}\n"),
         }
     }
@@ -135,6 +137,7 @@ fn what_lies_beyond_is_refused_with_the_value_and_the_bounds() {
             let found = problems(&[&bounds.document(beyond)]);
             let [problem] = found.as_slice() else { panic!("{found:?}") };
             let key = bounds.key.replace("model.", "model[main].").replace("policy.", "policy[all].");
+            let key = key.replace("binding.", "binding[b].");
             let value = beyond.replace('\'', "\"");
             // A sign is no form of a time at all.
             let reason = if beyond.contains("-1s") {

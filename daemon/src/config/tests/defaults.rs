@@ -14,6 +14,7 @@ fn are_the_documented_ones() {
         limits,
         models,
         policies,
+        bindings,
         load,
         memory,
         thermal,
@@ -49,7 +50,7 @@ fn are_the_documented_ones() {
     assert_eq!(limits.inputs, 64);
     assert_eq!((limits.deadline, limits.deadline_cap), (Duration::from_mins(5), Duration::from_hours(1)));
 
-    assert!(models.is_empty() && policies.is_empty());
+    assert!(models.is_empty() && policies.is_empty() && bindings.is_empty());
     assert_eq!((load.timeout, load.idle_unload), (Duration::from_mins(10), None));
     assert_eq!((memory.reserve, memory.budget), (Reserve::Percent(percent("10%")), None));
     assert_eq!((memory.pressure_psi, memory.recover_after), (percent("20%"), Duration::from_mins(1)));

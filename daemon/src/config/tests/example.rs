@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::report::Report;
 use super::super::{BrokerUrl, merge, tree};
 use super::*;
+use crate::job::ReplyFormat;
 
 const EXAMPLE: &str = include_str!("../../../../config/promptd.toml");
 
@@ -49,7 +50,7 @@ fn schema() -> BTreeSet<String> {
     let unset = report.keys().iter().filter(|(key, at)| at.is_none() && !key.starts_with("task"));
     let unset: Vec<&String> = unset.map(|(key, _)| key).collect();
     assert!(unset.is_empty(), "the example does not show {unset:?}");
-    let labels = ["[main]", "[#1]", "[sensors]"];
+    let labels = ["[main]", "[#1]", "[sensors]", "[doors]"];
     let keys = report.keys().keys().filter(|key| !key.starts_with("task"));
     keys.map(|key| labels.iter().fold(key.clone(), |key, label| key.replace(label, ""))).collect()
 }
@@ -79,6 +80,9 @@ fn shows_the_defaults() {
     );
     assert!(policy.max_tokens.is_some() && policy.queue_jobs.is_some() && policy.tokens_per_minute.is_some());
     assert_eq!(policy.sessions, Some(2));
+    let [binding] = std::mem::take(&mut shown.bindings).try_into().unwrap();
+    assert_eq!((binding.params.len(), binding.pointer.as_deref()), (1, Some("/state/text")));
+    assert!(binding.max_age.is_some() && (binding.reply, binding.errors) == (ReplyFormat::Text, false));
     let model = &mut shown.models[0];
     assert!(model.files[0].sha256.take().is_some());
     // The machine decides.
@@ -103,7 +107,17 @@ fn shows_every_key() {
 #[test]
 fn says_why_one_would_change_each_key() {
     for (key, text) in prose() {
-        let required = ["model.name", "model.files.path", "policy.name", "policy.clients"].contains(&key.as_str());
+        let required = [
+            "model.name",
+            "model.files.path",
+            "policy.name",
+            "policy.clients",
+            "binding.name",
+            "binding.subscribe",
+            "binding.task",
+            "binding.publish",
+        ]
+        .contains(&key.as_str());
         let section = !key.contains('.') || ["model.files", "telemetry.deadbands"].contains(&key.as_str());
         let expected = if required { "It has no default." } else { "Change it: " };
         assert!(section || text.contains(expected), "{key}: {text:?}");

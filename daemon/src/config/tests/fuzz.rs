@@ -78,6 +78,11 @@ fn key() -> impl Strategy<Value = String> {
         "priority",
         "tokens_per_minute",
         "sessions",
+        "binding",
+        "subscribe",
+        "publish",
+        "params",
+        "pointer",
     ];
     prop_oneof![8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => "[a-z\"'.]{0,6}"]
 }

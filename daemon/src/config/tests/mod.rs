@@ -1,5 +1,6 @@
 //! Tests of the room as a whole.
 
+mod bindings;
 mod bounds;
 mod change;
 mod defaults;
@@ -20,6 +21,8 @@ use super::source::Source;
 use super::{Config, ConfigError};
 
 const MODEL: &str = "[[model]]\nname = \"main\"\nfiles = [{ path = \"/m.gguf\" }]\n";
+
+const BINDING: &str = "[[binding]]\nname = \"b\"\nsubscribe = \"in/+\"\ntask = \"chat\"\npublish = \"out/{1}\"\n";
 
 const POLICY: &str = "[[policy]]\nname = \"all\"\nclients = [\"*\"]\n";
 

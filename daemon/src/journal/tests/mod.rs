@@ -229,6 +229,7 @@ fn reply(name: &str) -> ReplyTo {
         reference: Some("r".to_owned()),
         echo: echo.as_object().unwrap().clone(),
         format: ReplyFormat::Json,
+        errors: true,
     }
 }
 

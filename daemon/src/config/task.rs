@@ -100,7 +100,7 @@ fn read_form(section: &mut Section<'_, '_, '_>) -> Form {
         let schema = match value {
             // Deeper than a table may nest here.
             Value::Text(text) => serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?,
-            value => schema(value)?,
+            value => json(value)?,
         };
         let text = schema.to_string();
         match schema {

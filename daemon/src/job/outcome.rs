@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Embedding, Entity, ErrorCode, Found, JobError, Labelled, ModelName, Ranked, SessionReport, TokenLogprob,
-};
+use super::{Embedding, Entity, ErrorCode, Found, JobError, Labelled, ModelName, Ranked, SessionReport, TokenLogprob};
 
 /// The one end that every accepted job has.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +48,7 @@ pub struct Completion {
     /// Energy that the board used for it, joules, where that is known.
     pub energy_joules: Option<f64>,
     /// What became of its session, if it has one.
-    pub session: Option<SessionReport>,
+    pub session: Option<Box<SessionReport>>,
 }
 
 /// Sizes only: answers do not belong in logs.

@@ -48,7 +48,7 @@ impl Replies {
             usage: UsageBody { tokens: completion.usage, energy_joules: completion.energy_joules },
             timings: completion.timings.into(),
             deltas: completion.deltas,
-            session: completion.session.as_ref().map(SessionBody::from),
+            session: completion.session.as_deref().map(SessionBody::from),
         };
         match to.format {
             ReplyFormat::Json => self.json("result", id, body, to),

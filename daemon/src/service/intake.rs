@@ -8,7 +8,7 @@ use super::models::{Down, DownWhy, Stage, Then, unavailable};
 use super::recording::Promise;
 use crate::engine::protocol::EngineJob;
 use crate::job::{
-    Ability, ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId,
+    Ability, ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId, Task,
 };
 use crate::journal::{Known, Settlement, Ticket};
 use crate::mqtt::{Accepted, InboundMessage, InboundTopic, LinkHandle, Slot, parse_cancel};
@@ -310,6 +310,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub(super) fn work(request: &Request) -> Work {
     let prompt = request.task.bytes() as u64 / BYTES_PER_TOKEN;
     let answer = match request.task.needs() {
+        // Labels are scored and not written.
+        _ if matches!(request.task, Task::Classify { .. }) => 0,
         Ability::Generate => u64::from(request.output.max_tokens),
         Ability::Embed | Ability::Classify | Ability::Extract => 0,
     };

@@ -182,7 +182,7 @@ impl Driver {
         request: &Request,
         output: &Output,
         dropped: u32,
-    ) -> Result<Option<SessionReport>, JobError> {
+    ) -> Result<Option<Box<SessionReport>>, JobError> {
         let max = self.config.session.size_max;
         let (Some(session), Output::Text(answer) | Output::Json(answer)) = (&request.session, output) else {
             return Ok(None);
@@ -200,7 +200,7 @@ impl Driver {
         let dropped = line.dropped + dropped as usize;
         let report = SessionReport { name: session.name.clone(), turns: next.turns(), dropped };
         line.next = Some(next);
-        Ok(Some(report))
+        Ok(Some(Box::new(report)))
     }
 
     /// What a session remembers with the answer of a job, for the journal.

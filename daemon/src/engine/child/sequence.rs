@@ -80,13 +80,7 @@ pub struct Sequence {
 
 impl Sequence {
     /// A job of whose prompt `cached` tokens are in memory; the prompt lacks so many remembered turns.
-    pub fn new(
-        job: JobId,
-        received: Instant,
-        (prompt, dropped): (Vec<Token>, u32),
-        cached: usize,
-        work: Work,
-    ) -> Self {
+    pub fn new(job: JobId, received: Instant, (prompt, dropped): (Vec<Token>, u32), cached: usize, work: Work) -> Self {
         let usage = Usage {
             prompt_tokens: u32::try_from(prompt.len()).unwrap_or(u32::MAX),
             cached_tokens: u32::try_from(cached).unwrap_or(u32::MAX),

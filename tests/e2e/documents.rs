@@ -17,8 +17,13 @@ async fn the_fleet_sees_the_node_and_its_model() {
         (&json!("gw"), &json!("1.0"), &json!("plant 4"))
     );
     assert_eq!(info["models"], json!(["main"]));
-    let tasks = ["chat", "classify", "embed", "fetch", "generate", "rerank"].map(|name| json!({ "name": name }));
-    let defined = [("summarize", ["input", "sentences"]), ("translate", ["input", "target_language"])];
+    let tasks = ["answer", "chat", "classify", "embed", "extract", "fetch", "generate", "rerank"];
+    let tasks = tasks.map(|name| json!({ "name": name }));
+    let defined = [
+        ("describe-json", ["fields", "input"]),
+        ("summarize", ["input", "sentences"]),
+        ("translate", ["input", "target_language"]),
+    ];
     let defined = defined.map(|(name, fields)| json!({ "name": name, "fields": fields }));
     assert_eq!(info["tasks"], json!([tasks.as_slice(), &defined].concat()));
     assert_eq!(info["limits"]["max_tokens_cap"], 4096);

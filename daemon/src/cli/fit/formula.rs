@@ -18,7 +18,9 @@ pub fn need(facts: &ModelFacts, shape: LoadShape, reproducible: bool) -> Need {
         outputs_max: sequences,
         attention: if reproducible { Attention::Plain } else { Attention::Flash },
     };
-    Need::estimate(&model(facts), &context)
+    // Encoders write nothing that could be held to a form.
+    let tables_for = if facts.cache == Cache::None { 0 } else { facts.n_vocab };
+    Need::estimate(&model(facts), &context).with_tables(tables_for)
 }
 
 fn model(facts: &ModelFacts) -> ModelShape {

@@ -58,7 +58,8 @@ async fn built_in_tasks_answer() {
     assert!(unknown["code"] == "unknown_task" && unknown["message"].as_str().unwrap().contains(known), "{unknown}");
 
     // A text that the context does not hold.
-    let long = device.answer("summarize", json!({ "id": "l", "input": "word ".repeat(4000) })).await;
+    let request = json!({ "id": "l", "input": "word ".repeat(4000), "target_language": "fr" });
+    let long = device.answer("translate", request).await;
     assert_eq!(long["code"], "context_overflow", "{long}");
 
     let ask = |arguments: &[&str]| {

@@ -17,6 +17,7 @@ mod node;
 mod prompting;
 mod quantize;
 mod run;
+mod run_pipeline;
 mod signals;
 mod submit;
 mod top;
@@ -68,6 +69,8 @@ enum Command {
     /// Ask a running daemon one question over MQTT and print the answer as it is made.
     Ask(ask::Ask),
     Chat(chat::Chat),
+    /// Have a running daemon do the steps of a pipeline over MQTT, as a file of pipelines.d/ says them.
+    RunPipeline(run_pipeline::RunPipeline),
     /// Watch a fleet, or one node of it, live: states, models, tokens per second, queues, memory, heat.
     Top(top::Top),
     /// Give a running daemon a job over MQTT and go on; its answer waits in the node's journal.
@@ -188,6 +191,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor(doctor) => doctor.execute(),
         Command::Ask(ask) => ask.execute(),
         Command::Chat(chat) => chat.execute(),
+        Command::RunPipeline(pipeline) => pipeline.execute(),
         Command::Top(top) => top.execute(),
         Command::Status(node) => node.execute(),
         Command::Info(node) => node.execute(),

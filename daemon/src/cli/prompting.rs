@@ -38,7 +38,7 @@ pub struct Prompting {
 }
 
 /// A number, an array and the like are written as JSON; anything else is text, for which nobody needs to write quotes.
-fn field(text: &str) -> Result<(String, Value), String> {
+pub(super) fn field(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("write FIELD=VALUE")?;
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value))))
 }

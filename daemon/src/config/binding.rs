@@ -9,7 +9,7 @@ use crate::job::{BINDING_NAME_MAX, BindingName, ClientName, ReplyFormat, TaskNam
 
 use super::binding_topic::{PublishTopic, overlap, subscribed};
 use super::section::Section;
-use super::task::json;
+use super::task::json_of;
 use super::tree::Value;
 use super::unit::Span;
 use super::{Limits, value};
@@ -148,7 +148,7 @@ fn name(value: &Value, others: &mut BTreeSet<BindingName>) -> Result<BindingName
 }
 
 fn params(value: &Value) -> Result<Map<String, serde_json::Value>, String> {
-    let serde_json::Value::Object(params) = json(value)? else {
+    let serde_json::Value::Object(params) = json_of(value)? else {
         return Err("must be a table, such as { max_tokens = 20 }".to_owned());
     };
     match params.keys().find(|name| RESERVED.contains(&name.as_str())) {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::change_lists::{bindings, compare_models, policies};
-use super::task::changed;
+use super::pipeline::changed_definitions;
 use super::{
     Config, Disk, Engine, Journal, Limits, Load, LogLevel, Memory, Model, Mqtt, Node, Service, Session, Telemetry,
     Thermal, Tls,
@@ -126,8 +126,8 @@ impl Change {
         bindings(&mut found, &old.bindings, &new.bindings);
         telemetry(&mut found, &old.telemetry, &mut new.telemetry);
         service(&mut found, &old.service, &mut new.service);
-        for name in changed(&old.tasks, &new.tasks) {
-            found.note(format!("task[{name}]"), Effect::Requests);
+        for key in changed_definitions(old, &new) {
+            found.note(key, Effect::Requests);
         }
         if sequences(&new) > sequences(old) {
             found.effects.insert(Effect::Outbox);
@@ -246,6 +246,8 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
             queue_jobs_per_client: Effect::Requests,
             inputs: Effect::Requests,
             schema: Effect::Requests,
+            pipeline_steps: Effect::Requests,
+            for_each: Effect::None,
             max_tokens: Effect::Requests,
             max_tokens_cap: Effect::Requests,
             deadline: Effect::Requests,

@@ -24,6 +24,10 @@ pub struct Limits {
     pub inputs: usize,
     /// Bytes of what holds an answer to a form: a schema, choices or a regular expression.
     pub schema: usize,
+    /// Steps of one pipeline.
+    pub pipeline_steps: usize,
+    /// Items for each of which a step is done.
+    pub for_each: usize,
     /// Time for a job where the request names none.
     pub deadline: Duration,
     /// The longest time that a request may name; at least `deadline`.
@@ -42,6 +46,8 @@ impl Limits {
             max_tokens_cap: section.number("max_tokens_cap", 4096, 1..=1_048_576),
             schema: section.size("schema", Size::kib(16), Size(64)..=Size::kib(256)).bytes(),
             inputs: section.number("inputs", 64, 1..=1024),
+            pipeline_steps: section.number("pipeline_steps", 32, 1..=256),
+            for_each: section.number("for_each", 64, 1..=1024),
             deadline: section.span("deadline", Span::minutes(5), Span::millis(100)..=Span::days(7)),
             deadline_cap: section.span("deadline_cap", Span::hours(1), Span::millis(100)..=Span::days(7)),
         };

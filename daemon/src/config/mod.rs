@@ -1,4 +1,5 @@
-//! The configuration: `promptd.toml`, then `conf.d/*.toml` and `tasks.d/*.toml` beside it in name order, checked as a whole.
+//! The configuration: `promptd.toml`, then `conf.d/*.toml`, `tasks.d/*.toml` and `pipelines.d/*.toml` beside it in name
+//! order, checked as a whole.
 //!
 //! [`Config::load`] either gives values that are all in range or every problem of every file at once, each with its
 //! line and key. The way there: `source` reads the files, `tree` parses them and remembers where each value
@@ -34,6 +35,7 @@ mod nearest;
 mod node;
 mod origin;
 mod pattern;
+mod pipeline;
 mod policy;
 mod report;
 mod section;
@@ -53,6 +55,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub use binding::{Binding, OnBusy};
@@ -71,6 +74,7 @@ pub use mqtt::Mqtt;
 pub use node::Node;
 pub use origin::Origin;
 pub use pattern::ClientPattern;
+pub use pipeline::read_pipeline;
 pub use policy::Policy;
 pub use service::{LogLevel, Service};
 pub use session::Session;
@@ -80,7 +84,7 @@ pub use tls::{ClientCertificate, Tls};
 pub use url::{BrokerUrl, Scheme};
 
 use crate::plan::Profile;
-use crate::task::Definition;
+use crate::task::{Definition, PipelineDefinition};
 use machine::Machine;
 use report::Report;
 use source::Source;
@@ -104,6 +108,8 @@ pub struct Config {
     pub bindings: Vec<Binding>,
     /// The tasks that are data, built-in ones among them.
     pub tasks: Vec<Definition>,
+    /// The pipelines that have names.
+    pub pipelines: Vec<PipelineDefinition>,
     /// Loading of models.
     pub load: Load,
     /// The memory of the machine.
@@ -148,8 +154,8 @@ impl Loaded {
 }
 
 impl Config {
-    /// Reads `path` and the files of the folders `conf.d` and `tasks.d` beside it. A missing `path` is an error, a missing
-    /// folder not.
+    /// Reads `path` and the files of the folders `conf.d`, `tasks.d` and `pipelines.d` beside it. A missing `path` is an error,
+    /// a missing folder not.
     pub fn load(path: &Path, profile: &Profile) -> Result<Loaded, ConfigError> {
         match Self::examine(path, profile)? {
             (loaded, None) => Ok(loaded),
@@ -201,17 +207,20 @@ impl Config {
             let mqtt = root.table("mqtt", |section| Mqtt::read(section, &node.name));
             let limits = root.table("limits", Limits::read);
             let models = Model::read_all(root, profile);
-            let tasks = task::read_all(root);
+            let mut names = BTreeSet::new();
+            let tasks = task::read_all(root, &mut names);
+            let pipelines = pipeline::read_all(root, &limits, &tasks, &mut names);
             let session = root.table("session", Session::read);
             let bindings = Binding::read_all(root, &mqtt.root, &limits);
             Self {
-                policies: Policy::read_all(root, (&limits, &session), &models, &tasks),
+                policies: Policy::read_all(root, (&limits, &session), &models, (&tasks, &pipelines)),
                 node,
                 mqtt,
                 limits,
                 models,
                 bindings,
                 tasks,
+                pipelines,
                 load: root.table("load", Load::read),
                 memory: root.table("memory", |section| Memory::read(section, profile)),
                 thermal: root.table("thermal", Thermal::read),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::job::{ClientName, ModelName, PolicyName, Priority, Task};
-use crate::task::Definition;
+use crate::job::{ClientName, ModelName, PolicyName, Priority, Task, TaskName};
+use crate::task::{Definition, PipelineDefinition};
 
 use super::model::MODELS_MAX;
 use super::section::Section;
@@ -56,13 +56,14 @@ impl Policy {
         root: &mut Section<'_, '_, '_>,
         limits: (&Limits, &Session),
         models: &[Model],
-        tasks: &[Definition],
+        (tasks, pipelines): (&[Definition], &[PipelineDefinition]),
     ) -> Vec<Self> {
         let mut others = Others::default();
         // A model that could not be read is missing in the list, and no fault of the policy that names it.
         let is_whole = !root.is_set("model") || root.array_len("model") == Some(models.len());
         let known = is_whole.then_some(models);
-        let defined = tasks.iter().map(|task| task.name().as_str());
+        let defined = tasks.iter().map(Definition::name).chain(pipelines.iter().map(PipelineDefinition::name));
+        let defined = defined.map(TaskName::as_str);
         let tasks: Vec<&str> = Task::NAMES.into_iter().chain(defined).collect();
         let policies = root.tables("policy", |section| Self::read(section, limits, (known, &tasks), &mut others));
         let count = policies.len();

@@ -80,6 +80,25 @@ impl<'s, 't> Section<'_, 's, 't> {
         self.report.problem(self.at, &path, None, reason);
     }
 
+    /// Where it stands.
+    pub(super) fn at(&self) -> Option<At> {
+        self.at
+    }
+
+    /// All of its keys, whatever they are.
+    pub(super) fn everything(&mut self) -> Option<&'t Table> {
+        for entry in self.table.into_iter().flatten() {
+            self.report.know(self.path_of(&entry.quote_key()), Some(entry.item.at));
+        }
+        self.table.take()
+    }
+
+    /// A problem at some place of the section.
+    pub(super) fn blame_at(&mut self, at: Option<At>, key: &str, reason: impl Into<String>) {
+        let path = self.path_of(key);
+        self.report.problem(at, &path, None, reason);
+    }
+
     /// A problem of the section as a whole.
     pub(super) fn blame_all(&mut self, reason: impl Into<String>) {
         self.report.problem(self.at, &self.path, None, reason);

@@ -13,8 +13,8 @@ use super::error::{ConfigError, Place};
 /// Most bytes of all files together: far more than anybody writes, and little to hold and to keep.
 pub(super) const TEXT_MAX: usize = 1024 * 1024;
 
-/// The folder with a file for each task.
-const TASKS: &str = "tasks.d";
+/// The folders with a file for each task and for each pipeline, and the arrays of tables that their keys belong to.
+const DEFINITIONS: [(&str, &str); 2] = [("tasks.d", "task"), ("pipelines.d", "pipeline")];
 
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,10 +36,11 @@ impl Source {
         Place { file: self.path.clone(), line: before.matches('\n').count() + 1, column }
     }
 
-    /// The name of the task that the file defines, if it lies where those do.
-    pub(super) fn task(&self) -> Option<&str> {
+    /// What the file defines and its name, if it lies where definitions do: a `task` or a `pipeline`.
+    pub(super) fn definition(&self) -> Option<(&'static str, &str)> {
         let folder = self.folder().file_name()?;
-        (folder == TASKS).then_some(self.path.file_stem()?.to_str()?)
+        let (_, kind) = DEFINITIONS.into_iter().find(|(name, _)| folder == *name)?;
+        Some((kind, self.path.file_stem()?.to_str()?))
     }
 
     /// The folder that relative paths in this file start from.
@@ -51,7 +52,7 @@ impl Source {
 /// Reads the main file and its drop-in files, in the order of their effect.
 pub(super) fn read(main: &Path) -> Result<Vec<Source>, ConfigError> {
     let mut paths = vec![main.to_owned()];
-    for folder in ["conf.d", TASKS] {
+    for folder in ["conf.d"].into_iter().chain(DEFINITIONS.map(|(folder, _)| folder)) {
         let folder = main.parent().unwrap_or(Path::new("")).join(folder);
         paths.extend(drop_ins(&folder).map_err(|source| ConfigError::Unreadable { path: folder, source })?);
     }
@@ -67,6 +68,12 @@ pub(super) fn read(main: &Path) -> Result<Vec<Source>, ConfigError> {
         }
     }
     Ok(sources)
+}
+
+/// Reads one file, whose place in a folder says nothing of it.
+pub(super) fn read_alone(path: &Path) -> Result<Source, ConfigError> {
+    let text = read_text(path, TEXT_MAX).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    Ok(Source { path: path.file_name().map(PathBuf::from).unwrap_or_default(), text })
 }
 
 /// As `read_to_string`, but at most `room` bytes, and it says where the text stops being UTF-8.

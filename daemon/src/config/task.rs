@@ -12,16 +12,19 @@ use crate::job::{
     CHOICES_MAX, Constraint, ModelName, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX,
     TEMPERATURE_MAX, TaskName,
 };
-use crate::task::{BUILT_IN, DEFINITIONS_MAX, Defaults, Definition, Form, Parts, check_schema};
+use crate::task::{BUILT_IN, DEFINITIONS_MAX, Defaults, Definition, Form, LongField, Parts, check_schema};
 
 /// Names that the interface gives tasks which are no data.
-const RESERVED: [&str; 8] = ["answer", "chat", "classify", "embed", "extract", "fetch", "generate", "rerank"];
+const RESERVED: [&str; 9] =
+    ["answer", "chat", "classify", "embed", "extract", "fetch", "generate", "pipeline", "rerank"];
 
 /// Longest template in bytes.
 const TEMPLATE_MAX: usize = 64 * 1024;
 
 /// Longest schema, choice or expression of an answer in bytes: the largest that `limits.schema` may be.
 const FORM_MAX: usize = 256 * 1024;
+/// Longest name of a field in bytes.
+const NAME_MAX: usize = 64;
 
 /// Longest description in bytes.
 const DESCRIPTION_MAX: usize = 200;
@@ -36,15 +39,14 @@ pub(super) fn built_in() -> impl Iterator<Item = Source> {
 }
 
 /// Reads every definition.
-pub(super) fn read_all(root: &mut Section<'_, '_, '_>) -> Vec<Definition> {
-    let mut names = BTreeSet::new();
+pub(super) fn read_all(root: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Vec<Definition> {
     let mut count = 0;
     let definitions = root.tables("task", |section| {
         count += 1;
         if count > DEFINITIONS_MAX {
             section.problem("name", format!("is definition {count} of at most {DEFINITIONS_MAX}"));
         }
-        read(section, &mut names)
+        read(section, names)
     });
     definitions.into_iter().flatten().collect()
 }
@@ -56,19 +58,12 @@ pub(super) fn changed<'a>(old: &'a [Definition], new: &'a [Definition]) -> BTree
 }
 
 fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Option<Definition> {
-    let name = section.required("name", |value| {
-        let name = TaskName::new(value::text(value)?).map_err(|error| error.to_string())?;
-        match RESERVED.contains(&name.as_str()) {
-            true => Err("is a task of the interface; choose another name".to_owned()),
-            false if !names.insert(name.clone()) => Err("is the name of another task, too".to_owned()),
-            false => Ok(name),
-        }
-    });
-    let line = |value: &Value| value::line(value, DESCRIPTION_MAX).map(str::to_owned);
-    let description = section.optional("description", line).unwrap_or_default();
+    let name = read_name(section, names);
+    let description = read_description(section);
     let system = section.optional("system", template);
     let prompt = section.required("prompt", template);
-    let input = if section.is_set("input") { section.optional("input", json) } else { Some(text_alone()) };
+    let input = read_input(section);
+    let long = if section.is_set("long") { Some(section.table("long", read_long)?) } else { None };
     let defaults = Defaults {
         model: section
             .optional("model", |value| ModelName::new(value::text(value)?).map_err(|error| error.to_string())),
@@ -79,7 +74,7 @@ fn read(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Op
         stop: section.list("stop", STOPS_MAX, |value| value::some_text(value, STOP_BYTES_MAX)),
         form: section.table("output", read_form),
     };
-    let parts = Parts { name: name?, description, system, prompt: prompt?, input: input?, defaults };
+    let parts = Parts { name: name?, description, system, prompt: prompt?, input: input?, defaults, long };
     match Definition::new(parts) {
         Ok(definition) => Some(definition),
         Err(error) => {
@@ -100,7 +95,7 @@ fn read_form(section: &mut Section<'_, '_, '_>) -> Form {
         let schema = match value {
             // Deeper than a table may nest here.
             Value::Text(text) => serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?,
-            value => json(value)?,
+            value => json_of(value)?,
         };
         let text = schema.to_string();
         match schema {
@@ -126,6 +121,36 @@ fn too_long(bytes: usize) -> String {
     format!("has {bytes} bytes of JSON; allowed are 1 to {FORM_MAX}")
 }
 
+/// The name of a task or pipeline, which no other has.
+pub(super) fn read_name(section: &mut Section<'_, '_, '_>, names: &mut BTreeSet<TaskName>) -> Option<TaskName> {
+    section.required("name", |value| {
+        let name = TaskName::new(value::text(value)?).map_err(|error| error.to_string())?;
+        match RESERVED.contains(&name.as_str()) {
+            true => Err("is a task of the interface; choose another name".to_owned()),
+            false if !names.insert(name.clone()) => Err("is the name of another task, too".to_owned()),
+            false => Ok(name),
+        }
+    })
+}
+
+/// What a task or pipeline does.
+pub(super) fn read_description(section: &mut Section<'_, '_, '_>) -> String {
+    let line = |value: &Value| value::line(value, DESCRIPTION_MAX).map(str::to_owned);
+    section.optional("description", line).unwrap_or_default()
+}
+
+/// The schema of a request's fields.
+pub(super) fn read_input(section: &mut Section<'_, '_, '_>) -> Option<serde_json::Value> {
+    if section.is_set("input") { section.optional("input", json_of) } else { Some(text_alone()) }
+}
+
+/// The field whose text may be longer than the context.
+fn read_long(section: &mut Section<'_, '_, '_>) -> Option<LongField> {
+    let field = section.required("field", |value| value::some_text(value, NAME_MAX));
+    let join = section.optional("join", |value| Ok(value::text(value)?.to_owned()));
+    Some(LongField { field: field?, join: join.unwrap_or_else(|| "\n\n".to_owned()) })
+}
+
 fn template(value: &Value) -> Result<String, String> {
     let text = value::text(value)?;
     if text.trim().is_empty() || text.len() > TEMPLATE_MAX {
@@ -142,14 +167,14 @@ fn text_alone() -> serde_json::Value {
 }
 
 /// TOML as JSON.
-pub(super) fn json(value: &Value) -> Result<serde_json::Value, String> {
+pub(super) fn json_of(value: &Value) -> Result<serde_json::Value, String> {
     Ok(match value {
         Value::Text(text) => json!(text),
         Value::Integer(Some(number), _) => json!(number),
         Value::Flag(flag) => json!(flag),
-        Value::Array(items) => items.iter().map(|item| json(&item.value)).collect::<Result<Vec<_>, _>>()?.into(),
+        Value::Array(items) => items.iter().map(|item| json_of(&item.value)).collect::<Result<Vec<_>, _>>()?.into(),
         Value::Table(table) => {
-            let entries = table.iter().map(|entry| Ok((entry.key.clone(), json(&entry.item.value)?)));
+            let entries = table.iter().map(|entry| Ok((entry.key.clone(), json_of(&entry.item.value)?)));
             entries.collect::<Result<Map<_, _>, String>>()?.into()
         }
         Value::Integer(None, text) | Value::Other(text) => {

@@ -98,8 +98,8 @@ pub(super) fn parse_all(sources: &[Source]) -> Result<Vec<Table>, ConfigError> {
     for (index, source) in sources.iter().enumerate() {
         let (table, found) = with_large_stack(|| parse(index, source))
             .map_err(|error| ConfigError::Unreadable { path: source.path.clone(), source: error })?;
-        tables.push(match source.task() {
-            Some(name) => definition(index, name, table),
+        tables.push(match source.definition() {
+            Some(kind_and_name) => definition(index, kind_and_name, table),
             None => table,
         });
         errors.extend(found);
@@ -107,12 +107,12 @@ pub(super) fn parse_all(sources: &[Source]) -> Result<Vec<Table>, ConfigError> {
     if errors.is_empty() { Ok(tables) } else { Err(ConfigError::Syntax(errors)) }
 }
 
-/// The file of a task as if its keys stood below `[[task]]`, with its name.
-fn definition(source: usize, name: &str, mut keys: Table) -> Table {
+/// The file of a task or pipeline as if its keys stood below `[[task]]` or `[[pipeline]]`, with its name.
+fn definition(source: usize, (kind, name): (&str, &str), mut keys: Table) -> Table {
     let at = At { source, offset: 0 };
     let entry = |key: &str, value| Entry { key: key.to_owned(), at, item: Item { at, value } };
     keys.insert(0, entry("name", Value::Text(name.to_owned())));
-    vec![entry("task", Value::Array(vec![Item { at, value: Value::Table(keys) }]))]
+    vec![entry(kind, Value::Array(vec![Item { at, value: Value::Table(keys) }]))]
 }
 
 fn with_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::Duty;
 use super::derive::FileType;
 pub use super::real_memory::RealMemory;
-use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Sampling, Task, TokenLogprob, Usage};
+use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Overflow, Sampling, Task, TokenLogprob, Usage};
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 10;
+pub const PROTOCOL: u16 = 11;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -129,6 +129,8 @@ pub enum FromChild {
         code: ErrorCode,
         /// For the client's developer; never quotes text.
         message: String,
+        /// By how much its prompt was too long, if it was.
+        overflow: Option<Overflow>,
     },
 }
 

@@ -132,9 +132,9 @@ impl<'a> Session<'a> {
                 self.running.remove(&job);
                 EngineEvent::Parked(job)
             }
-            FromChild::Failed { job, code, message } => {
+            FromChild::Failed { job, code, message, overflow } => {
                 self.running.remove(&job);
-                EngineEvent::Ended { job, result: Err(JobError::new(code, message)) }
+                EngineEvent::Ended { job, result: Err(JobError { overflow, ..JobError::new(code, message) }) }
             }
             unexpected => return Err(EngineError::unexpected(&unexpected)),
         };

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Overflow;
+
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $retryable:literal;)*) => {
         /// Why a job was refused or failed. The list is part of the interface: codes are never renamed.
@@ -105,12 +107,21 @@ pub struct JobError {
     pub message: String,
     /// When a retry is worth it, if that is known.
     pub retry_after: Option<Duration>,
+    /// By how much a prompt was too long for the context, if it was. For those who make it shorter, not for the client.
+    #[serde(skip)]
+    pub overflow: Option<Overflow>,
 }
 
 impl JobError {
     /// An error without advice on when to retry.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after: None }
+        Self { code, message: message.into(), retry_after: None, overflow: None }
+    }
+
+    /// The error of a prompt that the context does not hold.
+    #[must_use]
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        Self { overflow: Some(overflow), ..self }
     }
 
     /// Whether the same request may succeed later: by its code, or because somebody knows when.

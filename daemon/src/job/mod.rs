@@ -1,6 +1,7 @@
 //! What a job is: who asked, for what, and how it ended. Everything here is valid by construction and knows nothing of
 //! MQTT, files, clocks or the engine.
 
+mod composite;
 mod constraint;
 mod control;
 mod encode;
@@ -11,6 +12,7 @@ mod precision;
 mod request;
 mod session;
 
+pub use composite::{Long, OnError, Overflow, Pipeline, PipelineStep, step_failed};
 pub use constraint::{Alternative, CHOICES_MAX, Constraint, LOGPROBS_MAX, TokenLogprob};
 pub use control::{Control, Which};
 pub use encode::{Ability, Embedding, Encoding, Entity, Found, Input, Labelled, Part, Ranked};
@@ -18,7 +20,7 @@ pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, LABEL_BYTES_MAX, LABEL
 pub use error::{ErrorCode, JobError};
 pub use name::{
     BINDING_NAME_MAX, BindingName, ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId,
-    SessionName, TaskName,
+    SessionName, StepName, TaskName,
 };
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};
 pub use precision::Precision;

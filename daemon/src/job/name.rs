@@ -99,6 +99,8 @@ names! {
     TaskName = "task";
     /// A conversation that the node remembers, as its client calls it.
     SessionName = "session";
+    /// A step of a pipeline, as others call it.
+    StepName = "step";
     /// A policy of the configuration.
     PolicyName = "policy";
     /// This daemon among the nodes of one broker.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Embedding, Entity, ErrorCode, Found, JobError, Labelled, ModelName, Ranked, SessionReport, TokenLogprob};
 
 /// The one end that every accepted job has.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It was answered.
     Completed(Completion),
@@ -27,7 +27,7 @@ impl Outcome {
 }
 
 /// An answer and what it cost.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// What it is.
     pub output: Output,
@@ -67,7 +67,7 @@ impl fmt::Debug for Completion {
 pub enum Output {
     /// Text that a model has generated, whole.
     Text(String),
-    /// The value of a schema, as JSON text.
+    /// A value, as JSON text.
     Json(String),
     /// An embedding.
     Embedding(Embedding),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Ability, ClientName, Constraint, Encoding, Input, ModelName, RequestId, Session, TaskName};
+use super::{
+    Ability, ClientName, Constraint, Encoding, Input, JobError, Long, ModelName, Pipeline, RequestId, Session, TaskName,
+};
 
 /// A job's number within one run of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,29 +105,67 @@ pub enum Task {
         /// The documents, at least one.
         documents: Vec<String>,
     },
+    /// Answer a conversation that is made of a text, in parts if the context does not hold it.
+    Long {
+        /// The messages, never empty, oldest first.
+        messages: Vec<Message>,
+        /// What they were made of.
+        long: Box<Long>,
+    },
+    /// Generate an answer to each of several inputs.
+    Each {
+        /// Whether they are conversations.
+        chat: bool,
+        /// For each input, in their order, the task that answers it, or why none does. At least one.
+        items: Vec<Result<Task, JobError>>,
+    },
+    /// Do several tasks that use what others give.
+    Pipeline(Box<Pipeline>),
 }
 
 impl Task {
     /// The names of all tasks.
-    pub const NAMES: [&'static str; 7] = ["generate", "chat", "embed", "classify", "extract", "answer", "rerank"];
+    pub const NAMES: [&'static str; 8] =
+        ["generate", "chat", "embed", "classify", "extract", "answer", "rerank", "pipeline"];
 
     /// The name of the task of the interface that this is.
     pub fn name(&self) -> &'static str {
         match self {
-            Task::Generate { .. } => "generate",
-            Task::Chat { .. } => "chat",
+            Task::Generate { .. } | Task::Each { chat: false, .. } => "generate",
+            Task::Chat { .. } | Task::Long { .. } | Task::Each { chat: true, .. } => "chat",
             Task::Embed { .. } => "embed",
             Task::Classify { .. } => "classify",
             Task::Extract { .. } => "extract",
             Task::Answer { .. } => "answer",
             Task::Rerank { .. } => "rerank",
+            Task::Pipeline(_) => "pipeline",
         }
     }
 
-    /// What a model must be able to do for it.
+    /// The same as an engine gets it: without what nobody there needs.
+    #[must_use]
+    pub fn for_engine(&self) -> Self {
+        match self {
+            Task::Long { messages, .. } => Task::Chat { messages: messages.clone() },
+            other => other.clone(),
+        }
+    }
+
+    /// Whether it is done as several others from the beginning.
+    pub fn is_composite(&self) -> bool {
+        matches!(self, Task::Each { .. } | Task::Pipeline(_))
+    }
+
+    /// What a model must be able to do for it. A pipeline's steps have models of their own; where it names one for all of them,
+    /// it is one for text.
     pub fn needs(&self) -> Ability {
         match self {
-            Task::Generate { .. } | Task::Chat { .. } | Task::Answer { .. } => Ability::Generate,
+            Task::Generate { .. }
+            | Task::Chat { .. }
+            | Task::Answer { .. }
+            | Task::Long { .. }
+            | Task::Each { .. }
+            | Task::Pipeline(_) => Ability::Generate,
             Task::Classify { labels, .. } if !labels.is_empty() => Ability::Generate,
             Task::Extract { types, .. } if !types.is_empty() => Ability::Generate,
             Task::Embed { .. } | Task::Rerank { .. } => Ability::Embed,
@@ -146,7 +186,12 @@ impl Task {
     pub fn bytes(&self) -> usize {
         match self {
             Task::Generate { prompt } => prompt.len(),
-            Task::Chat { messages } => messages.iter().map(|message| message.content.len()).sum(),
+            Task::Chat { messages } | Task::Long { messages, .. } => {
+                messages.iter().map(|message| message.content.len()).sum()
+            }
+            Task::Each { items, .. } => items.iter().flatten().map(Task::bytes).sum(),
+            // Of which texts are made of them is not known yet.
+            Task::Pipeline(_) => 0,
             Task::Embed { input, .. } => input.bytes(),
             Task::Answer { question, context } => question.len() + context.len(),
             Task::Classify { input, labels: types } | Task::Extract { input, types } => {
@@ -168,6 +213,9 @@ impl fmt::Debug for Task {
             Task::Answer { context, .. } => write!(f, "Answer({} bytes)", context.len()),
             Task::Extract { input, types } => write!(f, "Extract({input:?}, {} types)", types.len()),
             Task::Rerank { documents, .. } => write!(f, "Rerank({} documents)", documents.len()),
+            Task::Long { long, .. } => long.fmt(f),
+            Task::Each { items, .. } => write!(f, "Each({} inputs)", items.len()),
+            Task::Pipeline(pipeline) => pipeline.fmt(f),
         }
     }
 }

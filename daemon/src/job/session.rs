@@ -37,7 +37,7 @@ pub struct Recalled {
 }
 
 /// What became of a session with an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionReport {
     /// Which.
     pub name: SessionName,

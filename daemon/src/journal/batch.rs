@@ -25,6 +25,10 @@ pub(super) struct NewRow {
 pub(super) enum Write {
     Accept(NewRow),
     Stage(Stage),
+    /// A step of its work is done: its name, and what has come of it.
+    Step(String, Vec<u8>),
+    /// It has ended, and what came of its steps is of no use any more.
+    ForgetSteps,
     Finish(Stamp, Outcome),
     Settle(Settlement),
     Remove,
@@ -52,6 +56,10 @@ pub(super) struct Stage {
 pub(super) struct Change {
     pub accept: Option<NewRow>,
     pub stage: Option<Stage>,
+    /// Steps of its work, by their names.
+    pub steps: BTreeMap<String, Vec<u8>>,
+    /// Those that are there go.
+    pub forget_steps: bool,
     pub finish: Option<(Stamp, Outcome)>,
     pub settle: Option<Settlement>,
     /// It goes, whatever else was to be.
@@ -64,6 +72,11 @@ impl Change {
         match write {
             Write::Accept(row) => self.accept = Some(row),
             Write::Stage(stage) => self.stage = Some(stage),
+            Write::Step(name, record) => _ = self.steps.insert(name, record),
+            Write::ForgetSteps => {
+                self.steps.clear();
+                self.forget_steps = true;
+            }
             Write::Finish(at, outcome) => {
                 if let Some(row) = &mut self.accept {
                     // Nobody will ask for it any more.
@@ -72,15 +85,21 @@ impl Change {
                 self.finish = Some((at, outcome));
             }
             Write::Settle(settlement) => self.settle = Some(settlement),
-            Write::Remove => *self = Self { remove: true, accept: self.accept.take(), ..Self::default() },
+            Write::Remove => {
+                let (accept, forget_steps) = (self.accept.take(), self.forget_steps);
+                *self = Self { remove: true, accept, forget_steps, ..Self::default() };
+            }
         }
     }
 
     fn append(&mut self, later: Self) {
-        let Self { accept, stage, finish, settle, remove } = later;
+        let Self { accept, stage, steps, forget_steps, finish, settle, remove } = later;
         let finish = finish.map(|(at, outcome)| Write::Finish(at, outcome));
         let writes = [accept.map(Write::Accept), stage.map(Write::Stage), finish, settle.map(Write::Settle)];
-        for write in writes.into_iter().flatten().chain(remove.then_some(Write::Remove)) {
+        let forget = forget_steps.then_some(Write::ForgetSteps);
+        let steps = steps.into_iter().map(|(name, record)| Write::Step(name, record));
+        let writes = forget.into_iter().chain(steps).chain(writes.into_iter().flatten());
+        for write in writes.chain(remove.then_some(Write::Remove)) {
             self.push(write);
         }
     }
@@ -93,7 +112,8 @@ impl Change {
     /// Bytes of its texts.
     fn bytes(&self) -> u64 {
         let record = self.accept.as_ref().map_or(0, |row| row.record.len() as u64);
-        record + self.finish.as_ref().map_or(0, |(_, outcome)| outcome.size())
+        let steps: usize = self.steps.iter().map(|(name, record)| name.len() + record.len()).sum();
+        record + steps as u64 + self.finish.as_ref().map_or(0, |(_, outcome)| outcome.size())
     }
 }
 

@@ -20,9 +20,9 @@ use super::throttle::Throttle;
 use super::time::{Counter, Stamp};
 use super::worker::{Answer, Worker};
 use super::{Event, JournalError, Known, Moment, Outcome, OutcomeTooLarge, Recovery, Refused};
-use super::{Settings, Settlement, Ticket, record, store};
+use super::{Settings, Settlement, Ticket, record, step, store};
 use crate::config::Durability;
-use crate::job::{ClientName, JobId, ModelName, ReplyTo, Request, RequestId};
+use crate::job::{self, ClientName, JobId, ModelName, ReplyTo, Request, RequestId};
 use crate::plan::Bytes;
 
 /// Questions that may be open.
@@ -164,7 +164,7 @@ impl Journal {
             return Err(Refused::Full { needed, used, max });
         }
         let key = Arc::new(key);
-        let stage = Stage::Open { outcome_max, suspect: false };
+        let stage = Stage::Open { outcome_max, suspect: false, steps: 0 };
         self.index.insert(job, Entry { key: Arc::clone(&key), fingerprint, pages, stage });
         let at = self.now().before(waited);
         let row = NewRow { key, fingerprint, at, reserve: outcome_max, record };
@@ -183,6 +183,22 @@ impl Journal {
         Some(self.put(job, Write::Stage(batch::Stage { running: false, crashes }), false))
     }
 
+    /// A step of a job's work is done. It is kept until the job ends, if there is room for it: what is not kept is done again after
+    /// a restart. Nobody is promised anything by it, so that it waits for no disk, as marks do.
+    pub fn step(&mut self, job: JobId, name: &str, outcome: &job::Outcome) -> Option<Ticket> {
+        let Stage::Open { outcome_max, suspect, steps } = self.index.get(job)?.stage else { return None };
+        let record = step::write(outcome);
+        let pages = pages((name.len() + record.len()) as u64);
+        if !self.has_room() || !self.index.space.fits(pages) {
+            return None;
+        }
+        self.index.change(job, |entry| {
+            entry.pages += pages;
+            entry.stage = Stage::Open { outcome_max, suspect, steps: steps + 1 };
+        });
+        Some(self.put(job, Write::Step(name.to_owned(), record), false))
+    }
+
     /// A job ends. When the ticket is committed, its outcome may be published. One that is larger than was expected is taken
     /// if there is room for it; if not, an error in its place always is.
     pub fn finish(&mut self, job: JobId, outcome: Outcome) -> Result<Option<Ticket>, OutcomeTooLarge> {
@@ -199,10 +215,14 @@ impl Journal {
     }
 
     pub(super) fn end(&mut self, job: JobId, outcome: &Outcome, at: Stamp) {
+        let has_steps = self.index.get(job).is_some_and(|entry| matches!(entry.stage, Stage::Open { steps: 1.., .. }));
         self.index.change(job, |entry| {
             entry.pages = pages(outcome.size());
             entry.stage = Stage::Ended { at: at.counted, settlement: Settlement::Unsettled };
         });
+        if has_steps {
+            self.put(job, Write::ForgetSteps, false);
+        }
     }
 
     /// The broker has taken the outcome of a job, and somebody was subscribed.
@@ -226,7 +246,10 @@ impl Journal {
 
     /// Removes a job, open or ended: one that was accepted and could not be kept, or an outcome that shall be forgotten.
     pub fn remove(&mut self, job: JobId) -> Option<Ticket> {
-        self.index.remove(job)?;
+        let Entry { stage, .. } = self.index.remove(job)?;
+        if matches!(stage, Stage::Open { steps: 1.., .. }) {
+            self.put(job, Write::ForgetSteps, false);
+        }
         Some(self.put(job, Write::Remove, false))
     }
 

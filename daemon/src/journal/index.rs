@@ -40,6 +40,8 @@ pub(super) enum Stage {
         outcome_max: u64,
         /// It was open when a run ended as it should not.
         suspect: bool,
+        /// Steps of its work that are kept.
+        steps: usize,
     },
     Ended {
         /// When, in milliseconds that count.

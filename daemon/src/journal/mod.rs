@@ -40,6 +40,7 @@ mod recovery;
 mod remembering;
 mod sessions;
 mod space;
+mod step;
 mod store;
 mod throttle;
 mod time;

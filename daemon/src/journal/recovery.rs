@@ -1,5 +1,6 @@
 //! What earlier runs have left.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use super::sessions::Sessions;
 use super::space::{Space, pages};
 use super::store::{Opened, ReadJob, ReadSession, Rows, Store};
 use super::time::{Counter, Moment, Stamp};
-use super::{JournalError, Settings, record};
-use crate::job::{JobId, ModelName, ReplyTo, Request};
+use super::{JournalError, Settings, record, step};
+use crate::job::{self, JobId, ModelName, ReplyTo, Request};
 
 /// What a journal held when it was opened.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct OpenJob {
     pub crashes: u32,
     /// How often it was running when the daemon ended as it should not.
     pub deaths: u32,
+    /// What has come of the steps of its work that are done, by their names.
+    pub steps: BTreeMap<String, job::Outcome>,
     /// Whether the last run ended as it should not: then it starts only when the ticket of its start is committed.
     pub suspect: bool,
 }
@@ -82,15 +85,17 @@ pub(super) fn recover(opened: Opened, settings: &Settings, now: Moment) -> Resul
     };
     let mut unreadable = Vec::new();
     for row in jobs {
+        let mut step_pages = 0;
         let stage = match row.ended {
             Some(settlement) => {
                 recovery.unsettled.extend((settlement == super::Settlement::Unsettled).then_some(row.job));
                 Stage::Ended { at: row.at.counted, settlement }
             }
             None => match read_open(&store, &row, stamp, !clean).map_err(failed)? {
-                Ok(open) => {
+                Ok((open, kept)) => {
+                    step_pages = kept.pages;
                     recovery.open.push(open);
-                    Stage::Open { outcome_max: row.reserve, suspect: !clean }
+                    Stage::Open { outcome_max: row.reserve, suspect: !clean, steps: kept.count }
                 }
                 Err(reason) => {
                     tracing::error!(job = %row.job, "the request of a job in the journal cannot be read: {reason}");
@@ -100,7 +105,8 @@ pub(super) fn recover(opened: Opened, settings: &Settings, now: Moment) -> Resul
             },
         };
         let reserve = if row.ended.is_none() { pages(row.reserve) } else { 0 };
-        let entry = Entry { key: row.key, fingerprint: row.fingerprint, pages: pages(row.text) + reserve, stage };
+        let entry =
+            Entry { key: row.key, fingerprint: row.fingerprint, pages: pages(row.text) + reserve + step_pages, stage };
         index.insert(row.job, entry);
     }
     let mut sessions = Sessions::default();
@@ -113,18 +119,45 @@ pub(super) fn recover(opened: Opened, settings: &Settings, now: Moment) -> Resul
     Ok(Ready { store, index, sessions, counter, recovery })
 }
 
+/// What the steps of a job take.
+struct KeptSteps {
+    count: usize,
+    pages: u64,
+}
+
 fn read_open(
     store: &Store,
     row: &ReadJob,
     now: Stamp,
     suspect: bool,
-) -> rusqlite::Result<Result<OpenJob, &'static str>> {
+) -> rusqlite::Result<Result<(OpenJob, KeptSteps), &'static str>> {
+    let rows = store.steps(row.job)?;
+    let kept = KeptSteps {
+        count: rows.len(),
+        pages: rows.iter().map(|(name, record)| pages((name.len() + record.len()) as u64)).sum(),
+    };
+    // One that can't be read is done again.
+    let steps = rows.into_iter().filter_map(|(name, record)| Some((name, step::read(&record)?))).collect();
     let text = store.request(row.job)?.unwrap_or_default();
     let (client, id) = row.key.as_ref().clone();
     Ok(record::read(client, id, &text).map(|(request, reply, model)| {
         let waited = now.since(row.at.counted);
         let ReadJob { job, fingerprint, reserve: outcome_max, crashes, deaths, .. } = *row;
         let remaining = request.deadline.saturating_sub(waited);
-        OpenJob { job, request, reply, model, fingerprint, outcome_max, waited, remaining, crashes, deaths, suspect }
+        let open = OpenJob {
+            job,
+            request,
+            reply,
+            model,
+            fingerprint,
+            outcome_max,
+            waited,
+            remaining,
+            crashes,
+            deaths,
+            steps,
+            suspect,
+        };
+        (open, kept)
     }))
 }

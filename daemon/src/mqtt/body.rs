@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role, Sampling,
-    Session, SessionName, Task,
+    Ability, Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role,
+    Sampling, Session, SessionName, Task,
 };
 use crate::job::{LOGPROBS_MAX, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
 
@@ -14,6 +14,8 @@ use super::RequestLimits;
 use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
 use super::constraint::read_constraint;
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
+use super::inputs::read_each;
+use super::pipeline::read_pipeline;
 use super::texts::{read_answer, read_classify, read_embed, read_extract, read_rerank};
 
 /// More than the vocabulary of any model.
@@ -24,7 +26,7 @@ pub(super) const KNOWN: [&str; 11] =
     ["id", "input", "prompt", "model", "stream", "ack", "reply", "reply_to", "ref", "priority", "deadline_ms"];
 
 /// Fields of tasks that generate text.
-pub(super) const GENERATING: [&str; 15] = [
+pub(super) const GENERATING: [&str; 16] = [
     "messages",
     "max_tokens",
     "max_bytes",
@@ -36,6 +38,7 @@ pub(super) const GENERATING: [&str; 15] = [
     "seed",
     "stop",
     "ignore_eos",
+    "inputs",
     "schema",
     "choices",
     "regex",
@@ -51,9 +54,10 @@ const CLASSIFYING: [&str; 2] = ["inputs", "labels"];
 const EXTRACTING: [&str; 3] = ["inputs", "types", "max_tokens"];
 const ANSWERING: [&str; 3] = ["question", "context", "max_tokens"];
 const RANKING: [&str; 1] = ["documents"];
+const PIPING: [&str; 3] = ["steps", "output", "fields"];
 
 /// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
-const NOT_YET: [&str; 5] = ["parts", "inputs", "target_language", "steps", "sent_at"];
+const NOT_YET: [&str; 3] = ["parts", "target_language", "sent_at"];
 
 /// The tasks of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +69,11 @@ pub(super) enum TaskKind {
     Extract,
     Answer,
     Rerank,
+    Pipeline,
 }
 
 impl TaskKind {
-    pub const ALL: [TaskKind; 7] = [
+    pub const ALL: [TaskKind; 8] = [
         TaskKind::Generate,
         TaskKind::Chat,
         TaskKind::Embed,
@@ -76,6 +81,7 @@ impl TaskKind {
         TaskKind::Extract,
         TaskKind::Answer,
         TaskKind::Rerank,
+        TaskKind::Pipeline,
     ];
 
     pub fn name(self) -> &'static str {
@@ -87,6 +93,7 @@ impl TaskKind {
             TaskKind::Extract => "extract",
             TaskKind::Answer => "answer",
             TaskKind::Rerank => "rerank",
+            TaskKind::Pipeline => "pipeline",
         }
     }
 
@@ -100,11 +107,22 @@ impl TaskKind {
             TaskKind::Extract => EXTRACTING.contains(&field),
             TaskKind::Answer => ANSWERING.contains(&field),
             TaskKind::Rerank => RANKING.contains(&field),
+            TaskKind::Pipeline => PIPING.contains(&field),
+        }
+    }
+
+    /// What a model must be able to do for it with these fields. A pipeline's steps have models of their own.
+    pub fn needs(self, fields: &Map<String, Value>) -> Ability {
+        match self {
+            TaskKind::Embed | TaskKind::Rerank => Ability::Embed,
+            TaskKind::Classify if !fields.contains_key("labels") => Ability::Classify,
+            TaskKind::Extract if !fields.contains_key("types") => Ability::Extract,
+            _ => Ability::Generate,
         }
     }
 
     /// The task on one plain text.
-    fn on(self, text: String) -> Result<Task, JobError> {
+    pub fn on(self, text: String) -> Result<Task, JobError> {
         Ok(match self {
             TaskKind::Generate => Task::Generate { prompt: text },
             TaskKind::Chat => Task::Chat { messages: vec![Message { role: Role::User, content: text }] },
@@ -115,6 +133,7 @@ impl TaskKind {
                 return Err(invalid("the task \"answer\" needs a JSON object with \"question\" and \"context\""));
             }
             TaskKind::Rerank => return Err(invalid("the task \"rerank\" needs a JSON object with \"documents\"")),
+            TaskKind::Pipeline => return Err(invalid("the task \"pipeline\" needs a JSON object with \"steps\"")),
         })
     }
 }
@@ -170,12 +189,13 @@ impl Body {
         let mut fields = Fields::new(map);
         check_address(&mut fields)?;
         let task = match kind {
-            TaskKind::Generate | TaskKind::Chat => read_task(kind, &mut fields)?,
+            TaskKind::Generate | TaskKind::Chat => read_task(kind, &mut fields, limits)?,
             TaskKind::Embed => read_embed(&mut fields, limits)?,
             TaskKind::Classify => read_classify(&mut fields, limits)?,
             TaskKind::Extract => read_extract(&mut fields, limits)?,
             TaskKind::Answer => read_answer(&mut fields)?,
             TaskKind::Rerank => read_rerank(&mut fields, limits)?,
+            TaskKind::Pipeline => read_pipeline(&mut fields, limits)?,
         };
         let session = if kind == TaskKind::Chat { read_session(&mut fields, &task)? } else { None };
         Self { session, ..Self::of(task, limits) }.with(fields, limits)
@@ -253,19 +273,27 @@ pub(super) fn check_address(fields: &mut Fields) -> Result<(), JobError> {
     }
 }
 
+/// What is wrong with a request that gives its text twice.
+const ONLY_ONE: &str = "only one of \"input\", \"prompt\", \"messages\" and \"inputs\" may be given";
+
 /// The task of a request that generates text.
-fn read_task(kind: TaskKind, fields: &mut Fields) -> Result<Task, JobError> {
+fn read_task(kind: TaskKind, fields: &mut Fields, limits: &RequestLimits) -> Result<Task, JobError> {
+    let inputs = fields.take("inputs");
     let given = (fields.text("input")?, fields.text("prompt")?, fields.take("messages"));
     match (given, kind) {
+        ((None, None, None), _) if inputs.is_some() => read_each(kind, inputs.unwrap_or_default(), limits),
+        _ if inputs.is_some() => Err(invalid(ONLY_ONE)),
         ((Some(text), None, None), _) => kind.on(not_blank("field \"input\"", text)?),
         ((None, Some(text), None), _) => kind.on(not_blank("field \"prompt\"", text)?),
         ((None, None, Some(messages)), TaskKind::Chat) => read_messages(messages),
         ((None, None, Some(_)), _) => Err(invalid(
             "field \"messages\": the task \"generate\" takes \"input\" or \"prompt\"; \"chat\" takes messages",
         )),
-        ((None, None, None), TaskKind::Chat) => Err(invalid("\"messages\", \"input\" or \"prompt\" is missing")),
-        ((None, None, None), _) => Err(invalid("\"input\" or \"prompt\" is missing")),
-        _ => Err(invalid("only one of \"input\", \"prompt\" and \"messages\" may be given")),
+        ((None, None, None), TaskKind::Chat) => {
+            Err(invalid("\"messages\", \"input\", \"prompt\" or \"inputs\" is missing"))
+        }
+        ((None, None, None), _) => Err(invalid("\"input\", \"prompt\" or \"inputs\" is missing")),
+        _ => Err(invalid(ONLY_ONE)),
     }
 }
 
@@ -289,7 +317,7 @@ pub(super) fn not_blank(what: &str, text: String) -> Result<String, JobError> {
     if text.trim().is_empty() { Err(invalid(format!("{what} is empty"))) } else { Ok(text) }
 }
 
-fn read_messages(value: Value) -> Result<Task, JobError> {
+pub(super) fn read_messages(value: Value) -> Result<Task, JobError> {
     let Value::Array(items) = value else { return Err(wrong_type("messages", &value, "an array")) };
     let messages = items.into_iter().enumerate().map(read_message).collect::<Result<Vec<_>, _>>()?;
     match messages.last() {

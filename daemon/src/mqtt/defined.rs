@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::job::{JobError, Task};
+use crate::job::JobError;
 use crate::task::{Definition, Form};
 
 use super::RequestLimits;
 use super::body::{Body, GENERATING, KNOWN, check_address, check_names};
 use super::fields::{Fields, invalid};
+use super::inputs::read_each_defined;
 
 /// Fields of which the text of `generate` and `chat` is made. A definition says itself what its text is made of.
 const TEXTS: [&str; 3] = ["input", "messages", "prompt"];
@@ -33,11 +34,15 @@ pub(super) fn read_defined(
         |name: &str| !TEXTS.contains(&name) && !is_fixed(name) && (KNOWN.contains(&name) || GENERATING.contains(&name));
     check_names(definition.name().as_str(), &map, |name| is_own(name) || is_common(name))?;
     let own: Map<String, Value> = definition.fields().iter().filter_map(|name| map.remove_entry(name)).collect();
+    let inputs = map.remove("inputs");
     let mut fields = Fields::new(map);
     check_address(&mut fields)?;
-    let messages = definition.conversation(&own, limits.request_bytes)?;
+    let task = match inputs {
+        Some(inputs) => read_each_defined(definition, &own, inputs, limits)?,
+        None => definition.task(own, limits.request_bytes)?,
+    };
     let defaults = &definition.parts().defaults;
-    let mut body = Body::of(Task::Chat { messages }, limits);
+    let mut body = Body::of(task, limits);
     body.model.clone_from(&defaults.model);
     body.sampling.temperature = defaults.temperature.unwrap_or(body.sampling.temperature);
     body.sampling.repeat_penalty = defaults.repeat_penalty.unwrap_or(body.sampling.repeat_penalty);

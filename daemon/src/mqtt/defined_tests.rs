@@ -22,7 +22,7 @@ pub(super) fn repeat() -> Definition {
     };
     let prompt = "Say {{ input }}{% if times is defined %} {{ times }} times{% endif %}.".to_owned();
     let (name, description, system) = (TaskName::new("repeat").unwrap(), String::new(), Some("Be brief.".to_owned()));
-    Definition::new(Parts { name, description, system, prompt, input, defaults }).unwrap()
+    Definition::new(Parts { name, description, system, prompt, input, defaults, long: None }).unwrap()
 }
 
 #[test]
@@ -50,6 +50,6 @@ fn a_task_that_is_data_becomes_a_conversation() {
         assert_eq!(reject("repeat", payload), (ErrorCode::InvalidRequest, expected.to_owned()), "{payload}");
     }
     let (code, message) = reject("other", "hi");
-    assert!(code == ErrorCode::UnknownTask && message.ends_with("rerank, repeat"), "{message}");
+    assert!(code == ErrorCode::UnknownTask && message.ends_with("pipeline, repeat"), "{message}");
     assert_eq!(accept("generate", "hi").request.task_name(), "generate");
 }

@@ -75,6 +75,11 @@ impl<'a> From<&'a Result<Output, JobError>> for Item<'a> {
     }
 }
 
+/// An output as JSON, as templates see it.
+pub fn output_value(output: &Output) -> Value {
+    serde_json::to_value(OutputBody(output)).unwrap_or_default()
+}
+
 /// Bytes of an output: of its text, or of its JSON.
 pub fn output_bytes(output: &Output) -> usize {
     match output {

@@ -9,6 +9,7 @@ use crate::job::{
     Completion, ErrorCode, Finish, JobError, NodeName, Outcome, Output, ReplyFormat, ReplyTo, RequestId, SessionReport,
     Timings, TokenLogprob, Usage,
 };
+use crate::task::Progress;
 
 use super::Publication;
 use super::output::OutputBody;
@@ -78,6 +79,12 @@ impl Replies {
     /// `delta`: the next piece of output `index`. `seq` counts from 0, without gaps when none was lost.
     pub fn delta(&self, id: &RequestId, seq: u32, index: u32, text: &str, to: &ReplyTo) -> Publication {
         self.json("delta", id, DeltaBody { seq, index, text }, to)
+    }
+
+    /// `progress`: what a step of a pipeline does.
+    pub fn progress(&self, id: &RequestId, progress: &Progress, to: &ReplyTo) -> Publication {
+        let Progress { step, state, code } = progress;
+        self.json("progress", id, ProgressBody { step: step.as_str(), state: state.as_str(), code: *code }, to)
     }
 
     /// `result` of an operator's request: `output` is what the verb gives.
@@ -228,6 +235,14 @@ struct DeltaBody<'a> {
     seq: u32,
     index: u32,
     text: &'a str,
+}
+
+#[derive(Serialize)]
+struct ProgressBody<'a> {
+    step: &'a str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<ErrorCode>,
 }
 
 #[derive(Serialize)]

@@ -7,13 +7,16 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::job::{ClientName, ErrorCode, JobError, ReplyTo, Request, RequestId, TaskName};
-use crate::task::Definition;
+use crate::job::{
+    ClientName, ErrorCode, JobError, ModelName, OutputLimits, ReplyTo, Request, RequestId, Sampling, Task, TaskName,
+};
+use crate::task::{Definition, PipelineDefinition};
 
 use super::address::Address;
 use super::body::{Asked, Body, TaskKind, not_blank};
 use super::defined::{fields_of, read_defined};
 use super::fields::invalid;
+use super::pipeline::read_named;
 use super::strict::{JsonLimits, parse_object, shown};
 use super::{InboundMessage, ReplyPolicy, Topics};
 
@@ -37,6 +40,8 @@ pub struct RequestLimits {
     pub inputs: usize,
     /// Bytes of a schema, a list of choices or an expression that holds an answer to its form.
     pub schema_bytes: usize,
+    /// Most steps of a pipeline.
+    pub pipeline_steps: usize,
 }
 
 /// Reads requests by the rules of the interface.
@@ -50,22 +55,36 @@ pub struct RequestReader {
     pub limits: RequestLimits,
     /// The tasks that are data.
     pub tasks: Vec<Definition>,
+    /// The pipelines that have names.
+    pub pipelines: Vec<PipelineDefinition>,
 }
 
 /// A task that a topic names.
 #[derive(Clone, Copy)]
-enum Named<'a> {
+pub(super) enum Named<'a> {
     /// One of the interface.
     Kind(TaskKind),
     /// One that is data.
     Defined(&'a Definition),
+    /// A pipeline.
+    Pipeline(&'a PipelineDefinition),
 }
 
 impl<'a> Named<'a> {
+    /// Its name, if it is none of the interface.
+    pub(super) fn defined(self) -> Option<TaskName> {
+        match self {
+            Self::Kind(_) => None,
+            Self::Defined(definition) => Some(definition.name().clone()),
+            Self::Pipeline(pipeline) => Some(pipeline.name().clone()),
+        }
+    }
+
     fn name(self) -> &'a str {
         match self {
             Self::Kind(kind) => kind.name(),
             Self::Defined(definition) => definition.name().as_str(),
+            Self::Pipeline(pipeline) => pipeline.name().as_str(),
         }
     }
 }
@@ -81,6 +100,23 @@ pub struct Accepted {
     pub asked: Asked,
     /// The same for the same task and content: tells a retry from another request under the same id.
     pub fingerprint: [u8; 32],
+}
+
+/// A step of a pipeline as its own request says it; the rest is as in the whole one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRequest {
+    /// What to do.
+    pub task: Task,
+    /// The definition that this was made of.
+    pub defined: Option<TaskName>,
+    /// On which model, if the task says.
+    pub model: Option<ModelName>,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Where to stop.
+    pub output: OutputLimits,
+    /// What of it is its own wish.
+    pub asked: Asked,
 }
 
 /// A request that cannot become a job, with all that is needed to say so.
@@ -122,16 +158,17 @@ impl RequestReader {
                 (Named::Kind(kind), Content::Text(text)) => Body::plain(kind, text, &self.limits)?,
                 (Named::Defined(task), Content::Object(map)) => read_defined(task, map, &self.limits)?,
                 (Named::Defined(task), Content::Text(text)) => read_defined(task, fields_of(text), &self.limits)?,
+                (Named::Pipeline(pipeline), Content::Object(map)) => read_named(pipeline, map, &self.limits)?,
+                (Named::Pipeline(pipeline), Content::Text(text)) => {
+                    read_named(pipeline, fields_of(text), &self.limits)?
+                }
             };
-            let defined = match named {
-                Named::Kind(_) => None,
-                Named::Defined(definition) => Some(definition.name().clone()),
-            };
+            self.check_steps(&body.task)?;
             if body.session.is_some() && client == ClientName::anonymous() {
                 let text = "a session needs a client in the topic: request/chat/<client>";
                 return Err(JobError::new(ErrorCode::Forbidden, text));
             }
-            Ok((body, defined, fingerprint))
+            Ok((body, named.defined(), fingerprint))
         };
         match accepted() {
             Ok((body, defined, fingerprint)) => {
@@ -143,12 +180,14 @@ impl RequestReader {
         }
     }
 
-    fn named(&self, task: &str) -> Result<Named<'_>, JobError> {
+    pub(super) fn named(&self, task: &str) -> Result<Named<'_>, JobError> {
         let kind = TaskKind::ALL.into_iter().find(|kind| kind.name() == task).map(Named::Kind);
         let defined = || self.tasks.iter().find(|definition| definition.name().as_str() == task).map(Named::Defined);
-        kind.or_else(defined).ok_or_else(|| {
+        let pipeline = || self.pipelines.iter().find(|pipeline| pipeline.name().as_str() == task).map(Named::Pipeline);
+        kind.or_else(defined).or_else(pipeline).ok_or_else(|| {
             let kinds = TaskKind::ALL.into_iter().map(Named::Kind);
-            let known: Vec<&str> = kinds.chain(self.tasks.iter().map(Named::Defined)).map(Named::name).collect();
+            let defined = self.tasks.iter().map(Named::Defined).chain(self.pipelines.iter().map(Named::Pipeline));
+            let known: Vec<&str> = kinds.chain(defined).map(Named::name).collect();
             let text = format!("no task {}; known are: {}", shown(task), known.join(", "));
             JobError::new(ErrorCode::UnknownTask, text)
         })

@@ -16,6 +16,7 @@ use super::{
 pub(super) fn reader() -> RequestReader {
     RequestReader {
         tasks: vec![repeat()],
+        pipelines: Vec::new(),
         topics: Topics::new("promptd", &NodeName::new("gw1").unwrap()).unwrap(),
         reply_policy: ReplyPolicy::new("promptd", vec!["alarms/+".parse().unwrap()], Vec::new()),
         limits: RequestLimits {
@@ -26,6 +27,7 @@ pub(super) fn reader() -> RequestReader {
             deadline_cap: Duration::from_mins(10),
             inputs: 4,
             schema_bytes: 200,
+            pipeline_steps: 3,
         },
     }
 }
@@ -175,7 +177,6 @@ fn names_what_is_wrong_with_a_field() {
         ("choices", json!(["a", "b", "b"]), "field \"choices[2]\" is there twice"),
         ("regex", json!(""), "field \"regex\" is empty"),
         ("logprobs", json!(6), "field \"logprobs\" is 6; allowed are 0 to 5"),
-        ("inputs", json!(["p"]), "the field \"inputs\" is not supported by this version"),
         ("sent_at", json!(1), "the field \"sent_at\" is not supported by this version"),
         ("id", json!(7), "field \"id\": got a number, wanted a string"),
         ("id", json!(""), "id has 0 bytes; allowed are 1 to 64"),
@@ -214,8 +215,8 @@ fn names_what_is_wrong_with_a_field() {
         ("stop", json!(vec!["a"; 9]), "field \"stop\" has 9 texts; allowed are 0 to 8"),
         ("ignore_eos", json!("yes"), "field \"ignore_eos\": got a string, wanted true or false"),
         ("x_big", json!("y".repeat(2048)), "fields starting with x_: allowed are 16, of 2048 bytes of JSON together"),
-        ("messages", json!([]), "only one of \"input\", \"prompt\" and \"messages\" may be given"),
-        ("input", json!("i"), "only one of \"input\", \"prompt\" and \"messages\" may be given"),
+        ("messages", json!([]), "only one of \"input\", \"prompt\", \"messages\" and \"inputs\" may be given"),
+        ("input", json!("i"), "only one of \"input\", \"prompt\", \"messages\" and \"inputs\" may be given"),
     ] {
         let mut payload = json!({"prompt": "p"});
         payload[field] = value;
@@ -230,8 +231,8 @@ fn names_what_is_wrong_with_a_field() {
 #[test]
 fn wants_exactly_one_input() {
     for (task, payload, text) in [
-        ("generate", r#"{"id":"7"}"#, "\"input\" or \"prompt\" is missing"),
-        ("chat", r#"{"id":"7"}"#, "\"messages\", \"input\" or \"prompt\" is missing"),
+        ("generate", r#"{"id":"7"}"#, "\"input\", \"prompt\" or \"inputs\" is missing"),
+        ("chat", r#"{"id":"7"}"#, "\"messages\", \"input\", \"prompt\" or \"inputs\" is missing"),
         ("generate", r#"{"prompt":" "}"#, "field \"prompt\" is empty"),
         ("generate", r#"{"input":{"a":1}}"#, "field \"input\": got an object, wanted a string"),
         (
@@ -252,7 +253,8 @@ fn other_refusals_have_their_own_codes() {
         reject("sing", "hi"),
         (
             ErrorCode::UnknownTask,
-            "no task \"sing\"; known are: generate, chat, embed, classify, extract, answer, rerank, repeat".to_owned()
+            "no task \"sing\"; known are: generate, chat, embed, classify, extract, answer, rerank, pipeline, repeat"
+                .to_owned()
         )
     );
     assert_eq!(reject(&"x".repeat(60_000), "hi").0, ErrorCode::UnknownTask);

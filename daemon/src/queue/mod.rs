@@ -207,6 +207,13 @@ impl Queue {
         }
     }
 
+    /// A job that was taken is done as several others, which wait for themselves: its client is not charged for it.
+    pub fn resolve(&mut self, waiting: &Waiting) {
+        if let Some(lane) = self.lanes.get_mut(&waiting.model) {
+            lane.comes_back(waiting);
+        }
+    }
+
     /// The next jobs of a model run in another engine: what was measured of its pace is forgotten.
     pub fn forget_pace(&mut self, model: &ModelName) {
         if let Some(lane) = self.lanes.get_mut(model) {

@@ -1,10 +1,11 @@
 //! Who is let in: what policy, queue and deadline say to a valid request that is new.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::driver::Driver;
-use super::intake::{waiting, work};
-use super::jobs::{Deltas, Job, Mark, Stage};
+use super::intake::{cost, waiting};
+use super::jobs::{Deltas, Job, Mark, Owner, Stage};
 use super::models::Active;
 use super::policy;
 use crate::job::{ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId};
@@ -54,16 +55,16 @@ impl Driver {
         self.wake_model(&model);
         let job = Job {
             request,
-            reply,
+            owner: Owner::Client { slot, reply },
             model,
             received,
             deadline,
-            slot,
             charge,
             deltas: Deltas { count: 0, ended: false },
             crashes: 0,
             deaths: 0,
             parkings: 0,
+            kept: BTreeMap::new(),
             spent: Some(0.0),
             accepted: Some(ticket),
             mark: Mark::None,
@@ -112,7 +113,7 @@ impl Driver {
     fn charge(&mut self, request: &Request, now: Instant) -> Result<Option<Charge>, JobError> {
         let Some(policy) = self.config.policy_of(&request.client) else { return Ok(None) };
         let Some(per_minute) = policy.tokens_per_minute else { return Ok(None) };
-        let charge = self.rates.charge(&request.client, work(request).tokens(), per_minute, now);
+        let charge = self.rates.charge(&request.client, cost(request), per_minute, now);
         charge.map(Some).map_err(|over| policy::too_many_tokens(policy, over))
     }
 

@@ -5,19 +5,35 @@ use super::intake::waiting;
 use super::jobs::Stage;
 use super::models::ModelEntry;
 use super::policy::check_model;
-use crate::job::{Ability, ErrorCode, JobError, JobId, ModelName, Request};
+use crate::job::{Ability, ErrorCode, JobError, JobId, ModelName, Request, Task};
 
 impl Driver {
     /// The model for a request, whether or not it can serve now. One whose files are not known yet may turn out not to fit:
     /// see [`Driver::rechoose`].
     pub(super) fn model_of(&self, request: &Request) -> Result<usize, JobError> {
-        let needed = request.task.needs();
-        let Some(name) = &request.model else {
+        let needed = self.needs(request);
+        let Some(name) = self.model_named(request) else {
             let other = || request.task.also().and_then(|ability| self.fitting(ability));
             return self.fitting(needed).or_else(other).ok_or_else(|| self.no_model(request));
         };
         let index = self.configured(name).ok_or_else(|| self.unknown_model(name))?;
-        if is_unfit(&self.models[index], request) { Err(self.wrong_model(name, request)) } else { Ok(index) }
+        if is_unfit(&self.models[index], request, needed) { Err(self.wrong_model(name, request)) } else { Ok(index) }
+    }
+
+    /// What the model for a request must be able to do: for a pipeline, what its first step needs.
+    pub(super) fn needs(&self, request: &Request) -> Ability {
+        let first = if let Task::Pipeline(pipeline) = &request.task { pipeline.steps.first() } else { None };
+        first.and_then(|step| self.reader.step_needs(step)).unwrap_or_else(|| request.task.needs())
+    }
+
+    /// The model that a request names: for a pipeline, that of its first step, or that of the whole if it can do that step.
+    fn model_named<'a>(&self, request: &'a Request) -> Option<&'a ModelName> {
+        let Task::Pipeline(pipeline) = &request.task else { return request.model.as_ref() };
+        let needed = self.needs(request);
+        let fits =
+            |name: &&ModelName| self.configured(name).is_none_or(|at| self.models[at].can(needed) != Some(false));
+        let first = pipeline.steps.first().and_then(|step| step.model.as_ref());
+        first.or_else(|| request.model.as_ref().filter(fits))
     }
 
     /// The default model, if it may fit; else the first that does; else the first that may.
@@ -34,14 +50,14 @@ impl Driver {
         let text = if self.models.iter().all(ModelEntry::is_leaving) {
             "no model is configured on this node".to_owned()
         } else {
-            let (task, needed) = (request.task_name(), request.task.needs().does());
+            let (task, needed) = (request.task_name(), self.needs(request).does());
             format!("no model of this node can do the task \"{task}\": it needs one that {needed}")
         };
         JobError::new(ErrorCode::NoModel, text)
     }
 
     fn wrong_model(&self, name: &ModelName, request: &Request) -> JobError {
-        let (task, needed) = (request.task_name(), request.task.needs());
+        let (task, needed) = (request.task_name(), self.needs(request));
         let able = self.models.iter().filter(|entry| !entry.is_leaving() && entry.can(needed) == Some(true));
         let able: Vec<&str> = able.map(|entry| entry.name().as_str()).collect();
         let others = if able.is_empty() { "none of this node".to_owned() } else { able.join(", ") };
@@ -52,10 +68,9 @@ impl Driver {
     /// The files of a model have become known: jobs that wait for it and that it can't do go to a model that can, or end.
     pub(super) fn rechoose(&mut self, index: usize) {
         let entry = &self.models[index];
-        let unfit = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| job.is_waiting() && job.model == *entry.name() && is_unfit(entry, &job.request));
+        let unfit = self.jobs.iter().filter(|(_, job)| {
+            job.is_waiting() && job.model == *entry.name() && is_unfit(entry, &job.request, self.needs(&job.request))
+        });
         let mut unfit: Vec<JobId> = unfit.map(|(id, _)| id).collect();
         // In the order in which they came.
         unfit.sort_unstable();
@@ -89,7 +104,7 @@ impl Driver {
 }
 
 /// Whether a model cannot do a request that names it.
-fn is_unfit(entry: &ModelEntry, request: &Request) -> bool {
-    let ways = std::iter::once(request.task.needs()).chain(request.task.also());
+fn is_unfit(entry: &ModelEntry, request: &Request, needed: Ability) -> bool {
+    let ways = std::iter::once(needed).chain(request.task.also());
     ways.into_iter().all(|ability| entry.can(ability) == Some(false))
 }

@@ -13,7 +13,7 @@ use super::cooling::{self, HealthReport, HealthWatch};
 use super::deriving::{DerivedReport, Deriving};
 use super::governor::Governor;
 use super::groups::Groups;
-use super::jobs::Jobs;
+use super::jobs::{Job, Jobs};
 use super::memory::MemoryWatch;
 use super::models::{Failures, ModelEntry, Prepared, Stage, Ticket};
 use super::opening::Opened;
@@ -61,6 +61,8 @@ pub(super) struct Driver {
     pub(super) queue: Queue,
     pub(super) jobs: Jobs,
     pub(super) sessions: Sessions,
+    /// Whether steps of jobs have joined the queue since it was looked at.
+    pub(super) steps_wait: bool,
     pub(super) recorder: Recorder,
     pub(super) opened: mpsc::Sender<Opened>,
     pub(super) models: Vec<ModelEntry>,
@@ -151,6 +153,7 @@ impl Driver {
             queue: Queue::new(queue_limits(&config)),
             jobs: Jobs::default(),
             sessions: Sessions::default(),
+            steps_wait: false,
             recorder: doors.recorder,
             opened: doors.opened,
             models: config.models.iter().cloned().map(|model| ModelEntry::new(model, now)).collect(),
@@ -245,6 +248,7 @@ impl Driver {
 
     pub(super) fn next_deadline(&self) -> Instant {
         let running = self.jobs.running().map(|(_, job)| job.deadline);
+        let composed = self.jobs.iter().filter(|(_, job)| job.is_composed()).map(|(_, job)| job.deadline);
         // The link tells nobody when its outbox is empty.
         let draining = matches!(self.phase, Phase::Draining { .. }).then(|| Instant::now() + DRAIN_TURN);
         let retries = self.models.iter().filter_map(ModelEntry::retry_at);
@@ -258,6 +262,7 @@ impl Driver {
             .chain(self.next_reopen())
             .chain(self.next_fetch())
             .chain(running)
+            .chain(composed)
             .chain(draining)
             .chain(retries)
             .chain(certificates)
@@ -292,6 +297,12 @@ impl Driver {
         self.retry_models(now);
         if self.must_govern() && self.next_turn <= now {
             self.govern(now);
+        }
+        let is_late = |job: &Job| job.is_composed() && job.is_clients() && job.deadline <= now;
+        let late: Vec<JobId> = self.jobs.iter().filter(|(_, job)| is_late(job)).map(|(id, _)| id).collect();
+        for job in late {
+            let text = "the deadline passed before all steps of the job were done";
+            self.fail(job, JobError::new(ErrorCode::DeadlineExceeded, text));
         }
         let expired = JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed while the job waited");
         for job in self.queue.expire(now) {

@@ -122,6 +122,9 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             Wake::Hangup => driver.on_hangup(),
             Wake::LinkGone => break,
         }
+        if driver.steps_wait {
+            driver.dispatch();
+        }
         if let Some(watchdog) = &mut driver.watchdog {
             watchdog.turned(Instant::now());
         }

@@ -23,6 +23,8 @@ const LABEL_BYTES: usize = 64;
 
 /// Bytes of what is found in one text: two dozen entities.
 const ENTITIES_BYTES: usize = 2048;
+/// Bytes around each of many outputs.
+const ITEM_FRAME: usize = 32;
 
 /// Bytes of one document's place.
 const RANKED_BYTES: usize = 48;
@@ -36,7 +38,10 @@ pub(super) fn expected_outcome(request: &Request, reply: &ReplyTo, result_max: u
 
 fn output(request: &Request) -> usize {
     let (count, each) = match &request.task {
-        Task::Generate { .. } | Task::Chat { .. } => (request.output.max_tokens as usize, bytes_per_token(request)),
+        // What a pipeline gives nobody knows; for most it is one answer.
+        Task::Generate { .. } | Task::Chat { .. } | Task::Long { .. } | Task::Pipeline(_) => {
+            (request.output.max_tokens as usize, bytes_per_token(request))
+        }
         Task::Embed { input, encoding: Encoding::Base64 } => (input.texts().len(), BASE64_BYTES),
         Task::Embed { input, encoding: Encoding::Array } => (input.texts().len(), ARRAY_BYTES),
         Task::Classify { labels, .. } if !labels.is_empty() => (labels.len(), LABEL_BYTES),
@@ -44,6 +49,10 @@ fn output(request: &Request) -> usize {
         Task::Answer { .. } => (1, ENTITIES_BYTES),
         Task::Extract { input, .. } => (input.texts().len(), ENTITIES_BYTES),
         Task::Rerank { documents, .. } => (documents.len(), RANKED_BYTES),
+        Task::Each { items, .. } => {
+            let tokens = request.output.max_tokens as usize;
+            (items.len(), tokens.saturating_mul(BYTES_PER_TOKEN).saturating_add(ITEM_FRAME))
+        }
     };
     count.saturating_mul(each)
 }

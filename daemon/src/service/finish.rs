@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use super::driver::Driver;
 use super::intake::waiting;
-use super::jobs::{Job, Stage};
+use super::jobs::{Job, Owner, Stage};
 use super::models::ModelEntry;
 use crate::engine::EngineId;
 use crate::engine::protocol::Answer;
-use crate::job::{Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Timings};
+use crate::job::{
+    Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Task, Timings,
+};
 use crate::journal::Ticket;
 use crate::mqtt::{Slot, logprobs_bytes, output_bytes};
 use crate::queue::Spent;
@@ -20,10 +22,11 @@ impl Driver {
         self.queue.remove(id);
         if let Some(job) = self.jobs.remove(id) {
             self.forget_parked(id, &job);
-            if !matches!(job.stage, Stage::Parked { .. }) {
+            self.abort_steps(id);
+            if matches!(job.stage, Stage::Waiting) {
                 self.settle(&job.request.client, job.charge, 0);
             }
-            self.publish_outcome(id, job, &Outcome::Failed(error));
+            self.publish_outcome(id, job, Outcome::Failed(error));
         }
     }
 
@@ -54,8 +57,8 @@ impl Driver {
             let count = job.crashes + job.deaths;
             self.quarantine(id, count);
         } else {
-            self.recorder.journal.put_back(id, job.crashes);
             self.queue.put_back(waiting(id, &job.request, &job.model, job.received, job.deadline));
+            self.mark(id);
             self.tell_open_job(id, JobChange::Waiting(None));
         }
     }
@@ -72,6 +75,13 @@ impl Driver {
         if let Ok(Answer { last_delta: Some(text), .. }) = &result {
             self.publish_delta(id, text);
         }
+        let result = match result {
+            Err(error) => match self.divided(id, error) {
+                Some(error) => Err(error),
+                None => return,
+            },
+            answered => answered,
+        };
         let Some(mut job) = self.jobs.remove(id) else { return };
         job.spent = self.reporting.spent(id, job.spent);
         let Stage::Running { engine, since, stopping, .. } = &job.stage else { return };
@@ -92,7 +102,26 @@ impl Driver {
             }
         };
         self.queue.remove(id);
-        self.publish_outcome(id, job, &outcome);
+        self.publish_outcome(id, job, outcome);
+    }
+
+    /// The error that a job ends with; none if it goes on with parts of a text that was too long.
+    fn divided(&mut self, id: JobId, error: JobError) -> Option<JobError> {
+        let Some(Job { stage: Stage::Running { stopping: None, .. }, request, .. }) = self.jobs.get(id) else {
+            return Some(error);
+        };
+        match (&request.task, error.overflow) {
+            (Task::Long { long, .. }, Some(overflow)) => {
+                let long = long.clone();
+                let error = self.divide(id, &long, overflow).err();
+                if error.is_none() {
+                    // What the engine has taken for it is next to nothing.
+                    self.reporting.spent(id, None);
+                }
+                error
+            }
+            _ => Some(error),
+        }
     }
 
     fn completed(&mut self, job: &Job, answer: Answer, since: Instant, engine: EngineId) -> Outcome {
@@ -127,18 +156,23 @@ impl Driver {
         })
     }
 
-    fn publish_outcome(&mut self, id: JobId, job: Job, outcome: &Outcome) {
-        let Job { request, reply, slot, model, accepted, .. } = job;
-        log_end(&request, &model, outcome);
-        if let (Outcome::Failed(error), false) = (outcome, reply.errors) {
+    /// Gives what came of a job to whom it is for.
+    pub(super) fn publish_outcome(&mut self, id: JobId, job: Job, outcome: Outcome) {
+        let Job { request, owner, model, accepted, .. } = job;
+        log_end(&request, &model, &outcome);
+        let (slot, reply) = match owner {
+            Owner::Client { slot, reply } => (slot, reply),
+            Owner::Job(step) => return self.step_ended(&step, outcome),
+        };
+        if let (Outcome::Failed(error), false) = (&outcome, reply.errors) {
             self.recorder.journal.remove(id);
-            self.tell_end(&request, &model, outcome);
+            self.tell_end(&request, &model, &outcome);
             self.tell_unanswered(&reply.topic, error);
             self.leave_session(id, &request);
             return;
         }
-        match self.conclude(id, slot, (&request, &reply), accepted, outcome) {
-            Ok(()) => self.tell_end(&request, &model, outcome),
+        match self.conclude(id, slot, (&request, &reply), accepted, &outcome) {
+            Ok(()) => self.tell_end(&request, &model, &outcome),
             Err((slot, text)) => {
                 let error = JobError::new(ErrorCode::ResultTooLarge, text);
                 let failed = Outcome::Failed(error.clone());
@@ -184,12 +218,19 @@ impl Driver {
     pub(super) fn publish_delta(&mut self, id: JobId, text: &str) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let Stage::Running { stopping: None, .. } = &job.stage else { return };
-        if job.reply.format == ReplyFormat::Text || job.deltas.ended {
+        let Some(index) = job.index().filter(|_| !job.deltas.ended) else { return };
+        job.deltas.count += 1;
+        let root = job.step().map_or(id, |step| step.root);
+        let is_step = root != id;
+        let Some(Job { owner: Owner::Client { reply, .. }, request, deltas, .. }) = self.jobs.get_mut(root) else {
+            return;
+        };
+        if reply.format == ReplyFormat::Text {
             return;
         }
-        let publication = self.replies.delta(&job.request.id, job.deltas.count, 0, text, &job.reply);
         // The number counts what was tried, so that a client sees a gap where one was lost.
-        job.deltas.count += 1;
+        deltas.count += u32::from(is_step);
+        let publication = self.replies.delta(&request.id, deltas.count - 1, index, text, reply);
         let published = self.link.publish_transient(publication);
         self.reporting.metrics.jobs.delta(published);
         if !published {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::Driver;
 use super::governor::{Action, Level, Reading, Verdict};
+use super::jobs::Job;
 use super::memory::Held;
 use super::models::{Down, DownWhy, ModelEntry, Stage, Then, Tries};
 use crate::job::{ErrorCode, JobError, ModelName};
@@ -11,6 +12,10 @@ use crate::plan::{Choice, choose};
 
 /// How often memory is looked at while any model is there.
 pub(super) const TURN: Duration = Duration::from_millis(500);
+
+/// As long a model may keep its memory while it has jobs and another waits for it. To load one takes a tenth of that on most
+/// boards.
+const RESIDENCE: Duration = Duration::from_secs(30);
 
 impl Driver {
     /// Looks at memory and acts.
@@ -94,9 +99,42 @@ impl Driver {
         models.min_by_key(|(_, entry)| entry.last_used).map(|(index, _)| index)
     }
 
+    /// Whether another model than this one may give its memory to it some time.
+    pub(super) fn may_get_room(&self, needed: &ModelName) -> bool {
+        self.models.iter().any(|entry| entry.name() != needed && entry.may_make_room())
+    }
+
+    /// Whether a model that does not fit waits until others have no jobs any more: because it was let go for another while it
+    /// had jobs, or because steps of jobs wait for it, which are not given up while other steps are still at work.
+    pub(super) fn waits_for_turn(&self, index: usize) -> bool {
+        let entry = &self.models[index];
+        let was_let_go = matches!(entry.stage, Stage::Down(Down { why: DownWhy::Idle, .. }));
+        let awaits = |job: &Job| job.is_waiting() && job.model == *entry.name() && (was_let_go || job.step().is_some());
+        self.may_get_room(entry.name()) && self.jobs.iter().any(|(_, job)| awaits(job))
+    }
+
+    /// The model that has to leave although jobs wait for it, because another one has waited for its memory as long as any may
+    /// keep it. Its running jobs end first.
+    pub(super) fn due_to_leave(&self, waiting: usize) -> Option<usize> {
+        let long = |at: Instant| at.elapsed() >= RESIDENCE;
+        let waiting = Some(&self.models[waiting]).filter(|entry| long(entry.decided_at))?;
+        let due = |entry: &ModelEntry| {
+            entry.name() != waiting.name()
+                && !entry.config.pinned
+                && entry.serving().is_some()
+                && long(entry.serves_since)
+        };
+        // One after the other.
+        if self.models.iter().any(|entry| matches!(entry.stage, Stage::Ending { .. })) {
+            return None;
+        }
+        let models = self.models.iter().enumerate().filter(|(_, entry)| due(entry));
+        models.min_by_key(|(_, entry)| entry.serves_since).map(|(index, _)| index)
+    }
+
     /// Whether jobs wait for a model.
     pub(super) fn is_awaited(&self, entry: &ModelEntry) -> bool {
-        self.jobs.iter().any(|(_, job)| job.model == *entry.name())
+        self.jobs.iter().any(|(_, job)| job.model == *entry.name() && !job.is_composed())
     }
 
     /// The idle model to let go under pressure: one beside another that was used later. The only model, and the one that

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::driver::{Driver, Phase};
-use super::jobs::{self, Mark};
+use super::jobs::{self, Mark, Owner};
 use super::models::{Down, DownWhy, Stage, Then, unavailable};
 use super::recording::Promise;
 use crate::engine::protocol::EngineJob;
@@ -84,7 +84,9 @@ impl Driver {
         let Accepted { request, reply, .. } = accepted;
         if let Some(open) = self.jobs.get_mut(known.job) {
             // Where the client listens now.
-            open.reply = reply.clone();
+            if let Owner::Client { reply: place, .. } = &mut open.owner {
+                *place = reply.clone();
+            }
             if request.ack && reply.format == ReplyFormat::Json {
                 let model = open.model.clone();
                 let again = self.accepted_reply(&request.id, known.job, &model, reply);
@@ -101,8 +103,7 @@ impl Driver {
             Phase::Paused => return Err(JobError::new(ErrorCode::Draining, "an operator drains the node")),
             Phase::Draining { .. } => return Err(JobError::new(ErrorCode::Draining, "the node is stopping")),
         }
-        let entry = &self.models[self.model_of(request)?];
-        let name = entry.name();
+        let index = self.model_of(request)?;
         if let Some(after) = self.governor.refusal(Instant::now()) {
             let text = "the machine is short of memory: new work is refused until it has come back";
             return Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(after));
@@ -110,8 +111,17 @@ impl Driver {
         if let Some(error) = self.heat_refusal().or_else(|| self.storage_refusal()) {
             return Err(error);
         }
+        self.check_reachable(index, false)?;
+        Ok(self.models[index].name().clone())
+    }
+
+    /// Whether a model can serve, or soon can. A step may wait until others have made room for it.
+    pub(super) fn check_reachable(&self, index: usize, is_step: bool) -> Result<(), JobError> {
+        let entry = &self.models[index];
+        let name = entry.name();
+        let may_wait = || self.idle_model(name).is_some() || (is_step && self.may_get_room(name));
         match (&entry.stage, entry.failure()) {
-            (Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }), _) if self.idle_model(name).is_none() => {
+            (Stage::Down(Down { why: DownWhy::NoRoom, reason, .. }), _) if !may_wait() => {
                 let text = format!("the model {name} does not fit into memory now: {reason}");
                 Err(JobError::new(ErrorCode::MemoryHeadroom, text).retry_after(self.config.memory.recover_after))
             }
@@ -127,7 +137,7 @@ impl Driver {
             (Stage::Preparing { .. } | Stage::Loading(_), Some(reason)) if entry.attempts > 0 && !entry.has_served => {
                 Err(unavailable(name, reason, None))
             }
-            _ => Ok(name.clone()),
+            _ => Ok(()),
         }
     }
 
@@ -144,8 +154,11 @@ impl Driver {
         let now = Instant::now();
         let entry = &mut self.models[index];
         entry.last_used = now;
-        if matches!(entry.stage, Stage::Down(Down { why: DownWhy::Idle | DownWhy::NoRoom, .. })) {
-            entry.decided_at = now;
+        if let Stage::Down(Down { why: DownWhy::Idle | DownWhy::NoRoom, retry_at, .. }) = &entry.stage {
+            // One that waits for its turn already goes on to do so.
+            if retry_at.is_none() {
+                entry.decided_at = now;
+            }
             self.load_on_demand(index);
         }
     }
@@ -202,25 +215,35 @@ impl Driver {
 
     /// Starts waiting jobs wherever a sequence is free.
     pub(super) fn dispatch(&mut self) {
-        // What waits when the node stops is for the next run.
-        if self.is_too_hot() || matches!(self.phase, Phase::Draining { .. }) {
-            return;
-        }
-        for index in 0..self.models.len() {
-            while self.models[index].has_room() {
-                let now = Instant::now();
-                let Some(id) = self.queue.peek(self.models[index].name(), now) else { break };
-                if !self.remembers(id) {
-                    continue;
-                }
-                let Some(id) = self.queue.next(self.models[index].name(), now) else { break };
-                if !self.may_start(id) {
-                    break;
-                }
-                self.start(index, id);
+        loop {
+            self.steps_wait = false;
+            // What waits when the node stops is for the next run.
+            if self.is_too_hot() || matches!(self.phase, Phase::Draining { .. }) {
+                return;
             }
-            self.make_room(index);
+            for index in 0..self.models.len() {
+                self.dispatch_to(index);
+            }
+            if !self.steps_wait {
+                return;
+            }
         }
+    }
+
+    fn dispatch_to(&mut self, index: usize) {
+        while self.models[index].has_room() {
+            let now = Instant::now();
+            let Some(id) = self.queue.peek(self.models[index].name(), now) else { break };
+            if !self.remembers(id) {
+                continue;
+            }
+            let Some(id) = self.queue.next(self.models[index].name(), now) else { break };
+            if !self.may_start(id) {
+                break;
+            }
+            self.start(index, id);
+        }
+        self.make_room(index);
     }
 
     /// A job that may have ended an earlier run waits, and others behind it, until the journal has that it runs. If the disk
@@ -252,6 +275,9 @@ impl Driver {
             self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed while the job waited"));
             return;
         }
+        if job.request.task.is_composite() {
+            return self.open(id);
+        }
         let Stage::Serving(active) = &mut self.models[index].stage else { return };
         if job.request.task.bytes() > active.request_max {
             let text = "the model is being loaded anew for requests as large as limits.request allows by now";
@@ -261,7 +287,7 @@ impl Driver {
         let bytes_max = active.request_max;
         let work = EngineJob {
             id,
-            task: job.request.task.clone(),
+            task: job.request.task.for_engine(),
             memory: 0..0,
             sampling: job.request.sampling.clone(),
             output: job.request.output.clone(),
@@ -278,7 +304,7 @@ impl Driver {
         job.stage = jobs::Stage::Running { engine, since, stopping: None, parking: false };
         if taken {
             active.running += 1;
-            self.recorder.journal.start(id, job.crashes);
+            self.mark(id);
             self.reporting.energy.begin(Instant::now(), id);
             self.tell_open_job(id, JobChange::Running);
         } else {
@@ -308,7 +334,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// What a job may cost: what it asks, by its length, and the longest answer if it generates one.
 pub(super) fn work(request: &Request) -> Work {
-    let prompt = request.task.bytes() as u64 / BYTES_PER_TOKEN;
+    let parts = if let Task::Each { items, .. } = &request.task { items.len().max(1) } else { 1 };
+    let prompt = (request.task.bytes() / parts) as u64 / BYTES_PER_TOKEN;
     let answer = match request.task.needs() {
         // Labels are scored and not written.
         _ if matches!(request.task, Task::Classify { .. }) => 0,
@@ -316,6 +343,16 @@ pub(super) fn work(request: &Request) -> Work {
         Ability::Embed | Ability::Classify | Ability::Extract => 0,
     };
     Work { prompt, answer }
+}
+
+/// Tokens that a job may cost with all of its steps, as far as they are known.
+pub(super) fn cost(request: &Request) -> u64 {
+    let steps = match &request.task {
+        Task::Each { items, .. } => items.len(),
+        Task::Pipeline(pipeline) => pipeline.steps.len(),
+        _ => 1,
+    };
+    work(request).tokens().saturating_mul(steps as u64)
 }
 
 /// An id for a request that has none.

@@ -16,7 +16,7 @@ const LISTED_MAX: usize = 100;
 impl Driver {
     /// The open jobs, oldest first, and how many there are. No prompts.
     pub(super) fn jobs_document(&self, client: Option<&ClientName>) -> Value {
-        let of_client = |job: &Job| client.is_none_or(|client| job.request.client == *client);
+        let of_client = |job: &Job| job.is_clients() && client.is_none_or(|client| job.request.client == *client);
         let mut jobs: Vec<(JobId, &Job)> = self.jobs.iter().filter(|(_, job)| of_client(job)).collect();
         jobs.sort_unstable_by_key(|(id, _)| *id);
         let now = Instant::now();
@@ -28,10 +28,13 @@ impl Driver {
     pub(super) fn cancel_for(&mut self, which: &Which) -> Answer {
         let jobs: Vec<JobId> = match which {
             Which::One { client, id } => self.jobs.find(client, id).map(|(job, _)| job).into_iter().collect(),
-            Which::Client(client) => {
-                self.jobs.iter().filter(|(_, job)| job.request.client == *client).map(|(id, _)| id).collect()
-            }
-            Which::All => self.jobs.iter().map(|(id, _)| id).collect(),
+            Which::Client(client) => self
+                .jobs
+                .iter()
+                .filter(|(_, job)| job.is_clients() && job.request.client == *client)
+                .map(|(id, _)| id)
+                .collect(),
+            Which::All => self.jobs.iter().filter(|(_, job)| job.is_clients()).map(|(id, _)| id).collect(),
         };
         if let (Which::One { client, id }, []) = (which, jobs.as_slice()) {
             return Err(JobError::new(ErrorCode::NotFound, format!("no open job {id} of the client {client}")));
@@ -63,6 +66,8 @@ impl Driver {
         let Some(job) = self.jobs.get(id) else { return };
         if job.is_waiting() {
             self.fail(id, JobError::new(ErrorCode::Cancelled, format!("{reason} while it waited")));
+        } else if job.is_composed() {
+            self.fail(id, JobError::new(ErrorCode::Cancelled, format!("{reason} while it was running")));
         } else {
             self.stop(id, JobError::new(ErrorCode::Cancelled, format!("{reason} while it was running")));
         }
@@ -74,7 +79,7 @@ fn document(job: &Job, now: Instant) -> Value {
     let state = match stage {
         Stage::Waiting => "waiting",
         Stage::Parked { .. } => "parked",
-        Stage::Running { stopping: None, .. } => "running",
+        Stage::Running { stopping: None, .. } | Stage::Composed(_) => "running",
         Stage::Running { stopping: Some(_), .. } => "stopping",
     };
     let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;

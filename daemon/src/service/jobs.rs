@@ -1,28 +1,28 @@
 //! The open jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+use super::composed::Composed;
 use crate::engine::EngineId;
-use crate::job::{ClientName, JobError, JobId, ModelName, ReplyTo, Request, RequestId};
+use crate::job::{ClientName, JobError, JobId, ModelName, Outcome, ReplyTo, Request, RequestId};
 use crate::journal::Ticket;
 use crate::mqtt::Slot;
 use crate::queue::Charge;
+use crate::task::StepKey;
 
 /// An accepted job that has not ended.
 pub struct Job {
     /// What was asked.
     pub request: Request,
-    /// Where the answer goes.
-    pub reply: ReplyTo,
+    /// To whom its outcome goes.
+    pub owner: Owner,
     /// The model that shall answer.
     pub model: ModelName,
     /// When it came.
     pub received: Instant,
     /// When it is worthless.
     pub deadline: Instant,
-    /// The place of its answer in the outbox, reserved when it was accepted.
-    pub slot: Slot,
     /// What its client was charged in this run, if a policy counts its tokens.
     pub charge: Option<Charge>,
     /// Deltas that were published.
@@ -39,8 +39,38 @@ pub struct Job {
     pub mark: Mark,
     /// How often it has made room for others.
     pub parkings: u32,
+    /// What has come of its steps in earlier runs, by their paths.
+    pub kept: BTreeMap<String, Outcome>,
     /// Where it is.
     pub stage: Stage,
+}
+
+/// To whom the outcome of a job goes.
+pub enum Owner {
+    /// To the client.
+    Client {
+        /// The place of the answer in the outbox, reserved when the job was accepted.
+        slot: Slot,
+        /// Where the answer goes.
+        reply: ReplyTo,
+    },
+    /// To the job that it is a step of.
+    Job(StepOf),
+}
+
+/// Which step of which job a job is.
+#[derive(Debug, Clone)]
+pub struct StepOf {
+    /// The job that it is a step of.
+    pub job: JobId,
+    /// The client's job, of which that is a step, if it is not that job itself.
+    pub root: JobId,
+    /// Its name in its job.
+    pub key: StepKey,
+    /// Its name in the client's job.
+    pub path: String,
+    /// The place in the client's output of the text that it generates; none if that is not in it.
+    pub index: Option<u32>,
 }
 
 /// Whether a job may have ended an earlier run. Such a one starts only when it is on the disk that it runs: the next run must
@@ -59,6 +89,26 @@ impl Job {
     /// Whether it is in the queue.
     pub fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::Waiting | Stage::Parked { .. })
+    }
+
+    /// Whether it is in an engine.
+    pub fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. })
+    }
+
+    /// Whether it is done as several others, which have begun.
+    pub fn is_composed(&self) -> bool {
+        matches!(self.stage, Stage::Composed(_))
+    }
+
+    /// Whether a client has asked for it, and it is no step of another.
+    pub fn is_clients(&self) -> bool {
+        matches!(self.owner, Owner::Client { .. })
+    }
+
+    /// The step that it is.
+    pub fn step(&self) -> Option<&StepOf> {
+        if let Owner::Job(step) = &self.owner { Some(step) } else { None }
     }
 }
 
@@ -96,6 +146,8 @@ pub enum Stage {
         /// Whether it has been told to make room.
         parking: bool,
     },
+    /// Done as several others, its steps.
+    Composed(Box<Composed>),
 }
 
 /// All open jobs, by number and by the client's own name for them.
@@ -120,7 +172,9 @@ impl Jobs {
 
     /// Adds a job. Its name must be free.
     pub fn insert(&mut self, id: JobId, job: Job) {
-        self.names.insert((job.request.client.clone(), job.request.id.clone()), id);
+        if job.is_clients() {
+            self.names.insert((job.request.client.clone(), job.request.id.clone()), id);
+        }
         self.open.insert(id, job);
     }
 
@@ -143,13 +197,20 @@ impl Jobs {
     /// Takes a job out.
     pub fn remove(&mut self, id: JobId) -> Option<Job> {
         let job = self.open.remove(&id)?;
-        self.names.remove(&(job.request.client.clone(), job.request.id.clone()));
+        if job.is_clients() {
+            self.names.remove(&(job.request.client.clone(), job.request.id.clone()));
+        }
         Some(job)
     }
 
     /// Every open job.
     pub fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.open.iter().map(|(&id, job)| (id, job))
+    }
+
+    /// The steps of a job.
+    pub fn steps_of(&self, id: JobId) -> impl Iterator<Item = (JobId, &Job)> {
+        self.iter().filter(move |(_, job)| job.step().is_some_and(|step| step.job == id))
     }
 
     /// Jobs in the engine that nobody has stopped yet.

@@ -122,8 +122,8 @@ impl Driver {
         self.load(index, choice);
     }
 
-    /// Loads a model that jobs wait for. If there is no room, the idle model that was used longest ago makes some; without
-    /// one the jobs end.
+    /// Loads a model that jobs wait for. If there is no room, the idle model that was used longest ago makes some. Without one the
+    /// jobs end, unless there are steps among them: those wait for their turn.
     pub(super) fn load_on_demand(&mut self, index: usize) {
         if self.is_too_hot() {
             self.wait_for_cold(index);
@@ -132,12 +132,14 @@ impl Driver {
         let choice = self.choose_now(index, None);
         let name = self.models[index].name().clone();
         let fits = choice.chosen.is_some();
+        let waits = !fits && self.waits_for_turn(index);
         let idle = if fits { None } else { self.idle_model(&name) };
+        let idle = idle.or_else(|| self.due_to_leave(index).filter(|_| waits));
         if let Some(idle) = idle {
             self.end_engine(idle, Then::Unload(DownWhy::Idle, format!("the model {name} needs its memory")));
         }
         let ending = |entry: &ModelEntry| matches!(entry.stage, Stage::Ending { .. });
-        if !fits && self.models.iter().any(ending) {
+        if waits || !fits && self.models.iter().any(ending) {
             let reason = "waits for the memory of another model".to_owned();
             let retry_at = Some(Instant::now() + MAKING_ROOM);
             self.models[index].stage = Stage::Down(Down { why: DownWhy::Idle, reason, retry_at });
@@ -320,6 +322,7 @@ impl Driver {
         entry.has_served = true;
         entry.attempts = 0;
         entry.last_used = now;
+        entry.serves_since = now;
         entry.failures.retain(|failure| failure.strategy != strategy);
         let name = entry.name().clone();
         self.failures.forget(Some(&name), Some(strategy));

@@ -5,6 +5,8 @@ mod announcements;
 mod bindings;
 mod certificates;
 mod choosing;
+mod composed;
+mod composing;
 mod cooling;
 mod deriving;
 mod driver;

@@ -1,7 +1,7 @@
 //! What the policy of a client says to one of its requests.
 
 use crate::config::Policy;
-use crate::job::{ErrorCode, JobError, ModelName, Priority, Request};
+use crate::job::{ErrorCode, JobError, ModelName, Priority, Request, Task};
 use crate::mqtt::Asked;
 use crate::queue::OverRate;
 
@@ -19,6 +19,7 @@ pub(super) fn apply(
     if let Some(model) = model {
         check_model(policy, model)?;
     }
+    check_steps(policy, request)?;
     if let Some(cap) = policy.priority {
         if let Some(wanted) = asked.priority.filter(|wanted| *wanted > cap) {
             let text = format_args!("priority {} is above {}", word(wanted), word(cap));
@@ -31,6 +32,22 @@ pub(super) fn apply(
             return Err(forbidden(policy, "max_tokens", format_args!("max_tokens {wanted} is above {cap}")));
         }
         request.output.max_tokens = request.output.max_tokens.min(cap);
+    }
+    Ok(())
+}
+
+/// Refuses steps that a client may not ask for. Those of an operator's pipeline are the operator's business.
+fn check_steps(policy: &Policy, request: &Request) -> Result<(), JobError> {
+    let Task::Pipeline(pipeline) = &request.task else { return Ok(()) };
+    for step in pipeline.steps.iter().filter(|_| request.defined.is_none()) {
+        let task = step.task.as_str();
+        if let Some(tasks) = policy.tasks.as_ref().filter(|tasks| !tasks.iter().any(|allowed| allowed == task)) {
+            let text = format_args!("the task {task} of the step {} is none of {}", step.name, tasks.join(", "));
+            return Err(forbidden(policy, "tasks", text));
+        }
+        if let Some(model) = &step.model {
+            check_model(policy, model)?;
+        }
     }
     Ok(())
 }

@@ -55,8 +55,8 @@ impl Driver {
                 self.fail(id, reason);
             } else {
                 self.reporting.metrics.jobs.preempted();
-                self.recorder.journal.put_back(id, job.crashes);
                 self.queue.put_back(waiting(id, &job.request, &job.model, job.received, job.deadline));
+                self.mark(id);
                 self.tell_open_job(id, JobChange::Parked);
             }
         }
@@ -115,7 +115,7 @@ impl Job {
             Stage::Running { engine: runs_in, stopping, parking, .. } => {
                 *runs_in == engine && (*parking || stopping.is_some())
             }
-            Stage::Waiting | Stage::Parked { .. } => false,
+            Stage::Waiting | Stage::Parked { .. } | Stage::Composed(_) => false,
         }
     }
 

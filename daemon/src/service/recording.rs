@@ -37,6 +37,8 @@ pub(super) enum Promise {
         /// What the journal must have before the job itself is safe.
         accepted: Option<Ticket>,
     },
+    /// What a client may hear of what was done.
+    Transient(Vec<Publication>),
     /// A job that may have ended the last run can start.
     Start,
 }
@@ -223,12 +225,13 @@ impl Driver {
         let recorder = &mut self.recorder;
         let committed = recorder.committed;
         let is_safe = |ticket: Option<Ticket>| ticket.is_none_or(|ticket| committed.is_some_and(|last| ticket <= last));
-        let jobs: Vec<JobId> = self.jobs.iter().filter(|(_, job)| !is_safe(job.accepted)).map(|(id, _)| id).collect();
+        let is_unsafe = |job: &Job| job.is_clients() && !is_safe(job.accepted);
+        let jobs: Vec<JobId> = self.jobs.iter().filter(|(_, job)| is_unsafe(job)).map(|(id, _)| id).collect();
         for (ticket, promise) in std::mem::take(&mut recorder.promises) {
             match promise {
                 // What was asked is answered, by the error or by what follows.
                 Promise::Acknowledge(link, ack) => link.ack(ack),
-                Promise::Tell(..) => {}
+                Promise::Tell(..) | Promise::Transient(_) => {}
                 Promise::Publish { job, slot, publication, accepted } if !is_safe(accepted) => {
                     recorder.journal.remove(job);
                     slot.publish(publication);
@@ -240,7 +243,7 @@ impl Driver {
         for id in jobs {
             self.recorder.journal.remove(id);
             match self.jobs.get(id) {
-                Some(job) if job.is_waiting() => self.fail(id, error.clone()),
+                Some(job) if !job.is_running() => self.fail(id, error.clone()),
                 _ => self.stop(id, error.clone()),
             }
         }
@@ -262,6 +265,7 @@ impl Driver {
             match promise {
                 Promise::Acknowledge(link, ack) => link.ack(ack),
                 Promise::Tell(slot, accepted) => slot.publish(accepted),
+                Promise::Transient(publications) => self.publish_all(publications),
                 Promise::Publish { job, slot, publication, .. } => self.publish_tracked(job, slot, publication),
                 Promise::Start => starts = true,
             }
@@ -336,6 +340,7 @@ impl Driver {
     /// A job is left to the next run.
     pub(super) fn set_aside(&mut self, id: JobId) {
         self.queue.remove(id);
+        self.abort_steps(id);
         if let Some(job) = self.jobs.remove(id)
             && !job.is_waiting()
         {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::Driver;
 use super::intake::waiting;
-use super::jobs::{Deltas, Job, Mark, Stage};
+use super::jobs::{Deltas, Job, Mark, Owner, Stage};
 use super::recording::Asked;
 use crate::job::{ErrorCode, JobError, JobId, ReplyTo, RequestId};
 use crate::journal::{OpenJob, Outcome, Recovery};
@@ -31,7 +31,7 @@ impl Driver {
     }
 
     fn wait_on(&mut self, open: OpenJob) {
-        let OpenJob { job: id, request, reply, model, waited, remaining, suspect, crashes, deaths, .. } = open;
+        let OpenJob { job: id, request, reply, model, waited, remaining, suspect, crashes, deaths, steps, .. } = open;
         // Room was made for it.
         let Some(slot) = self.link.try_reserve() else {
             tracing::error!("a job of an earlier run waits for the next: the outbox is full");
@@ -43,11 +43,10 @@ impl Driver {
         let most = self.config.engine.crash_quarantine;
         let job = Job {
             request,
-            reply,
+            owner: Owner::Client { slot, reply },
             model,
             received,
             deadline,
-            slot,
             // It was let in by the run that took it.
             charge: None,
             // Its client may have got some in the last run.
@@ -55,6 +54,7 @@ impl Driver {
             crashes,
             deaths,
             parkings: 0,
+            kept: steps,
             spent: None,
             // Found in the journal, so it is in it.
             accepted: None,

@@ -12,7 +12,7 @@ use crate::config::{Config, Telemetry};
 use crate::engine::{EngineError, EngineId};
 use crate::health::{Roots, clock};
 use crate::job::{JobId, ModelName, NodeName, Request};
-use crate::mqtt::Publication;
+use crate::mqtt::{Publication, Topics};
 use crate::telemetry::{
     EnergyMeter, EngineFault, HealthPace, HealthWatch, History, JobChange, JobTotals, Metrics, ModelEvent, NodeTopics,
     ServiceHealth, Snapshot, health_document, home_assistant, job_state, telemetry_message, telemetry_numbers,
@@ -221,19 +221,39 @@ impl Driver {
 
     /// `jobs/<client>/<id>`.
     pub(super) fn tell_job(&self, request: &Request, model: &ModelName, change: JobChange<'_>) {
-        if self.link.is_connected() {
-            let topic = self.topics.job(&request.client, &request.id);
-            let payload = job_state(request.task_name(), model, change).into();
-            self.link.publish_transient(Publication { topic, payload, content_type: None, correlation: None });
+        self.publish_all(vec![job_publication(&self.topics, request, model, change)]);
+    }
+
+    /// Messages that may be left out when the broker is slow or away.
+    pub(super) fn publish_all(&self, publications: Vec<Publication>) {
+        if !self.link.is_connected() {
+            return;
+        }
+        for publication in publications {
+            if !self.link.publish_transient(publication) {
+                tracing::debug!("a message about a job's progress was left out: the broker is slow");
+            }
         }
     }
 
-    /// The same for a job by its number.
+    /// The same for a job by its number. Its steps are not a client's.
     pub(super) fn tell_open_job(&self, id: JobId, change: JobChange<'_>) {
-        if let Some(job) = self.jobs.get(id) {
+        if let Some(job) = self.jobs.get(id).filter(|job| job.is_clients()) {
             self.tell_job(&job.request, &job.model, change);
         }
     }
+}
+
+/// `jobs/<client>/<id>`.
+pub(super) fn job_publication(
+    topics: &Topics,
+    request: &Request,
+    model: &ModelName,
+    change: JobChange<'_>,
+) -> Publication {
+    let topic = topics.job(&request.client, &request.id);
+    let payload = job_state(request.task_name(), model, change).into();
+    Publication { topic, payload, content_type: None, correlation: None }
 }
 
 /// The kind of an engine's end, for metrics.

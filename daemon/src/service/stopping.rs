@@ -1,4 +1,4 @@
-//! The daemon stops: what runs is finished, and the rest is left to the next run.
+//! How the node stops: what runs is finished, what waits is left to the next run, and the broker hears of it.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,8 @@ impl Driver {
         tracing::info!(running, waiting = self.queue.len(), "stopping");
         self.phase = Phase::Draining { until: Instant::now() + self.config.service.drain_timeout };
         // What is in the journal goes on in the next run.
-        let lost = |(_, job): &(JobId, &Job)| job.is_waiting() && !self.is_kept(job);
+        let ends = |job: &Job| job.is_clients() && !job.is_running();
+        let lost = |(_, job): &(JobId, &Job)| ends(job) && !self.is_kept(job);
         let lost: Vec<JobId> = self.jobs.iter().filter(lost).map(|(id, _)| id).collect();
         let error = JobError::new(ErrorCode::Draining, "the node is stopping; the job was waiting");
         for job in lost {
@@ -40,9 +41,11 @@ impl Driver {
         match self.phase {
             Phase::Open | Phase::Paused => false,
             Phase::Draining { until } => {
-                let open = self.jobs.iter().filter(|(_, job)| !job.is_waiting()).count();
+                let open = self.jobs.iter().filter(|(_, job)| job.is_running()).count();
                 // Those that wait hold the places of their answers.
-                let unsent = self.link.outbox_len().saturating_sub(self.jobs.iter().count() - open);
+                let waits = |job: &Job| job.is_clients() && !job.is_running();
+                let waiting = self.jobs.iter().filter(|(_, job)| waits(job)).count();
+                let unsent = self.link.outbox_len().saturating_sub(waiting);
                 let done = open == 0 && unsent == 0 && self.recorder.is_settled();
                 done || until <= Instant::now()
             }
@@ -51,7 +54,9 @@ impl Driver {
 
     /// Ends what is still open or leaves it to the next run, lets the engines go, and leaves the broker as it should be left.
     pub(super) async fn say_goodbye(mut self, mut events: mpsc::Receiver<LinkEvent>) {
-        let (kept, ending): (Vec<_>, Vec<_>) = self.jobs.iter().partition(|(_, job)| self.is_kept(job));
+        // Steps go with their jobs.
+        let jobs = self.jobs.iter().filter(|(_, job)| job.is_clients());
+        let (kept, ending): (Vec<_>, Vec<_>) = jobs.partition(|(_, job)| self.is_kept(job));
         let [kept, ending] = [kept, ending].map(|jobs| jobs.into_iter().map(|(id, _)| id).collect::<Vec<JobId>>());
         if !kept.is_empty() {
             tracing::info!(jobs = kept.len(), "jobs wait in the journal for the next run");

@@ -6,11 +6,11 @@ use super::driver::Driver;
 use super::intake::FETCH;
 use crate::config::Config;
 use crate::job::Constraint;
-use crate::task::{Definition, Form};
+use crate::task::{Definition, Form, PipelineDefinition};
 use crate::telemetry::TaskInfo;
 
 /// The tasks of the interface, with what each does.
-const INTERFACE: [(&str, &str); 8] = [
+const INTERFACE: [(&str, &str); 9] = [
     ("answer", "Finds the part of a text that answers a question."),
     ("chat", "Answers the last message of a conversation."),
     ("classify", "Finds the class of a text: by a trained head, or which of given labels fits."),
@@ -18,6 +18,7 @@ const INTERFACE: [(&str, &str); 8] = [
     ("extract", "Finds what a text names: by a head for tokens, or things of given types."),
     (FETCH, "Publishes answers again that the client has missed."),
     ("generate", "Continues or answers a prompt."),
+    ("pipeline", "Does the steps that the request gives."),
     ("rerank", "Orders documents by how well they fit a question."),
 ];
 
@@ -25,7 +26,9 @@ const INTERFACE: [(&str, &str); 8] = [
 pub(super) fn task_infos(config: &Config) -> Vec<TaskInfo<'_>> {
     let interface = INTERFACE.into_iter().map(|(name, _)| TaskInfo { name, fields: &[] });
     let defined = config.tasks.iter().map(|task| TaskInfo { name: task.name().as_str(), fields: task.fields() });
-    interface.chain(defined).collect()
+    let pipelines = config.pipelines.iter();
+    let pipelines = pipelines.map(|pipeline| TaskInfo { name: pipeline.name().as_str(), fields: pipeline.fields() });
+    interface.chain(defined).chain(pipelines).collect()
 }
 
 impl Driver {
@@ -33,7 +36,8 @@ impl Driver {
     pub(super) fn tasks_document(&self) -> Value {
         let interface =
             INTERFACE.into_iter().map(|(name, description)| json!({ "name": name, "description": description }));
-        interface.chain(self.config.tasks.iter().map(document)).collect()
+        let pipelines = self.config.pipelines.iter().map(pipeline_document);
+        interface.chain(self.config.tasks.iter().map(document)).chain(pipelines).collect()
     }
 }
 
@@ -54,4 +58,12 @@ fn output(form: &Form) -> Value {
         Form::Fixed(Constraint::Regex(regex)) => json!({ "type": "string", "pattern": format!("^(?:{regex})$") }),
         Form::Requested => json!({ "description": "as the request's schema, choices or regex say" }),
     }
+}
+
+fn pipeline_document(pipeline: &PipelineDefinition) -> Value {
+    let parts = pipeline.parts();
+    let steps: Vec<Value> = parts.steps.iter().map(|step| json!({ "name": step.name, "task": step.task })).collect();
+    json!({
+        "name": parts.name, "description": parts.description, "input": parts.input, "model": parts.model, "steps": steps,
+    })
 }

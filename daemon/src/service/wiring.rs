@@ -76,8 +76,10 @@ pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<Request
             deadline_cap: limits.deadline_cap,
             inputs: limits.inputs,
             schema_bytes: limits.schema,
+            pipeline_steps: limits.pipeline_steps,
         },
         tasks: config.tasks.clone(),
+        pipelines: config.pipelines.clone(),
     })
 }
 

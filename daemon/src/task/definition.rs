@@ -3,15 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value};
 
+use super::DefinitionError;
+use super::fields::Schema;
 use super::template::Template;
-use super::{COMMON_FIELDS, DefinitionError};
-use crate::job::{Constraint, ErrorCode, JobError, Message, ModelName, Role, TaskName};
-
-/// Longest message about a value that does not fit the schema.
-const MESSAGE_MAX: usize = 300;
+use crate::job::{Constraint, ErrorCode, JobError, Long, Message, ModelName, Role, Task, TaskName};
 
 /// What a definition is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +25,17 @@ pub struct Parts {
     pub input: Value,
     /// What a request leaves open.
     pub defaults: Defaults,
+    /// The text that is worked on in parts if the context does not hold it.
+    pub long: Option<LongField>,
+}
+
+/// A field whose text may be longer than the context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongField {
+    /// Its name.
+    pub field: String,
+    /// What stands between the answers to its parts when one is made of them.
+    pub join: String,
 }
 
 /// What a definition says in the place of a request that does not.
@@ -69,18 +77,16 @@ pub struct Definition {
 struct Compiled {
     system: Option<Template>,
     prompt: Template,
-    schema: Validator,
-    /// Names of the fields of a request, sorted.
-    fields: Vec<String>,
+    schema: Schema,
 }
 
 impl Definition {
     /// Checks and compiles a definition: its templates are templates over fields of its schema, and its schema is one.
     pub fn new(parts: Parts) -> Result<Self, DefinitionError> {
-        let fields = fields_of(&parts.input)?;
+        let schema = Schema::new(&parts.input)?;
         let compile = |key, source: &str| -> Result<Template, DefinitionError> {
             let template = Template::new(source).map_err(|reason| DefinitionError::Template { key, reason })?;
-            match template.fields().into_iter().find(|name| !fields.contains(name)) {
+            match template.fields().into_iter().find(|name| !schema.fields().contains(name)) {
                 None => Ok(template),
                 Some(name) => {
                     let reason = format!("uses {name:?}, which is no field of input.properties");
@@ -90,11 +96,11 @@ impl Definition {
         };
         let system = parts.system.as_deref().map(|source| compile("system", source)).transpose()?;
         let prompt = compile("prompt", &parts.prompt)?;
-        let schema = jsonschema::draft202012::options()
-            .with_pattern_options(PatternOptions::regex())
-            .build(&parts.input)
-            .map_err(|error| DefinitionError::Schema(format!("is no JSON Schema: {error}")))?;
-        Ok(Self { compiled: Arc::new(Compiled { system, prompt, schema, fields }), parts })
+        let unknown = |long: &&LongField| !schema.fields().contains(&long.field);
+        if let Some(LongField { field, .. }) = parts.long.as_ref().filter(unknown) {
+            return Err(DefinitionError::Long(format!("names the field {field:?}, which is none of input.properties")));
+        }
+        Ok(Self { compiled: Arc::new(Compiled { system, prompt, schema }), parts })
     }
 
     /// What it is made of.
@@ -109,22 +115,24 @@ impl Definition {
 
     /// The fields that a request may give besides those of every task, sorted.
     pub fn fields(&self) -> &[String] {
-        &self.compiled.fields
+        self.compiled.schema.fields()
+    }
+
+    /// The task for a request with these fields, whose messages have no more than so many bytes together.
+    pub fn task(&self, fields: Map<String, Value>, most: usize) -> Result<Task, JobError> {
+        let messages = self.conversation(&fields, most)?;
+        match &self.parts.long {
+            Some(LongField { field, join }) if fields.get(field).is_some_and(Value::is_string) => {
+                let (definition, field, join) = (self.name().clone(), field.clone(), join.clone());
+                Ok(Task::Long { messages, long: Box::new(Long { definition, fields, field, join, depth: 0 }) })
+            }
+            _ => Ok(Task::Chat { messages }),
+        }
     }
 
     /// The conversation for a request with these fields, whose messages have no more than so many bytes together.
     pub fn conversation(&self, fields: &Map<String, Value>, most: usize) -> Result<Vec<Message>, JobError> {
-        let instance = Value::Object(fields.clone());
-        // To look for errors costs more than to look whether there is one.
-        if !self.compiled.schema.is_valid(&instance)
-            && let Err(error) = self.compiled.schema.validate(&instance)
-        {
-            let path = error.instance_path().to_string();
-            let place = if path.is_empty() { String::new() } else { format!("field \"{}\": ", &path[1..]) };
-            let mut message = format!("{place}{}", error.masked());
-            message.truncate(message.floor_char_boundary(MESSAGE_MAX));
-            return Err(JobError::new(ErrorCode::InvalidRequest, message));
-        }
+        self.compiled.schema.check(fields)?;
         let (mut messages, mut room) = (Vec::new(), most);
         for (role, template) in
             [(Role::System, self.compiled.system.as_ref()), (Role::User, Some(&self.compiled.prompt))]
@@ -140,40 +148,6 @@ impl Definition {
             }
             _ => Ok(messages),
         }
-    }
-}
-
-/// The fields that a schema names. One that allows any would let a misspelt field through.
-fn fields_of(schema: &Value) -> Result<Vec<String>, DefinitionError> {
-    let properties = schema.get("properties").and_then(Value::as_object).filter(|properties| !properties.is_empty());
-    let Some(properties) = properties else {
-        return Err(DefinitionError::Schema("names no field: input.properties is missing or empty".to_owned()));
-    };
-    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-    if let Some(unknown) = required.filter_map(Value::as_str).find(|name| !properties.contains_key(*name)) {
-        return Err(DefinitionError::Schema(format!("requires {unknown:?}, which is none of input.properties")));
-    }
-    if refers(schema) {
-        // Schemas that refer to each other can take time without bound.
-        return Err(DefinitionError::Schema("uses $ref, which is not supported here: write it out".to_owned()));
-    }
-    if let Some(name) = properties.keys().find(|name| COMMON_FIELDS.contains(&name.as_str()) || name.starts_with("x_"))
-    {
-        return Err(DefinitionError::Schema(format!("has {name:?} in input.properties, a field that every task has")));
-    }
-    let mut fields: Vec<String> = properties.keys().cloned().collect();
-    fields.sort_unstable();
-    Ok(fields)
-}
-
-/// Whether a schema refers to another one, or to a part of itself.
-fn refers(schema: &Value) -> bool {
-    match schema {
-        Value::Object(keys) => {
-            keys.iter().any(|(key, value)| ["$ref", "$dynamicRef"].contains(&key.as_str()) || refers(value))
-        }
-        Value::Array(items) => items.iter().any(refers),
-        _ => false,
     }
 }
 

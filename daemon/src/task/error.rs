@@ -16,6 +16,9 @@ pub enum DefinitionError {
     /// The schema is none, or not one of a request.
     #[error("{0}")]
     Schema(String),
+    /// The long text is none of a request.
+    #[error("{0}")]
+    Long(String),
 }
 
 impl DefinitionError {
@@ -24,6 +27,7 @@ impl DefinitionError {
         match self {
             Self::Template { key, .. } => key,
             Self::Schema(_) => "input",
+            Self::Long(_) => "long",
         }
     }
 }

@@ -3,14 +3,25 @@
 //! Pure: texts go in, [`Definition`]s come out, and a request's fields become messages for a model. The texts come from the
 //! configuration; built-in definitions are files of the same form ([`BUILT_IN`]).
 
+mod cut;
 mod definition;
 mod error;
+mod expression;
+mod fields;
+mod pipeline;
+mod plan;
+mod run;
 mod schema;
+mod step;
 mod template;
 
-pub use definition::{Defaults, Definition, Form, Parts};
+pub use definition::{Defaults, Definition, Form, LongField, Parts};
 pub use error::DefinitionError;
+pub use pipeline::{InvalidPipeline, PipelineDefinition, PipelineParts};
+pub use plan::{PipelineError, Plan};
+pub use run::{Bounds, Next, Order, PARALLEL, PartOf, Progress, Run, StepKey, StepState, What};
 pub use schema::check_schema;
+pub use step::read_step;
 
 /// The definitions that every node has, by their names. An operator's of the same name is laid over them, key by key.
 pub const BUILT_IN: [(&str, &str); 3] = [
@@ -23,12 +34,13 @@ pub const BUILT_IN: [(&str, &str); 3] = [
 pub const DEFINITIONS_MAX: usize = 32;
 
 /// The fields of requests that every task which generates text has. A definition has others.
-pub const COMMON_FIELDS: [&str; 23] = [
+pub const COMMON_FIELDS: [&str; 24] = [
     "ack",
     "choices",
     "deadline_ms",
     "id",
     "ignore_eos",
+    "inputs",
     "logprobs",
     "max_bytes",
     "max_tokens",

@@ -59,7 +59,7 @@ impl Template {
 }
 
 /// The kind, the template's own words and the line; minijinja's full report would quote the request.
-fn described(error: &Error) -> String {
+pub(super) fn described(error: &Error) -> String {
     let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
     match error.detail() {
         Some(detail) => format!("{}: {detail}{line}", error.kind()),
@@ -68,9 +68,9 @@ fn described(error: &Error) -> String {
 }
 
 /// Collects no more than it may.
-struct Bounded {
-    bytes: Vec<u8>,
-    most: usize,
+pub(super) struct Bounded {
+    pub(super) bytes: Vec<u8>,
+    pub(super) most: usize,
 }
 
 impl Write for Bounded {

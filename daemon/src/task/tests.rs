@@ -13,6 +13,7 @@ fn parts(prompt: &str, input: Value) -> Parts {
         prompt: prompt.into(),
         input,
         defaults: Defaults::default(),
+        long: None,
     }
 }
 

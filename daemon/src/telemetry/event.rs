@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::documents::{Documents, REASON_MAX, json, short};
-use crate::job::{ErrorCode, Finish, ModelName, Outcome};
+use crate::job::{ErrorCode, Finish, ModelName, Outcome, StepName};
+use crate::task::Progress;
 
 /// What can happen to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -131,8 +132,10 @@ pub enum JobChange<'a> {
     Waiting(Option<usize>),
     /// It is in the queue again, because it has made room for a more urgent one, and goes on from where it was.
     Parked,
-    /// It is in an engine.
+    /// It is in an engine, or its steps are.
     Running,
+    /// Something has become of a step of it.
+    Step(&'a Progress),
     /// It ended.
     Ended(&'a Outcome),
 }
@@ -144,6 +147,10 @@ struct JobState<'a> {
     model: &'a ModelName,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a StepName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     finish: Option<Finish>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,11 +176,23 @@ impl Documents {
 
 /// `jobs/<client>/<id>`; never what was asked or answered.
 pub fn job_state(task: &str, model: &ModelName, change: JobChange<'_>) -> Vec<u8> {
-    let nothing = JobState { state: "running", task, model, position: None, finish: None, code: None };
+    let nothing = JobState {
+        state: "running",
+        task,
+        model,
+        position: None,
+        step: None,
+        step_state: None,
+        finish: None,
+        code: None,
+    };
     json(&match change {
         JobChange::Waiting(position) => JobState { state: "waiting", position, ..nothing },
         JobChange::Parked => JobState { state: "parked", ..nothing },
         JobChange::Running => nothing,
+        JobChange::Step(Progress { step, state, code }) => {
+            JobState { step: Some(step), step_state: Some(state.as_str()), code: *code, ..nothing }
+        }
         JobChange::Ended(Outcome::Completed(done)) => JobState { state: "ended", finish: Some(done.finish), ..nothing },
         JobChange::Ended(Outcome::Failed(error)) => JobState { state: "ended", code: Some(error.code), ..nothing },
     })

@@ -26,6 +26,7 @@ fn are_the_documented_ones() {
         service,
         profile,
         tasks: _,
+        pipelines: _,
     } = read(&[]).unwrap();
     let percent = |text: &str| Percent::parse(text).unwrap();
 

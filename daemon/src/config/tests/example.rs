@@ -46,12 +46,13 @@ fn schema() -> BTreeSet<String> {
     let tree = merge::all(tree::parse_all(&sources).unwrap());
     let mut report = Report::new(&sources);
     Config::from_tree(&tree, &machine(), &mut report);
-    // Those of tasks are shown by the built-in ones.
-    let unset = report.keys().iter().filter(|(key, at)| at.is_none() && !key.starts_with("task"));
+    // Those of tasks are shown by the built-in ones, those of pipelines by the examples.
+    let elsewhere = |key: &str| key.starts_with("task") || key.starts_with("pipeline");
+    let unset = report.keys().iter().filter(|(key, at)| at.is_none() && !elsewhere(key));
     let unset: Vec<&String> = unset.map(|(key, _)| key).collect();
     assert!(unset.is_empty(), "the example does not show {unset:?}");
     let labels = ["[main]", "[#1]", "[sensors]", "[doors]"];
-    let keys = report.keys().keys().filter(|key| !key.starts_with("task"));
+    let keys = report.keys().keys().filter(|key| !elsewhere(key));
     keys.map(|key| labels.iter().fold(key.clone(), |key, label| key.replace(label, ""))).collect()
 }
 

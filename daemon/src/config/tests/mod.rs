@@ -10,6 +10,7 @@ mod last_good;
 mod load;
 mod merge;
 mod models;
+mod pipelines;
 mod policies;
 mod problems;
 mod tasks;

@@ -74,7 +74,7 @@ fn say_what_is_wrong() {
         ),
         (
             "clients = ['a']\ntasks = ['generate', 'poem']",
-            "4:22: policy[p].tasks = \"poem\": no such task; known are generate, chat, embed, classify, extract, answer, rerank, describe-json, summarize, translate",
+            "4:22: policy[p].tasks = \"poem\": no such task; known are generate, chat, embed, classify, extract, answer, rerank, pipeline, describe-json, summarize, translate",
         ),
         ("clients = ['a']\ntasks = []", "4:9: policy[p].tasks = […]: is empty; name 1 to"),
         ("clients = ['a']\nmodels = ['huge']", "4:11: policy[p].models = \"huge\": no such model; configured are main"),

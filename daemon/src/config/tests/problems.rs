@@ -108,7 +108,7 @@ fn unknown_keys_say_what_was_meant_or_what_there_is() {
         ("[limit]", r#"limit: unknown key; did you mean "limits"?"#),
         (
             "[zzz]",
-            "zzz: unknown key; known are node, mqtt, limits, model, task, session, binding, policy, load, memory, thermal, engine, journal, disk, telemetry, service",
+            "zzz: unknown key; known are node, mqtt, limits, model, task, pipeline, session, binding, policy, load, memory, thermal, engine, journal, disk, telemetry, service",
         ),
         ("mqtt.password = 'x'", r#"mqtt.password: unknown key; did you mean "password_credential"?"#),
         ("service.loglevel = 'info'", r#"service.loglevel: unknown key; did you mean "log_level"?"#),

@@ -68,12 +68,14 @@ impl Prompter {
     pub fn tokens(&self, model: &Model, task: &Task) -> Result<Vec<Token>, PromptError> {
         match (task, &self.template) {
             (Task::Generate { prompt }, None) => self.raw(model, prompt),
-            (Task::Chat { .. }, None) => Err(PromptError::NoTemplate),
+            (Task::Chat { .. } | Task::Long { .. }, None) => Err(PromptError::NoTemplate),
             (Task::Generate { prompt }, Some(template)) => {
                 let message = Message { role: Role::User, content: prompt.clone() };
                 self.conversation(model, template, &[message])
             }
-            (Task::Chat { messages }, Some(template)) => self.conversation(model, template, messages),
+            (Task::Chat { messages } | Task::Long { messages, .. }, Some(template)) => {
+                self.conversation(model, template, messages)
+            }
             (Task::Classify { input: Input::One(text), labels }, _) if !labels.is_empty() => {
                 self.ask(model, &asks::classify(labels, text))
             }
@@ -82,9 +84,15 @@ impl Prompter {
             }
             (Task::Extract { input: Input::Many(_), types }, _) if !types.is_empty() => Err(PromptError::ManyInputs),
             (Task::Answer { question, context }, _) => self.ask(model, &asks::answer(question, context)),
-            (Task::Embed { .. } | Task::Classify { .. } | Task::Extract { .. } | Task::Rerank { .. }, _) => {
-                Err(PromptError::Task(task.name()))
-            }
+            (
+                Task::Embed { .. }
+                | Task::Classify { .. }
+                | Task::Extract { .. }
+                | Task::Rerank { .. }
+                | Task::Each { .. }
+                | Task::Pipeline(_),
+                _,
+            ) => Err(PromptError::Task(task.name())),
         }
     }
 

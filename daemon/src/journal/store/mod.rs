@@ -83,6 +83,7 @@ impl Store {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for &job in unreadable {
             transaction.execute("DELETE FROM job WHERE number = ?1", [rows::number(job)])?;
+            transaction.execute("DELETE FROM step WHERE number = ?1", [rows::number(job)])?;
         }
         rows::stop_running(&transaction, 1)?;
         rows::note(&transaction, stamp, Run::Begun)?;
@@ -102,6 +103,11 @@ impl Store {
     /// The request of an open job.
     pub fn request(&self, job: JobId) -> rusqlite::Result<Option<Vec<u8>>> {
         rows::request(&self.connection, job)
+    }
+
+    /// The steps of an open job that are done.
+    pub fn steps(&self, job: JobId) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+        rows::steps(&self.connection, job)
     }
 
     /// The file, for messages.

@@ -60,6 +60,8 @@ pub(super) struct Writer<'c> {
     finish: Statement<'c>,
     settle: Statement<'c>,
     remove: Statement<'c>,
+    step: Statement<'c>,
+    forget_steps: Statement<'c>,
 }
 
 impl<'c> Writer<'c> {
@@ -76,11 +78,16 @@ impl<'c> Writer<'c> {
             )?,
             settle: connection.prepare("UPDATE job SET stage = ?2 WHERE number = ?1")?,
             remove: connection.prepare("DELETE FROM job WHERE number = ?1")?,
+            step: connection.prepare("INSERT OR REPLACE INTO step (number, name, outcome) VALUES (?1, ?2, ?3)")?,
+            forget_steps: connection.prepare("DELETE FROM step WHERE number = ?1")?,
         })
     }
 
     pub fn write(&mut self, job: JobId, change: &Change) -> rusqlite::Result<()> {
-        let Change { accept, stage, finish, settle, remove } = change;
+        let Change { accept, stage, steps, forget_steps, finish, settle, remove } = change;
+        if *forget_steps {
+            self.forget_steps.execute([number(job)])?;
+        }
         if *remove {
             self.remove.execute([number(job)])?;
             return Ok(());
@@ -91,6 +98,9 @@ impl<'c> Writer<'c> {
         if let Some(Stage { running, crashes }) = stage {
             let stage = if *running { stage::RUNNING } else { stage::WAITING };
             self.stage.execute(params![number(job), stage, crashes])?;
+        }
+        for (name, record) in steps {
+            self.step.execute(params![number(job), name, record])?;
         }
         if let Some((at, outcome)) = finish {
             self.finish(job, *at, outcome)?;
@@ -190,6 +200,12 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<ReadJob> {
 /// The request of an open job.
 pub(super) fn request(connection: &Connection, job: JobId) -> rusqlite::Result<Option<Vec<u8>>> {
     connection.query_row("SELECT request FROM job WHERE number = ?1", [number(job)], |row| row.get(0))
+}
+
+/// The steps of an open job that are done.
+pub(super) fn steps(connection: &Connection, job: JobId) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+    let mut statement = connection.prepare("SELECT name, outcome FROM step WHERE number = ?1")?;
+    statement.query_map([number(job)], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 pub(super) fn outcome(connection: &Connection, job: JobId) -> rusqlite::Result<Option<Outcome>> {

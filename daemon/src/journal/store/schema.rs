@@ -52,10 +52,18 @@ pub(super) const STEPS: &[&str] = &["
         name TEXT NOT NULL,
         memory BLOB NOT NULL
     ) STRICT;
+", "
+    -- What has come of the steps of an open job that is done in several: gone when the job has ended.
+    CREATE TABLE step (
+        number INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        outcome BLOB NOT NULL,
+        PRIMARY KEY (number, name)
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// The latest version.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// The version of a file; 0 if it is empty.

@@ -51,6 +51,8 @@ pub struct ModelEntry {
     pub attempts: u32,
     /// When a job last ended or came.
     pub last_used: Instant,
+    /// When it last began to serve.
+    pub serves_since: Instant,
     /// Whether it has served in this run.
     pub has_served: bool,
 }
@@ -166,6 +168,7 @@ impl ModelEntry {
             crashes: Vec::new(),
             attempts: 0,
             last_used: now,
+            serves_since: now,
             has_served: false,
         }
     }
@@ -337,6 +340,11 @@ impl ModelEntry {
     /// Whether its engine may be ended for memory: nothing runs in it and it is not pinned.
     pub fn is_idle(&self) -> bool {
         !self.config.pinned && self.serving().is_some_and(|active| active.running == 0)
+    }
+
+    /// Whether it holds memory that it can give to another model some time.
+    pub fn may_make_room(&self) -> bool {
+        !self.config.pinned && self.active().is_some()
     }
 
     /// What clients and the fleet read names the model's files, not where they lie.

@@ -147,8 +147,8 @@ impl Encoder {
         self.finish_done();
     }
 
-    fn fail(&self, job: JobId, JobError { code, message, .. }: JobError) {
-        self.link.send(FromChild::Failed { job, code, message });
+    fn fail(&self, job: JobId, JobError { code, message, overflow, .. }: JobError) {
+        self.link.send(FromChild::Failed { job, code, message, overflow });
     }
 
     fn step(&mut self) -> Result<(), DecodeFailed> {

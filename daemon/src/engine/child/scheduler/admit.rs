@@ -10,31 +10,31 @@ use crate::engine::child::scorer::Scorer;
 use crate::engine::child::sequence::{Sequence, Work};
 use crate::engine::child::writer::{Shape, Writer};
 use crate::engine::protocol::{EngineJob, FromChild};
-use crate::job::{ErrorCode, Task};
+use crate::job::{ErrorCode, JobError, Task};
 
 impl Scheduler {
     /// Starts a job, or tells the daemon why not.
     pub(super) fn admit(&mut self, job: EngineJob, received: Instant) {
         let id = job.id;
-        if let Err((code, message)) = self.try_admit(job, received) {
-            self.link.send(FromChild::Failed { job: id, code, message });
+        if let Err(JobError { code, message, overflow, .. }) = self.try_admit(job, received) {
+            self.link.send(FromChild::Failed { job: id, code, message, overflow });
         }
     }
 
-    fn try_admit(&mut self, job: EngineJob, received: Instant) -> Result<(), (ErrorCode, String)> {
+    fn try_admit(&mut self, job: EngineJob, received: Instant) -> Result<(), JobError> {
         let slot = self.slots.iter().position(Option::is_none);
-        let slot = slot.ok_or((ErrorCode::Internal, "more jobs than sequences".to_owned()))?;
+        let slot = slot.ok_or_else(|| JobError::new(ErrorCode::Internal, "more jobs than sequences"))?;
         let context = self.context.tokens_per_sequence();
         let (prompt, dropped) = self.prompt(&job, context)?;
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();
         let (id, recipe) = (job.id, Shape::recipe(&job));
         let work = match &job.task {
-            Task::Classify { labels, .. } => Work::Scores(self.scorer(labels, &prompt, room)?),
+            Task::Classify { labels, .. } => Work::Scores(self.scorer(labels, &prompt, room).map_err(plain)?),
             _ => Work::Writes(Box::new(Writer::new(job, &prompt, room, self.model.n_vocab()))),
         };
         if let Some(recipe) = recipe {
-            self.order_grammar(id, recipe)?;
+            self.order_grammar(id, recipe).map_err(plain)?;
         }
         let cached = self.provide_prefix(slot, &prompt);
         self.slots[slot] = Some(Sequence::new(id, received, (prompt, dropped), cached, work));
@@ -68,4 +68,9 @@ pub(super) fn refused(error: &PromptError) -> (ErrorCode, String) {
         _ => ErrorCode::InvalidRequest,
     };
     (code, error.to_string())
+}
+
+/// An error that says no more than its code and text.
+pub(super) fn plain((code, message): (ErrorCode, String)) -> JobError {
+    JobError::new(code, message)
 }

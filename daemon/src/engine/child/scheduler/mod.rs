@@ -316,7 +316,8 @@ impl Scheduler {
 
     fn fail(&mut self, slot: usize, code: ErrorCode, message: &str) {
         if let Some(sequence) = self.free(slot) {
-            self.link.send(FromChild::Failed { job: sequence.job, code, message: message.to_owned() });
+            let message = message.to_owned();
+            self.link.send(FromChild::Failed { job: sequence.job, code, message, overflow: None });
         }
     }
 

@@ -44,7 +44,7 @@ impl Scheduler {
         let slot = self.slots.iter().position(Option::is_none);
         let (Some(Parked { mut sequence, state, since }), Some(slot)) = (self.parked.remove(&job), slot) else {
             let message = "a job cannot go on: it is not parked, or no sequence is free".to_owned();
-            self.link.send(FromChild::Failed { job, code: ErrorCode::Internal, message });
+            self.link.send(FromChild::Failed { job, code: ErrorCode::Internal, message, overflow: None });
             return;
         };
         sequence.paused(since.elapsed());

@@ -1,10 +1,10 @@
 //! The prompt of a job, with as many of its session's turns as the context holds.
 
 use super::Scheduler;
-use super::admit::refused;
+use super::admit::{plain, refused};
 use crate::engine::child::llama::Token;
 use crate::engine::protocol::EngineJob;
-use crate::job::{ErrorCode, Task, turn_starts};
+use crate::job::{ErrorCode, JobError, Overflow, Task, turn_starts};
 
 /// A part of the context that is left to the answer where turns can be left out instead, if it may become so long.
 const ANSWER_SHARE: usize = 4;
@@ -12,22 +12,19 @@ const ANSWER_SHARE: usize = 4;
 /// Tokens, and how many remembered turns they lack.
 type Prompt = (Vec<Token>, u32);
 
-/// Why there is no prompt, for the daemon.
-type Refusal = (ErrorCode, String);
-
 impl Scheduler {
     /// The prompt of a job. Where it is too long for the context, the oldest turns that its session remembers are left out, as
     /// few as will do.
-    pub(super) fn prompt(&self, job: &EngineJob, context: usize) -> Result<Prompt, Refusal> {
+    pub(super) fn prompt(&self, job: &EngineJob, context: usize) -> Result<Prompt, JobError> {
         let full = self.tokens(&job.task, context);
         let Task::Chat { messages } = &job.task else { return full.map(|tokens| (tokens, 0)) };
         let Some(remembered) = messages.get(job.memory.clone()).filter(|memory| !memory.is_empty()) else {
             return full.map(|tokens| (tokens, 0));
         };
         let answer = (job.output.max_tokens as usize).min(context / ANSWER_SHARE);
-        let fits = |prompt: &Result<Vec<Token>, Refusal>| match prompt {
+        let fits = |prompt: &Result<Vec<Token>, JobError>| match prompt {
             Ok(tokens) => tokens.len() + answer <= context,
-            Err((code, _)) => *code != ErrorCode::ContextOverflow,
+            Err(error) => error.code != ErrorCode::ContextOverflow,
         };
         if fits(&full) {
             return full.map(|tokens| (tokens, 0));
@@ -54,24 +51,26 @@ impl Scheduler {
     }
 
     /// The tokens of a task, if the context holds them and one more.
-    fn tokens(&self, task: &Task, context: usize) -> Result<Vec<Token>, Refusal> {
+    fn tokens(&self, task: &Task, context: usize) -> Result<Vec<Token>, JobError> {
         // A text that can't fit is not worth the tokenizer's time.
         let least = task.bytes() / self.longest_token;
         if least >= context {
-            return Err(overflow(format_args!("at least {least}"), context));
+            return Err(overflow("at least ", least, context));
         }
-        let prompt = self.prompter.tokens(&self.model, task).map_err(|e| refused(&e))?;
+        let prompt = self.prompter.tokens(&self.model, task).map_err(|e| plain(refused(&e)))?;
         if prompt.is_empty() {
-            return Err((ErrorCode::InvalidRequest, "the prompt has no tokens".to_owned()));
+            return Err(JobError::new(ErrorCode::InvalidRequest, "the prompt has no tokens"));
         }
         if prompt.len() >= context {
-            return Err(overflow(format_args!("{}", prompt.len()), context));
+            return Err(overflow("", prompt.len(), context));
         }
         Ok(prompt)
     }
 }
 
-fn overflow(tokens: std::fmt::Arguments<'_>, context: usize) -> Refusal {
-    let message = format!("the prompt has {tokens} tokens; the context holds {context}, one of them for the answer");
-    (ErrorCode::ContextOverflow, message)
+fn overflow(least: &str, tokens: usize, context: usize) -> JobError {
+    let message =
+        format!("the prompt has {least}{tokens} tokens; the context holds {context}, one of them for the answer");
+    JobError::new(ErrorCode::ContextOverflow, message)
+        .overflow(Overflow { tokens: tokens as u64, context: context as u64 })
 }

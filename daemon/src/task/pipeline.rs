@@ -1,0 +1,93 @@
+//! A pipeline that has a name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::fields::Schema;
+use super::{DefinitionError, PipelineError, Plan};
+use crate::job::{JobError, ModelName, Pipeline, PipelineStep, TaskName};
+
+/// What a definition is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipelineParts {
+    /// Its name, the `<task>` segment of topics.
+    pub name: TaskName,
+    /// What it does, in a line.
+    pub description: String,
+    /// JSON Schema 2020-12 of the fields that a request gives.
+    pub input: Value,
+    /// The model of steps that name none, where a request does not say; none is the node's default one.
+    pub model: Option<ModelName>,
+    /// Its steps.
+    pub steps: Vec<PipelineStep>,
+    /// What comes of them; none is what the last one gives.
+    pub output: Option<Value>,
+}
+
+/// A pipeline that can be used.
+#[derive(Clone)]
+pub struct PipelineDefinition {
+    parts: PipelineParts,
+    schema: Arc<Schema>,
+}
+
+/// What is wrong with a definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPipeline {
+    /// Its schema.
+    #[error(transparent)]
+    Schema(#[from] DefinitionError),
+    /// Its steps.
+    #[error(transparent)]
+    Steps(#[from] PipelineError),
+}
+
+impl PipelineDefinition {
+    /// Checks a definition.
+    pub fn new(parts: PipelineParts) -> Result<Self, InvalidPipeline> {
+        let schema = Schema::new(&parts.input)?;
+        Plan::new(&parts.steps, parts.output.as_ref(), schema.fields())?;
+        Ok(Self { schema: Arc::new(schema), parts })
+    }
+
+    /// What it is made of.
+    pub fn parts(&self) -> &PipelineParts {
+        &self.parts
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &TaskName {
+        &self.parts.name
+    }
+
+    /// The fields that a request may give besides those of every task, sorted.
+    pub fn fields(&self) -> &[String] {
+        self.schema.fields()
+    }
+
+    /// The pipeline for a request with these fields. One that is not given is nothing to the templates.
+    pub fn pipeline(&self, mut fields: Map<String, Value>) -> Result<Pipeline, JobError> {
+        self.schema.check(&fields)?;
+        for name in self.schema.fields() {
+            fields.entry(name).or_insert(Value::Null);
+        }
+        Ok(Pipeline { steps: self.parts.steps.clone(), output: self.parts.output.clone(), fields })
+    }
+}
+
+impl fmt::Debug for PipelineDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PipelineDefinition({})", self.parts.name)
+    }
+}
+
+/// What is compiled follows from the parts.
+impl PartialEq for PipelineDefinition {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts == other.parts
+    }
+}
+
+impl Eq for PipelineDefinition {}

@@ -111,6 +111,11 @@ async fn what_cannot_be_held_to_is_refused_with_the_limit() {
         (json!({ "schema": { "$ref": "https://example.org/a" } }), "invalid_schema", "outside"),
         (json!({ "schema": { "type": "array", "uniqueItems": true } }), "invalid_schema", "[\"uniqueItems\"]"),
         (json!({ "schema": { "type": "integer", "minimum": 2, "maximum": 1 } }), "invalid_schema", "no value fits"),
+        (
+            json!({ "schema": { "type": "integer", "multipleOf": 9_999_991 } }),
+            "invalid_schema",
+            "allowed are 10000 units",
+        ),
         (json!({ "logprobs": 6 }), "invalid_request", "field \"logprobs\" is 6; allowed are 0 to 5"),
     ]
     .into_iter()
@@ -228,13 +233,13 @@ async fn tasks_that_are_data_have_a_form() {
 
     let person = json!({
         "type": "object", "required": ["name", "place"], "additionalProperties": false,
-        "properties": { "name": { "type": "string", "maxLength": 20 }, "place": { "type": "string", "maxLength": 20 } },
+        "properties": { "place": { "type": "string", "maxLength": 20 }, "name": { "type": "string", "maxLength": 20 } },
     });
     let request = json!({ "id": "c", "input": "Anna lives in Rome.", "fields": "name and place", "schema": person });
     let reply = device.answer("describe-json", request).await;
     assert!(reply["finish"] == "schema" && reply["output"]["name"].is_string(), "{reply}");
     let keys: Vec<&String> = reply["output"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["name", "place"], "in the order of the schema: {reply}");
+    assert_eq!(keys, ["place", "name"], "in the order of the schema: {reply}");
     let reply = device.answer("describe-json", json!({ "id": "d", "input": "Anna lives in Rome." })).await;
     assert!(reply["code"] == "invalid_request" && reply["message"].as_str().unwrap().contains("is missing"), "{reply}");
 

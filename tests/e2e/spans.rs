@@ -80,7 +80,7 @@ async fn what_cannot_be_searched_is_named() {
         ("answer", json!({ "context": "c" }), "invalid_request", "\"question\" is missing"),
         ("answer", json!({ "question": "Who?", "context": long }), "context_overflow", "the context holds 512"),
         ("extract", json!({ "input": long, "types": ["A"] }), "context_overflow", "the context holds 512"),
-        ("extract", json!({ "inputs": ["a", "b"], "types": ["A"] }), "invalid_request", "it takes one \"input\""),
+        ("extract", json!({ "inputs": ["a", "b"], "types": ["A"] }), "no_model", "it needs one that"),
         ("extract", json!({ "input": "a", "types": [] }), "invalid_request", "field \"types\" has 0 entries"),
         (
             "extract",

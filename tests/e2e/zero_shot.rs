@@ -104,3 +104,35 @@ async fn what_cannot_be_scored_is_named() {
     let reply = device.answer("classify", json!({ "id": "head", "input": "I love it!" })).await;
     assert_eq!((&reply["model"], &reply["output"][0]["label"]), (&json!("head"), &json!("POSITIVE")), "{reply}");
 }
+
+/// The shorter of the two prompts is that with the text: labels have room after the longer one, or are refused. A label that does not
+/// fit would end the engine for everybody.
+#[tokio::test]
+async fn labels_have_room_after_both_prompts() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, Setup { sequences: 1, context: 256, ..Setup::default() }).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let mut asked = 0;
+    let mut fits = async |words: usize| {
+        asked += 1;
+        let request = json!({ "id": asked.to_string(), "input": "x", "labels": ["a", "zq ".repeat(words).trim_end()] });
+        let reply = device.answer("classify", request).await;
+        let refused = reply["code"] == "context_overflow";
+        assert!(reply["event"] == "result" || refused, "{words} words: {reply}");
+        !refused
+    };
+    let (mut enough, mut most) = (1, 85);
+    assert!(fits(enough).await && !fits(most).await);
+    while most - enough > 1 {
+        let middle = usize::midpoint(enough, most);
+        if fits(middle).await {
+            enough = middle;
+        } else {
+            most = middle;
+        }
+    }
+    for words in most.saturating_sub(4)..most + 4 {
+        assert_eq!(fits(words).await, words <= enough, "{words} words, of which {enough} fit");
+    }
+    assert!(!node.log().contains("llama_decode"), "{}", node.log());
+}

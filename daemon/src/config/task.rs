@@ -110,7 +110,18 @@ fn read_form(section: &mut Section<'_, '_, '_>) -> Form {
         text if !seen.insert(text.clone()) => Err("is there twice".to_owned()),
         text => Ok(text),
     });
-    let regex = section.optional("regex", |value| value::some_text(value, FORM_MAX).map(Constraint::Regex));
+    let bytes: usize = choices.iter().map(String::len).sum();
+    if bytes > FORM_MAX {
+        section.problem("choices", format!("has {bytes} bytes of texts; allowed are {FORM_MAX}"));
+    }
+    let regex = section.optional("regex", |value| {
+        let text = value::some_text(value, FORM_MAX)?;
+        // What it is to be a grammar of is known only where it is built. What is no expression can be told here.
+        match regex::Regex::new(&text) {
+            Err(regex::Error::Syntax(error)) => Err(format!("is no regular expression: {error}")),
+            _ => Ok(Constraint::Regex(text)),
+        }
+    });
     let choices = (!choices.is_empty()).then_some(Constraint::Choices(choices));
     let requested = section.flag("requested", false);
     let text = if requested { Form::Requested } else { Form::Text };

@@ -167,7 +167,8 @@ impl Task {
             | Task::Each { .. }
             | Task::Pipeline(_) => Ability::Generate,
             Task::Classify { labels, .. } if !labels.is_empty() => Ability::Generate,
-            Task::Extract { types, .. } if !types.is_empty() => Ability::Generate,
+            // Such a model searches one text.
+            Task::Extract { input: Input::One(_), types } if !types.is_empty() => Ability::Generate,
             Task::Embed { .. } | Task::Rerank { .. } => Ability::Embed,
             Task::Classify { .. } => Ability::Classify,
             Task::Extract { .. } => Ability::Extract,

@@ -335,7 +335,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// What a job may cost: what it asks, by its length, and the longest answer if it generates one.
 pub(super) fn work(request: &Request) -> Work {
     let parts = if let Task::Each { items, .. } = &request.task { items.len().max(1) } else { 1 };
-    let prompt = (request.task.bytes() / parts) as u64 / BYTES_PER_TOKEN;
+    // Labels are computed once more after the text, and after one that says nothing.
+    let labels: usize =
+        if let Task::Classify { labels, .. } = &request.task { labels.iter().map(String::len).sum() } else { 0 };
+    let prompt = (request.task.bytes() / parts + 2 * labels) as u64 / BYTES_PER_TOKEN;
     let answer = match request.task.needs() {
         // Labels are scored and not written.
         _ if matches!(request.task, Task::Classify { .. }) => 0,

@@ -91,6 +91,11 @@ fn an_output_has_at_most_one_form() {
         ("schema = { '$ref' = 'https://example.org/a' }", "outside"),
         ("choices = ['a', 'a']", "bad.toml:3:17: task[bad].output.choices"),
         ("regex = ''", "bad.toml:3:9: task[bad].output.regex"),
+        ("regex = '(oops'", "bad.toml:3:9: task[bad].output.regex = \"(oops\": is no regular expression"),
+        (
+            "schema = { multipleOf = 9999991 }",
+            "bad.toml:3:10: task[bad].output.schema = {…}: uses \"multipleOf\": 9999991",
+        ),
         ("regex = 'a'\nrequested = true", "only one of schema, choices, regex, requested may be set"),
         ("shema = {}", "unknown key; did you mean \"schema\"?"),
     ] {

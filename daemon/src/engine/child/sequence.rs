@@ -75,6 +75,8 @@ pub struct Sequence {
     usage: Usage,
     work: Work,
     received: Instant,
+    /// When it got its slot.
+    began: Instant,
     first_token: Option<Instant>,
 }
 
@@ -86,8 +88,8 @@ impl Sequence {
             cached_tokens: u32::try_from(cached).unwrap_or(u32::MAX),
             generated_tokens: 0,
         };
-        let (state, first_token) = (State::Prefill(cached), None);
-        Self { job, state, prompt: prompt.len(), tokens: prompt, dropped, usage, work, received, first_token }
+        let (state, began, first_token) = (State::Prefill(cached), Instant::now(), None);
+        Self { job, state, prompt: prompt.len(), tokens: prompt, dropped, usage, work, received, began, first_token }
     }
 
     /// Whether it waits for its grammar, and takes part in no step.
@@ -95,8 +97,11 @@ impl Sequence {
         matches!(&self.work, Work::Writes(writer) if writer.waits())
     }
 
-    /// What it has waited for.
+    /// What it has waited for. That was no time of its prompt, by which others are forecast.
     pub fn hold(&mut self, grammar: Result<Grammar, GrammarError>) {
+        if self.waits() {
+            self.received += self.began.elapsed();
+        }
         if let Work::Writes(writer) = &mut self.work {
             writer.hold(grammar);
         }
@@ -114,9 +119,11 @@ impl Sequence {
 
     /// It was parked for so long, which is no time of its prompt or its answer.
     pub fn paused(&mut self, pause: Duration) {
-        match &mut self.first_token {
-            Some(first) => *first += pause,
-            None => self.received += pause,
+        if let Some(first) = &mut self.first_token {
+            *first += pause;
+        } else {
+            self.received += pause;
+            self.began += pause;
         }
     }
 
@@ -156,7 +163,7 @@ impl Sequence {
                 scorer.take(logits).then(|| scorer.place())
             }
         };
-        self.first_token.get_or_insert_with(Instant::now);
+        // All that it computes is its prompt's.
         Ok(place.map_or(Advance::Ended(Finish::Stop), |place| self.go_to(place)))
     }
 
@@ -164,6 +171,8 @@ impl Sequence {
     fn go_to(&mut self, place: Place) -> Advance {
         let keep = kept(&self.tokens, &place.tokens);
         (self.tokens, self.prompt) = (place.tokens, place.prompt);
+        let computed = u32::try_from(self.tokens.len() - keep).unwrap_or(u32::MAX);
+        self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(computed);
         self.state = State::Prefill(keep);
         Advance::Back(keep)
     }

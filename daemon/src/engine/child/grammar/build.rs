@@ -12,6 +12,9 @@ use super::{BUILD_FUEL, Grammar, GrammarError, ROW_ITEMS, Recipe, STATES, STEP_F
 /// Bytes of the longest token that the tables take.
 const WORD_MAX: usize = 1000;
 
+/// Longest list of keywords that is told in bytes.
+const KEYS_MAX: usize = 200;
+
 /// The tables that all grammars of a model share.
 pub(super) struct Builder {
     factory: ParserFactory,
@@ -53,12 +56,16 @@ impl Builder {
 
     /// Builds one grammar.
     pub(super) fn build(&self, recipe: &Recipe) -> Result<Grammar, GrammarError> {
-        let parser = self.factory.create_parser(recipe.grammar()?).map_err(|error| refusal(&format!("{error:#}")))?;
+        let searches = recipe.searches();
+        let parser = self.factory.create_parser(recipe.grammar()?).map_err(|error| {
+            let refusal = refusal(&format!("{error:#}"));
+            if searches { refusal.of_search() } else { refusal }
+        })?;
         let matcher = Matcher::new(Ok(parser));
         if matcher.is_error() {
             return Err(GrammarError::Failed("its parser does not start"));
         }
-        Ok(Grammar { matcher, masked: Vec::new() })
+        Ok(Grammar { matcher, searches, masked: Vec::new() })
     }
 }
 
@@ -66,12 +73,11 @@ impl Builder {
 fn refusal(text: &str) -> GrammarError {
     const KEYS: &str = "Unimplemented keys: ";
     let told = if let Some(at) = text.find(KEYS) {
-        // Words of JSON Schema, and no others.
         let keys = text[at + KEYS.len()..].lines().next().unwrap_or_default();
-        format!("the schema uses keywords that are not supported: {keys}")
+        format!("the schema uses keywords that are not supported{}", words_of(keys))
     } else if text.contains("Unsatisfiable") {
         "no value fits the schema".to_owned()
-    } else if super::is_limit(text) {
+    } else if super::names(text, &super::LIMITS) {
         format!(
             "the constraint is too large: allowed are {SYMBOLS} symbols of grammar and {BUILD_FUEL} steps for its lexer"
         )
@@ -79,4 +85,11 @@ fn refusal(text: &str) -> GrammarError {
         "the constraint cannot be made into a grammar: it is malformed, or uses what is not supported".to_owned()
     };
     GrammarError::Unusable(told)
+}
+
+/// A list of JSON Schema's keywords, to be told. Anything else may be a client's.
+fn words_of(keys: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphabetic() || br#"$"[], "#.contains(&byte);
+    let proper = keys.len() <= KEYS_MAX && keys.bytes().all(plain);
+    if proper { format!(": {keys}") } else { String::new() }
 }

@@ -7,6 +7,8 @@ mod build;
 mod recipe;
 mod worker;
 
+use std::time::Duration;
+
 use llguidance::Matcher;
 use llguidance::api::StopReason;
 use thiserror::Error;
@@ -28,6 +30,15 @@ pub enum GrammarError {
         "the constraint takes too much work for a token: allowed are {STEP_ITEMS} parser items and {STATES} lexer states"
     )]
     TooComplex,
+    /// Nothing that it allows can be written with the model's tokens.
+    #[error("the model has no token that the constraint allows where the answer is now")]
+    NoToken,
+    /// It is not built yet, and shall not be awaited any longer.
+    #[error("the constraint takes longer than {} s to be made into a grammar", BUILD_MAX.as_secs())]
+    TooSlow,
+    /// The text of a task that finds parts of it asks for too much.
+    #[error("the text is too long or too varied to be searched by a model that generates text")]
+    Unsearchable,
     /// A defect.
     #[error("the constraint failed: {0}")]
     Failed(&'static str),
@@ -37,11 +48,23 @@ impl GrammarError {
     /// The code for the client.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unusable(_) | Self::TooComplex => ErrorCode::InvalidSchema,
+            Self::Unusable(_) | Self::TooComplex | Self::NoToken | Self::TooSlow => ErrorCode::InvalidSchema,
+            Self::Unsearchable => ErrorCode::InvalidRequest,
             Self::Failed(_) => ErrorCode::EngineFailed,
         }
     }
+
+    /// The same for a client that has sent no constraint, but a text to search.
+    fn of_search(self) -> Self {
+        match self {
+            Self::Failed(_) => self,
+            _ => Self::Unsearchable,
+        }
+    }
 }
+
+/// Longest time for one grammar. The limits below keep it far shorter; what they fail to bound shall not hold up others for ever.
+pub const BUILD_MAX: Duration = Duration::from_secs(10);
 
 /// Work to build a grammar's lexer, in llguidance's fuel: about 20 ms.
 const BUILD_FUEL: u64 = 1_000_000;
@@ -64,6 +87,8 @@ const STATES: usize = 16_384;
 /// The state of one answer in its grammar.
 pub struct Grammar {
     matcher: Matcher,
+    /// Whether it is none that a client has sent.
+    searches: bool,
     /// The logits, with −∞ for what may not come.
     masked: Vec<f32>,
 }
@@ -98,22 +123,24 @@ impl Grammar {
     }
 
     fn fault(&self) -> GrammarError {
-        match self.matcher.stop_reason() {
+        let told = |words: &[&str]| self.matcher.get_error().is_some_and(|text| names(&text, words));
+        let fault = match self.matcher.stop_reason() {
             StopReason::LexerTooComplex | StopReason::ParserTooComplex => GrammarError::TooComplex,
             // After an error the matcher keeps its text only, which may quote; these are llguidance's words for it.
-            StopReason::InternalError if self.matcher.get_error().is_some_and(|text| is_limit(&text)) => {
-                GrammarError::TooComplex
-            }
+            StopReason::InternalError if told(&["NoExtensionBias"]) => GrammarError::NoToken,
+            StopReason::InternalError if told(&LIMITS) => GrammarError::TooComplex,
             _ => GrammarError::Failed("no token fits it any more"),
-        }
+        };
+        if self.searches { fault.of_search() } else { fault }
     }
 }
 
-/// Whether a message of llguidance tells that one of its limits is reached.
-fn is_limit(text: &str) -> bool {
-    ["too complex", "too many", "too big", "too large", "limit", "fuel", "TooComplex"]
-        .iter()
-        .any(|word| text.contains(word))
+/// What llguidance's messages have that tell that one of its limits is reached.
+const LIMITS: [&str; 7] = ["too complex", "too many", "too big", "too large", "limit", "fuel", "TooComplex"];
+
+/// Whether a message has one of these words.
+fn names(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| text.contains(word))
 }
 
 #[cfg(test)]

@@ -24,6 +24,11 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// Whether it is made of a text to search, and not of a constraint.
+    pub(super) fn searches(&self) -> bool {
+        !matches!(self, Self::Constraint(_))
+    }
+
     /// The grammar.
     pub(super) fn grammar(&self) -> Result<TopLevelGrammar, GrammarError> {
         match self {

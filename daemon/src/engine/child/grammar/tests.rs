@@ -1,6 +1,7 @@
 //! Grammars over a vocabulary of single bytes.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,15 +9,20 @@ use serde_json::{Value, json};
 use super::build::Builder;
 use super::*;
 use crate::engine::child::spans::{answer as found, entities};
-use crate::job::{Constraint, Entity, Part};
+use crate::job::{Constraint, Entity, JobId, Part};
+use crate::task::check_schema;
 
 /// The token that ends an answer.
 const END: Token = 256;
 
-fn builder() -> Builder {
+fn vocabulary() -> Vocabulary {
     let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
     words.push(Vec::new());
-    Builder::new(Vocabulary { words, ends: vec![END.unsigned_abs()] }).unwrap()
+    Vocabulary { words, ends: vec![END.unsigned_abs()] }
+}
+
+fn builder() -> Builder {
+    Builder::new(vocabulary()).unwrap()
 }
 
 fn build(constraint: Constraint) -> Result<Grammar, GrammarError> {
@@ -136,6 +142,83 @@ fn what_explodes_is_refused_with_the_limit() {
         let ended = steps();
         assert!(matches!(ended, Ok(()) | Err(GrammarError::Unusable(_) | GrammarError::TooComplex)), "{ended:?}");
     }
+}
+
+/// Places that each refer to the next one, from within so many schemas.
+fn chain(places: usize, depth: usize) -> Value {
+    let place = |at: usize| {
+        let last = if at + 1 < places { json!({ "$ref": format!("#/$defs/p{}", at + 1) }) } else { json!({}) };
+        (format!("p{at}"), (0..depth).fold(last, |inner, _| json!({ "allOf": [inner] })))
+    };
+    let defs: serde_json::Map<String, Value> = (0..places).map(place).collect();
+    json!({ "$ref": "#/$defs/p0", "$defs": defs })
+}
+
+/// What the thread makes of a schema.
+fn ordered(grammars: &mut Grammars, job: u64, schema: &Value) -> Result<Grammar, GrammarError> {
+    grammars.order(JobId(job), Recipe::Constraint(Constraint::Schema(schema.to_string()))).unwrap();
+    loop {
+        if let Some(built) = grammars.next().unwrap() {
+            assert_eq!(built.job, JobId(job));
+            return built.grammar;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// More would be built one within the other than any stack holds.
+#[test]
+fn a_chain_of_references_is_short_or_refused() {
+    let mut grammars = Grammars::start(vocabulary()).unwrap();
+    let longest = chain(64, 60);
+    assert_eq!(check_schema(&longest), Ok(()));
+    for (job, schema) in [(0, &chain(60, 1)), (1, &longest)] {
+        let built = ordered(&mut grammars, job, schema).map(|grammar| allows(grammar, "[7]"));
+        assert!(matches!(built, Ok(true) | Err(GrammarError::Unusable(_))), "{built:?}");
+        assert!(job == 1 || built == Ok(true), "{built:?}");
+    }
+    let reason = check_schema(&chain(400, 1)).unwrap_err();
+    assert!(reason.contains("refers to 400 different places"), "{reason}");
+}
+
+#[test]
+fn a_grammar_that_is_not_there_in_time_is_named() {
+    let mut grammars = Grammars::start(vocabulary()).unwrap();
+    assert_eq!(grammars.stuck(Duration::ZERO), None);
+    let recipe = || Recipe::Constraint(Constraint::Regex("a".to_owned()));
+    grammars.order(JobId(1), recipe()).unwrap();
+    grammars.order(JobId(2), recipe()).unwrap();
+    assert_eq!((grammars.stuck(Duration::ZERO), grammars.stuck(BUILD_MAX)), (Some(JobId(1)), None));
+    while grammars.next().unwrap().is_none_or(|built| built.job != JobId(2)) {
+        std::thread::yield_now();
+    }
+    assert_eq!(grammars.stuck(Duration::ZERO), None);
+}
+
+/// The largest common multiple that is taken is no work for long.
+#[test]
+fn multiples_are_held() {
+    let multiples = json!({ "type": "integer", "multipleOf": 9973 });
+    assert_eq!(check_schema(&multiples), Ok(()));
+    assert!(allows(schema(&multiples).unwrap(), "19946") && !allows(schema(&multiples).unwrap(), "19947"));
+}
+
+#[test]
+fn a_model_that_cannot_write_it_is_no_defect() {
+    let mut few = vocabulary();
+    few.words[usize::from(b'q')].clear();
+    let mut grammar = Builder::new(few).unwrap().build(&Recipe::Constraint(Constraint::Regex("q".to_owned()))).unwrap();
+    let error = grammar.mask(&[0.0; 257]).map(|_| ()).unwrap_err();
+    assert_eq!((&error, error.code()), (&GrammarError::NoToken, ErrorCode::InvalidSchema));
+}
+
+#[test]
+fn who_has_sent_a_text_is_told_of_that() {
+    let error = GrammarError::TooComplex.of_search();
+    assert_eq!(error.code(), ErrorCode::InvalidRequest);
+    assert!(error.to_string().contains("the text is too long"), "{error}");
+    let defect = GrammarError::Failed("x");
+    assert_eq!(defect.clone().of_search(), defect);
 }
 
 /// One table for all cases.

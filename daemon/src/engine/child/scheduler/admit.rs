@@ -30,7 +30,7 @@ impl Scheduler {
         let room = context - prompt.len();
         let (id, recipe) = (job.id, Shape::recipe(&job));
         let work = match &job.task {
-            Task::Classify { labels, .. } => Work::Scores(self.scorer(labels, &prompt, room).map_err(plain)?),
+            Task::Classify { labels, .. } => Work::Scores(self.scorer(labels, &prompt, context)?),
             _ => Work::Writes(Box::new(Writer::new(job, &prompt, room, self.model.n_vocab()))),
         };
         if let Some(recipe) = recipe {
@@ -42,22 +42,24 @@ impl Scheduler {
         Ok(())
     }
 
-    /// What scores labels after a prompt that leaves so much room.
-    fn scorer(&self, labels: &[String], prompt: &[Token], room: usize) -> Result<Scorer, (ErrorCode, String)> {
+    /// What scores labels after a prompt, within so many tokens of context.
+    fn scorer(&self, labels: &[String], prompt: &[Token], context: usize) -> Result<Scorer, JobError> {
         if !self.model.can_rewind() {
             let text = "the memory of this model cannot go back, as it must to score labels: use \"choices\" instead";
-            return Err((ErrorCode::InvalidRequest, text.to_owned()));
+            return Err(JobError::new(ErrorCode::InvalidRequest, text));
         }
         let tokens = |label: &String| self.model.tokenize(label).map(|tokens| (label.clone(), tokens));
         let tokens: Result<Vec<_>, _> = labels.iter().map(tokens).collect();
-        let tokens = tokens.map_err(|e| refused(&e.into()))?;
+        let tokens = tokens.map_err(|e| plain(refused(&e.into())))?;
+        let empty = self.prompter.ask(&self.model, &asks::classify(labels, asks::NO_CONTENT));
+        let empty = empty.map_err(|e| plain(refused(&e)))?;
+        // They stand after each of the two, and a text may be shorter than one that says nothing.
+        let room = context.saturating_sub(prompt.len().max(empty.len()));
         if let Some(index) = tokens.iter().position(|(_, tokens)| tokens.is_empty() || tokens.len() > room) {
             let text =
                 format!("labels[{index}] has {} tokens; the prompt leaves room for 1 to {room}", tokens[index].1.len());
-            return Err((ErrorCode::ContextOverflow, text));
+            return Err(JobError::new(ErrorCode::ContextOverflow, text));
         }
-        let empty =
-            self.prompter.ask(&self.model, &asks::classify(labels, asks::NO_CONTENT)).map_err(|e| refused(&e))?;
         Ok(Scorer::new(tokens, [prompt.to_vec(), empty]))
     }
 }

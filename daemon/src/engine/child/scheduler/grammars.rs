@@ -1,7 +1,7 @@
 //! Grammars of constrained jobs: ordered when a job comes, taken when they are built.
 
 use super::Scheduler;
-use crate::engine::child::grammar::{Built, GrammarError, Grammars, Recipe};
+use crate::engine::child::grammar::{BUILD_MAX, Built, GrammarError, Grammars, Recipe};
 use crate::engine::child::sequence::Sequence;
 use crate::job::{ErrorCode, JobId};
 
@@ -14,24 +14,32 @@ impl Scheduler {
             let failed = |error| (ErrorCode::EngineFailed, format!("no thread for grammars: {error}"));
             self.grammars = Some(started.map_err(failed)?);
         }
-        self.grammars.as_ref().map_or(Ok(()), |grammars| grammars.order(job, recipe)).map_err(refused)
+        self.grammars.as_mut().map_or(Ok(()), |grammars| grammars.order(job, recipe)).map_err(refused)
     }
 
     /// Gives the grammars that are built to the jobs that wait for them.
     pub(super) fn take_grammars(&mut self) {
-        while let Some(grammars) = &self.grammars {
+        while let Some(grammars) = &mut self.grammars {
             match grammars.next() {
                 Ok(Some(built)) => self.give_grammar(built),
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::error!("{error}");
-                    self.grammars = None;
-                    let waiting = self.all_sequences().filter(|sequence| sequence.waits()).map(|sequence| sequence.job);
-                    for job in waiting.collect::<Vec<_>>() {
-                        self.give_grammar(Built { job, grammar: Err(error.clone()) });
-                    }
+                Ok(None) => {
+                    let Some(job) = grammars.stuck(BUILD_MAX) else { return };
+                    self.give_grammar(Built { job, grammar: Err(GrammarError::TooSlow) });
+                    // The thread ends when it is done with this one.
+                    self.lose_grammars(&GrammarError::Failed("the thread that builds grammars is stuck"));
                 }
+                Err(error) => self.lose_grammars(&error),
             }
+        }
+    }
+
+    /// Whoever waits for a grammar gets this error; who comes later gets a new thread.
+    fn lose_grammars(&mut self, error: &GrammarError) {
+        tracing::error!("{error}");
+        self.grammars = None;
+        let waiting = self.all_sequences().filter(|sequence| sequence.waits()).map(|sequence| sequence.job);
+        for job in waiting.collect::<Vec<_>>() {
+            self.give_grammar(Built { job, grammar: Err(error.clone()) });
         }
     }
 

@@ -264,7 +264,8 @@ impl Scheduler {
                 Ok(Advance::GoesOn(_)) => {}
                 Ok(Advance::Back(keep)) => {
                     if self.context.truncate(entry.slot, keep) {
-                        self.waiting.push(entry.slot);
+                        // A few tokens of one that runs do not wait for the whole prompts of others.
+                        self.waiting.insert(0, entry.slot);
                     } else {
                         self.fail(entry.slot, ErrorCode::EngineFailed, "the model's memory cannot go back");
                     }

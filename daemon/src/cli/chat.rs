@@ -114,6 +114,7 @@ impl Chat {
     ) -> Result<(), Failure> {
         let id = RequestId::new(format!("chat-{:016x}", fastrand::u64(..))).map_err(Failure::software)?;
         let request = self.request(&id, session, text, reset, instruct);
+        client.catch_up();
         client.send("chat", &request).await.map_err(Failure::unavailable)?;
         let (result, shown) = stream(client, &id, Duration::from_secs(self.timeout)).await?;
         complete(&result, &shown).map_err(Failure::software)?;

@@ -116,6 +116,18 @@ impl Client {
         Ok(())
     }
 
+    /// Passes over what has come that nobody waits for any more: late replies, and that the connection broke and was made anew
+    /// while somebody was typing.
+    pub fn catch_up(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            if let LinkEvent::Message(mut message) = event
+                && let Some(ack) = message.ack.take()
+            {
+                self.link.ack(ack);
+            }
+        }
+    }
+
     /// The next reply to one of our requests.
     pub async fn reply(&mut self, wait: Duration) -> anyhow::Result<Value> {
         loop {

@@ -78,7 +78,7 @@ impl Mailbox {
 
     /// Sessions go.
     pub fn forget_sessions(&self, numbers: &[u64]) {
-        self.add(false, |batch| numbers.iter().for_each(|&number| batch.push_session(number, None)));
+        self.add(true, |batch| numbers.iter().for_each(|&number| batch.push_session(number, None)));
     }
 
     fn add(&self, sync: bool, push: impl FnOnce(&mut Batch)) -> u64 {

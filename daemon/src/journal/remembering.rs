@@ -9,6 +9,7 @@ use super::batch::SessionRow;
 use super::handle::Journal;
 use super::index::Stage;
 use super::mailbox::Question;
+use super::sessions::SessionKey;
 use super::space::pages;
 use super::{Outcome, OutcomeTooLarge, Ticket};
 use crate::job::{ClientName, JobId, Memory, SessionName};
@@ -85,9 +86,8 @@ impl Journal {
         let key = Arc::new((entry.key.0.clone(), turn.session.clone()));
         let content = write(&turn.memory);
         let number = self.sessions.number_of(&key);
-        self.forget_numbers(&self.sessions.beyond(&key.0, number, turn.per_client));
         let needed = pages(content.len() as u64);
-        if !self.make_room(job, number, pages(outcome.size()), needed) {
+        if !self.make_room((job, &key, number), pages(outcome.size()), needed, turn.per_client) {
             let size = outcome.size() + content.len() as u64;
             return Err(OutcomeTooLarge { size: Bytes(size), max: Bytes(outcome_max) });
         }
@@ -100,13 +100,24 @@ impl Journal {
         Ok(Some(Ticket(self.mailbox.finish_turn(job, (at, outcome), number, row))))
     }
 
-    /// Forgets other sessions, longest unused first, until there is room for an outcome and for what a session shall take. False:
-    /// there is none.
-    fn make_room(&mut self, job: JobId, number: u64, outcome: u64, session: u64) -> bool {
+    /// Forgets other sessions, longest unused first, until the client has no more than it may have and there is room for an outcome
+    /// and for what a session shall take. False: there is none, and none is forgotten.
+    fn make_room(
+        &mut self,
+        (job, key, number): (JobId, &SessionKey, u64),
+        outcome: u64,
+        session: u64,
+        per_client: usize,
+    ) -> bool {
         // What was set aside for the job makes room for both, unless another run has accepted it, which has told nobody how much.
         let own = self.index.get(job).map_or(0, |entry| entry.pages) + self.sessions.pages_of(number);
         let more = (outcome + session).saturating_sub(own);
         let share = self.index.space.max / SHARE;
+        let others = self.sessions.pages() - self.sessions.pages_of(number);
+        if session > share || (more > others && !self.index.space.fits(more - others)) {
+            return false;
+        }
+        self.forget_numbers(&self.sessions.beyond(&key.0, number, per_client));
         loop {
             let all = self.sessions.pages() - self.sessions.pages_of(number) + session;
             if all <= share && (more == 0 || self.index.space.fits(more)) {

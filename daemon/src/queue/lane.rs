@@ -243,8 +243,16 @@ impl Lane {
 
     /// A job waits again that ran: its client is no longer charged for it.
     pub(super) fn comes_back(&mut self, waiting: &Waiting) {
-        self.running.remove(&waiting.job);
-        self.accounts.refund(&waiting.client, waiting.work.tokens());
+        let work = self.running.remove(&waiting.job).map_or(waiting.work, |running| running.work);
+        self.accounts.refund(&waiting.client, work.tokens());
+    }
+
+    /// A job that was taken has a longer prompt than it told while it waited.
+    pub(super) fn grows(&mut self, job: JobId, prompt: u64) {
+        let Some(running) = self.running.get_mut(&job) else { return };
+        let more = prompt.saturating_sub(running.work.prompt);
+        running.work.prompt += more;
+        self.accounts.charge(&running.client, more);
     }
 
     /// A job has been answered: its client is charged for no more than it has had.

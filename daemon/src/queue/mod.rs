@@ -199,6 +199,14 @@ impl Queue {
         next.is_some_and(|waiting| waiting.priority == Priority::High)
     }
 
+    /// A job that was taken has a prompt of so many tokens, which is more than it told while it waited: its client is charged for
+    /// them, and the pace of the model is that of the whole prompt.
+    pub fn grows(&mut self, model: &ModelName, job: JobId, prompt: u64) {
+        if let Some(lane) = self.lanes.get_mut(model) {
+            lane.grows(job, prompt);
+        }
+    }
+
     /// A job that was taken has been answered: what its client was charged too much for it is given back, and what it has cost
     /// tells the pace of the model.
     pub fn answered(&mut self, model: &ModelName, job: JobId, spent: &Spent) {

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::driver::Driver;
 use super::intake::made_id;
+use super::jobs::{Job, Stage};
 use crate::config::{Binding, OnBusy, wildcards};
-use crate::job::{ErrorCode, JobError, JobId, Request};
+use crate::job::{ClientName, ErrorCode, JobError, JobId, Request};
 use crate::journal::Ticket;
 use crate::mqtt::{InboundMessage, Slot};
 use crate::telemetry::NodeEvent;
@@ -38,28 +39,32 @@ impl Driver {
                 return None;
             }
         };
-        let on_busy = binding.on_busy;
-        if !self.makes_way(on_busy, &accepted.request) {
+        let (on_busy, Request { client, id, .. }) = (binding.on_busy, accepted.request.clone());
+        if on_busy == OnBusy::Drop && self.open_jobs_of(&client).next().is_some() {
             // As it was configured: nobody needs to hear of it.
             self.reporting.metrics.jobs.refused(ErrorCode::QueueFull);
             return None;
         }
-        self.admit(slot, accepted, message.received)
+        let ticket = self.admit(slot, accepted, message.received);
+        if on_busy == OnBusy::Latest
+            && let Some((latest, _)) = self.jobs.find(&client, &id)
+        {
+            self.take_the_place(&client, latest);
+        }
+        ticket
     }
 
-    /// Whether a message is taken while others of its binding are being answered. One that waits may go for it.
-    fn makes_way(&mut self, on_busy: OnBusy, request: &Request) -> bool {
-        let open = self.jobs.iter().filter(|(_, job)| job.request.client == request.client);
-        match on_busy {
-            OnBusy::Queue => true,
-            OnBusy::Drop => { open }.next().is_none(),
-            OnBusy::Latest => {
-                let waiting: Vec<JobId> = open.filter(|(_, job)| job.is_waiting()).map(|(id, _)| id).collect();
-                for id in waiting {
-                    self.fail(id, JobError::new(ErrorCode::Cancelled, "a newer message took its place"));
-                }
-                true
-            }
+    /// What was asked for as this client and has not ended; of a job that is done as several others, not these.
+    fn open_jobs_of(&self, client: &ClientName) -> impl Iterator<Item = (JobId, &Job)> {
+        self.jobs.iter().filter(move |(_, job)| job.is_clients() && job.request.client == *client)
+    }
+
+    /// Those that wait go for a newer one that has been let in. What has begun goes on, also where it has made room for others.
+    fn take_the_place(&mut self, client: &ClientName, latest: JobId) {
+        let waits = |(id, job): &(JobId, &Job)| *id < latest && matches!(job.stage, Stage::Waiting);
+        let waiting: Vec<JobId> = self.open_jobs_of(client).filter(waits).map(|(id, _)| id).collect();
+        for id in waiting {
+            self.fail(id, JobError::new(ErrorCode::Cancelled, "a newer message took its place"));
         }
     }
 

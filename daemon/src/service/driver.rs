@@ -61,7 +61,8 @@ pub(super) struct Driver {
     pub(super) queue: Queue,
     pub(super) jobs: Jobs,
     pub(super) sessions: Sessions,
-    /// Whether steps of jobs have joined the queue since it was looked at.
+    /// Whether there are jobs that may start and could not when the queue was looked at: steps that have joined it, turns that are
+    /// released.
     pub(super) steps_wait: bool,
     pub(super) recorder: Recorder,
     pub(super) opened: mpsc::Sender<Opened>,

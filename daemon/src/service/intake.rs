@@ -294,6 +294,18 @@ impl Driver {
             stream: job.request.stream && !job.deltas.ended,
         };
         let work = self.sessions.recalled(work, &job.request, bytes_max);
+        let bytes = work.task.bytes();
+        if bytes > bytes_max {
+            let text = format!(
+                "the session's instructions and the turn have {bytes} bytes; the model takes {bytes_max} (limits.request): begin \
+                 the session anew with \"reset\""
+            );
+            self.fail(id, JobError::new(ErrorCode::TooLarge, text));
+            return;
+        }
+        if !work.memory.is_empty() {
+            self.queue.grows(&job.model, id, bytes as u64 / BYTES_PER_TOKEN);
+        }
         let engine = active.id();
         let (taken, since) = match job.stage {
             jobs::Stage::Parked { engine: parked_in, since, at } if parked_in == engine => {

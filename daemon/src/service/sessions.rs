@@ -1,7 +1,7 @@
 //! Sessions: jobs of one run one after the other, each with what the session remembers.
 //!
-//! A job that is not the first of its session is held in the queue. The first one is read for when its turn has come, so that
-//! only those who run have their memories in this process.
+//! A job that is not the first of its session is held in the queue, and the first one until it is known what the session
+//! remembers. That is asked for as soon as a job is the first, so that it does not lose its turn over it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -102,8 +102,11 @@ impl Driver {
     /// A job of the queue joins its session, if it has one.
     pub(super) fn join_session(&mut self, id: JobId) {
         let Some(key) = self.jobs.get(id).and_then(|job| key(&job.request)) else { return };
-        self.sessions.lines.entry(key).or_default().jobs.insert(id);
+        self.sessions.lines.entry(key.clone()).or_default().jobs.insert(id);
         self.hold(id);
+        if self.sessions.first(&key) == Some((id, false)) {
+            self.remembers(id);
+        }
     }
 
     /// A job that joins a queue waits there for its session.
@@ -141,14 +144,14 @@ impl Driver {
 
     /// What a session remembers is known.
     pub(super) fn on_recalled(&mut self, client: ClientName, session: SessionName, memory: Option<Memory>) {
-        let unreadable = memory.is_none() && self.recorder.journal.forget_sessions(&client, Some(&session)) > 0;
-        if unreadable {
-            tracing::error!(%client, %session, "a session cannot be read and is forgotten");
-        }
         let key = (client, session);
-        if let Some(line) = self.sessions.lines.get_mut(&key)
-            && let Knowledge::Asked = line.memory
-        {
+        let line = self.sessions.lines.get_mut(&key).filter(|line| matches!(line.memory, Knowledge::Asked));
+        // Otherwise it was forgotten meanwhile, and what there is by now is another one.
+        if let Some(line) = line {
+            let (client, session) = &key;
+            if memory.is_none() && self.recorder.journal.forget_sessions(client, Some(session)) > 0 {
+                tracing::error!(%client, %session, "a session cannot be read and is forgotten");
+            }
             line.memory = Knowledge::Known(memory.unwrap_or_default());
             self.release_first(&key);
         }
@@ -224,6 +227,10 @@ impl Driver {
             // It is read again with what has just been written.
             *line = Line { jobs: std::mem::take(&mut line.jobs), ..Line::default() };
             self.release_first(&key);
+            if let Some((first, _)) = self.sessions.first(&key) {
+                self.remembers(first);
+            }
+            self.steps_wait = true;
         }
     }
 

@@ -24,7 +24,8 @@ impl Scheduler {
         let answer = (job.output.max_tokens as usize).min(context / ANSWER_SHARE);
         let fits = |prompt: &Result<Vec<Token>, JobError>| match prompt {
             Ok(tokens) => tokens.len() + answer <= context,
-            Err(error) => error.code != ErrorCode::ContextOverflow,
+            // Whatever is wrong, with fewer turns it may be right: a template may be at the end of its fuel.
+            Err(_) => false,
         };
         if fits(&full) {
             return full.map(|tokens| (tokens, 0));

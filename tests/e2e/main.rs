@@ -24,6 +24,7 @@ mod embed;
 mod engine_trouble;
 mod entities;
 mod estimate;
+mod example_pipelines;
 mod fleet_rights;
 mod gpu;
 mod groups;

@@ -17,7 +17,7 @@ async fn the_fleet_sees_the_node_and_its_model() {
         (&json!("gw"), &json!("1.0"), &json!("plant 4"))
     );
     assert_eq!(info["models"], json!(["main"]));
-    let tasks = ["answer", "chat", "classify", "embed", "extract", "fetch", "generate", "rerank"];
+    let tasks = ["answer", "chat", "classify", "embed", "extract", "fetch", "generate", "pipeline", "rerank"];
     let tasks = tasks.map(|name| json!({ "name": name }));
     let defined = [
         ("describe-json", ["fields", "input"]),

@@ -12,7 +12,7 @@ fn setup() -> Setup {
         format!("[[model]]\nname = \"{name}\"\nfiles = [{{ path = \"{}\" }}]\nthreads = 1\n", file.display())
     };
     let tables = [table("embedder", &files::embedder()), table("finder", &files::token_classifier())].concat();
-    Setup { model: "default = true\ncontext = 1024".to_owned(), tables, ..Setup::default() }
+    Setup { model: "default = true".to_owned(), tables, ..Setup::default() }
 }
 
 fn run(broker: &Broker, name: &str, arguments: &[&str]) -> (Value, String) {

@@ -6,7 +6,8 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::job::{ReplyFormat, RequestId};
+use super::fields::invalid;
+use crate::job::{JobError, ReplyFormat, RequestId};
 
 /// Longest `ref` in bytes.
 pub(super) const REF_MAX: usize = 256;
@@ -104,6 +105,16 @@ impl<'de> Visitor<'de> for &mut Salvage {
         }
         Ok(())
     }
+}
+
+/// The fields that are echoed stay within their limits.
+pub(super) fn check_echo(map: &Map<String, Value>) -> Result<(), JobError> {
+    if echo_fits(&echo_of(map)) {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "fields starting with x_: allowed are {ECHO_FIELDS_MAX}, of {ECHO_BYTES_MAX} bytes of JSON together"
+    )))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::job::{
 use crate::job::{LOGPROBS_MAX, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
 
 use super::RequestLimits;
-use super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX, REF_MAX, echo_fits, echo_of, is_echo};
+use super::address::{REF_MAX, check_echo, is_echo};
 use super::constraint::read_constraint;
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
 use super::inputs::read_each;
@@ -216,12 +216,16 @@ impl Body {
         let deadline =
             fields.whole("deadline_ms", &Limits { range: 1..=deadline_cap, from: Some("limits.deadline_cap") })?;
         let max_tokens = fields.whole_u32("max_tokens", 1..=limits.max_tokens_cap, Some("limits.max_tokens_cap"))?;
+        let output = read_output(&mut fields, max_tokens, self.output, limits)?;
+        if output.logprobs.is_some() && matches!(self.task, Task::Each { .. }) {
+            return Err(invalid("field \"logprobs\": of \"inputs\" there are none, only of one text"));
+        }
         Ok(Self {
             task: self.task,
             model: model.or(self.model),
             session: self.session,
             sampling: read_sampling(&mut fields, &self.sampling)?,
-            output: read_output(&mut fields, max_tokens, self.output, limits)?,
+            output,
             priority: priority.unwrap_or_default(),
             asked: Asked { priority, max_tokens },
             deadline: deadline.map_or(self.deadline, Duration::from_millis),
@@ -247,16 +251,6 @@ pub(super) fn check_names(task: &str, map: &Map<String, Value>, has: impl Fn(&st
         return Err(unknown(name));
     }
     check_echo(map)
-}
-
-/// The fields that are echoed stay within their limits.
-pub(super) fn check_echo(map: &Map<String, Value>) -> Result<(), JobError> {
-    if echo_fits(&echo_of(map)) {
-        return Ok(());
-    }
-    Err(invalid(format!(
-        "fields starting with x_: allowed are {ECHO_FIELDS_MAX}, of {ECHO_BYTES_MAX} bytes of JSON together"
-    )))
 }
 
 /// The values are in use already, if they could be used: here they are only complained about.
@@ -305,6 +299,9 @@ fn read_session(fields: &mut Fields, task: &Task) -> Result<Option<Session>, Job
     let Some(name) = name else {
         return if reset { Err(invalid("\"reset\" needs a \"session\"")) } else { Ok(None) };
     };
+    if matches!(task, Task::Each { .. }) {
+        return Err(invalid("field \"inputs\": a session takes one turn: give \"messages\", \"input\" or \"prompt\""));
+    }
     if let Task::Chat { messages } = task
         && messages.iter().all(|message| message.role == Role::System)
     {

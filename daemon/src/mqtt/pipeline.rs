@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::job::{Ability, JobError, Pipeline, PipelineStep, Task, TaskName};
-use crate::task::{PipelineDefinition, Plan, read_step};
+use crate::task::{OF_TEMPLATES, PipelineDefinition, Plan, read_step};
 
 use super::body::{Body, KNOWN, TaskKind, check_address, check_names};
 use super::defined::read_defined;
@@ -13,9 +13,6 @@ use super::{RequestLimits, RequestReader, StepRequest};
 
 /// What stands in the place of the text of other tasks.
 const TEXTS: [&str; 2] = ["input", "prompt"];
-
-/// What templates see besides a request's own fields.
-const OF_TEMPLATES: [&str; 4] = ["index", "input", "item", "steps"];
 
 /// Reads the steps of a request, and what they work on.
 pub(super) fn read_pipeline(fields: &mut Fields, limits: &RequestLimits) -> Result<Task, JobError> {
@@ -41,7 +38,7 @@ pub(super) fn read_pipeline(fields: &mut Fields, limits: &RequestLimits) -> Resu
         Some(Value::Object(own)) => own,
         Some(other) => return Err(wrong_type("fields", &other, "an object")),
     };
-    if let Some(name) = own.keys().find(|name| OF_TEMPLATES.contains(&name.as_str())) {
+    if let Some(name) = own.keys().find(|name| *name == "input" || OF_TEMPLATES.contains(&name.as_str())) {
         return Err(invalid(format!("field \"fields\": \"{name}\" has a meaning of its own in templates")));
     }
     own.insert("input".to_owned(), given);

@@ -234,6 +234,16 @@ fn wants_exactly_one_input() {
         ("generate", r#"{"id":"7"}"#, "\"input\", \"prompt\" or \"inputs\" is missing"),
         ("chat", r#"{"id":"7"}"#, "\"messages\", \"input\", \"prompt\" or \"inputs\" is missing"),
         ("generate", r#"{"prompt":" "}"#, "field \"prompt\" is empty"),
+        (
+            "chat",
+            r#"{"inputs":["a"],"session":"s"}"#,
+            "field \"inputs\": a session takes one turn: give \"messages\", \"input\" or \"prompt\"",
+        ),
+        (
+            "generate",
+            r#"{"inputs":["a"],"logprobs":1}"#,
+            "field \"logprobs\": of \"inputs\" there are none, only of one text",
+        ),
         ("generate", r#"{"input":{"a":1}}"#, "field \"input\": got an object, wanted a string"),
         (
             "generate",

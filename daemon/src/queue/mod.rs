@@ -46,6 +46,8 @@ pub enum Refused {
 pub struct Waiting {
     /// Which job.
     pub job: JobId,
+    /// Whether it is a step of another. Limits are for what clients ask, not for what comes of it.
+    pub is_step: bool,
     /// Whose.
     pub client: ClientName,
     /// For which model.
@@ -68,6 +70,7 @@ pub struct Queue {
     lanes: HashMap<ModelName, Lane>,
     /// Of each job its model, which has the rest.
     models: HashMap<JobId, ModelName>,
+    /// Of each client how many wait that are no steps.
     clients: HashMap<ClientName, usize>,
     deadlines: BTreeSet<(Instant, JobId)>,
     /// Number of the next to join at the end.
@@ -100,7 +103,7 @@ impl Queue {
 
     /// Lets a job join; gives the number of jobs that are likely to go before it.
     pub fn admit(&mut self, waiting: Waiting) -> Result<usize, Refused> {
-        if self.len() >= self.limits.jobs {
+        if self.clients.values().sum::<usize>() >= self.limits.jobs {
             return Err(Refused::Full(self.limits.jobs));
         }
         if self.len_of(&waiting.client) >= self.limits.jobs_per_client {
@@ -135,7 +138,7 @@ impl Queue {
         self.lanes.get(model)?.next_start(client, sequences, now)
     }
 
-    /// How many jobs of a client wait.
+    /// How many jobs of a client wait that are no steps.
     pub fn len_of(&self, client: &ClientName) -> usize {
         self.clients.get(client).copied().unwrap_or(0)
     }
@@ -175,7 +178,9 @@ impl Queue {
     }
 
     fn insert(&mut self, number: u64, waiting: Waiting) {
-        *self.clients.entry(waiting.client.clone()).or_default() += 1;
+        if !waiting.is_step {
+            *self.clients.entry(waiting.client.clone()).or_default() += 1;
+        }
         self.models.insert(waiting.job, waiting.model.clone());
         self.deadlines.insert((waiting.deadline, waiting.job));
         self.lanes.entry(waiting.model.clone()).or_default().insert(number, waiting);
@@ -240,10 +245,10 @@ impl Queue {
         true
     }
 
-    fn forget(&mut self, Waiting { job, client, deadline, .. }: &Waiting) {
+    fn forget(&mut self, Waiting { job, is_step, client, deadline, .. }: &Waiting) {
         self.models.remove(job);
         self.deadlines.remove(&(*deadline, *job));
-        if let Some(count) = self.clients.get_mut(client) {
+        if let Some(count) = self.clients.get_mut(client).filter(|_| !is_step) {
             *count -= 1;
             if *count == 0 {
                 self.clients.remove(client);

@@ -46,6 +46,13 @@ pub struct Charge {
     per_minute: u64,
 }
 
+impl Charge {
+    /// How many tokens it is.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+}
+
 /// A bucket of tokens for each client that has a rate. A bucket is known by the time when it is full again if nothing is used
 /// until then, so that there is nothing to remember of one that is full (the generic cell rate algorithm of ATM).
 #[derive(Debug, Default)]

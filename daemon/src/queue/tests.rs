@@ -17,7 +17,7 @@ pub(super) fn main_model() -> ModelName {
 pub(super) fn waiting(job: u64, of: &str, priority: Priority, now: Instant) -> Waiting {
     let deadline = now + Duration::from_hours(24);
     let (job, client, model) = (JobId(job), client(of), main_model());
-    Waiting { job, client, model, priority, work: work(10), received: now, deadline }
+    Waiting { job, is_step: false, client, model, priority, work: work(10), received: now, deadline }
 }
 
 fn work(tokens: u64) -> Work {
@@ -36,6 +36,21 @@ pub(super) fn queue(jobs: usize, jobs_per_client: usize) -> Queue {
 
 fn drain(queue: &mut Queue, now: Instant) -> Vec<u64> {
     std::iter::from_fn(|| queue.next(&main_model(), now)).map(|job| job.0).collect()
+}
+
+#[test]
+fn steps_take_no_place_of_what_clients_ask() {
+    let (mut queue, now) = (queue(2, 1), Instant::now());
+    for job in 1..=5 {
+        queue.rejoin(Waiting { is_step: true, ..waiting(job, "a", Priority::Normal, now) });
+    }
+    queue.admit(waiting(6, "a", Priority::Normal, now)).unwrap();
+    assert_eq!((queue.len(), queue.len_of(&client("a"))), (6, 1));
+    assert_eq!(queue.admit(waiting(7, "a", Priority::Normal, now)), Err(Refused::ClientFull(1)));
+    assert!(queue.remove(JobId(1)));
+    assert_eq!(queue.len_of(&client("a")), 1);
+    queue.admit(waiting(8, "b", Priority::Normal, now)).unwrap();
+    assert_eq!(queue.admit(waiting(9, "c", Priority::Normal, now)), Err(Refused::Full(2)));
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl Driver {
             kept: BTreeMap::new(),
             spent: Some(0.0),
             accepted: Some(ticket),
+            suspect: false,
             mark: Mark::None,
             stage: Stage::Waiting,
         };

@@ -1,7 +1,6 @@
 //! Which model a request is for: the one that it names, else one that can do its task.
 
 use super::driver::Driver;
-use super::intake::waiting;
 use super::jobs::Stage;
 use super::models::ModelEntry;
 use super::policy::check_model;
@@ -76,7 +75,12 @@ impl Driver {
         unfit.sort_unstable();
         for id in unfit {
             let Some(job) = self.jobs.get(id).filter(|job| job.is_waiting()) else { continue };
-            let policy = self.config.policy_of(&job.request.client);
+            // What an operator's pipeline does is the operator's business.
+            let of_operator = job
+                .step()
+                .and_then(|step| self.jobs.get(step.root))
+                .is_some_and(|root| matches!(root.request.task, Task::Pipeline(_)) && root.request.defined.is_some());
+            let policy = self.config.policy_of(&job.request.client).filter(|_| !of_operator);
             let chosen = self.model_of(&job.request).and_then(|index| {
                 policy.map_or(Ok(()), |policy| check_model(policy, self.models[index].name())).map(|()| index)
             });
@@ -97,7 +101,7 @@ impl Driver {
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.stage = Stage::Waiting;
         job.model = model.clone();
-        self.queue.rejoin(waiting(id, &job.request, &model, job.received, job.deadline));
+        self.queue.rejoin(job.waiting(id));
         self.hold(id);
         self.wake_model(&model);
     }

@@ -87,10 +87,18 @@ impl Composed {
         total.decode += timings.decode;
         total.energy = total.energy.zip(*energy_joules).map(|(all, more)| all + more);
         // One that was cut off is what a client has to know.
-        if *finish != Finish::Stop {
+        if *finish != Finish::Stop && !matches!(total.finish, Finish::Length | Finish::Truncated) {
             total.finish = *finish;
         }
         total.last = Some((model.clone(), strategy.clone()));
+    }
+
+    /// Adds what the steps of a step have taken that has failed: of one that is done its outcome tells it.
+    pub fn add_failed(&mut self, step: &Self) {
+        let (total, usage) = (&mut self.total.usage, &step.total.usage);
+        total.prompt_tokens += usage.prompt_tokens;
+        total.cached_tokens += usage.cached_tokens;
+        total.generated_tokens += usage.generated_tokens;
     }
 
     /// Tokens of all steps.

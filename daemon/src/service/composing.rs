@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::composed::Composed;
 use super::driver::Driver;
-use super::intake::waiting;
 use super::jobs::{Deltas, Job, Mark, Owner, Stage, StepOf};
 use super::policy;
 use super::recording::Promise;
@@ -18,6 +17,11 @@ use crate::telemetry::JobChange;
 
 /// Outputs that a pipeline keeps may have so many times the bytes of the largest answer.
 const KEPT_RESULTS: usize = 4;
+
+/// Jobs of clients that are done as several others at the same time, and those of one client. Each of them has as many steps in
+/// the queue as a run begins at once.
+const OPEN_MAX: usize = 16;
+const OPEN_OF_CLIENT_MAX: usize = 2;
 
 impl Driver {
     fn bounds(&self) -> Bounds {
@@ -56,11 +60,16 @@ impl Driver {
 
     fn compose(&mut self, id: JobId, run: Run) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        self.queue.resolve(&waiting(id, &job.request, &job.model, job.received, job.deadline));
+        self.queue.resolve(&job.waiting(id));
         job.stage = Stage::Composed(Box::new(Composed::new(run, Instant::now())));
-        self.mark(id);
+        let root = job.step().map_or(id, |step| step.root);
+        if let Some(job) = self.jobs.get(root) {
+            // Its first templates are filled in: they, too, may be what brings the daemon down.
+            self.recorder.journal.start(root, job.crashes);
+        }
         self.tell_open_job(id, JobChange::Running);
         self.advance(id);
+        self.mark(root);
     }
 
     /// Begins every step of a job that can begin, or ends it.
@@ -127,7 +136,8 @@ impl Driver {
     /// The request of a step: what its job has, and what it says itself.
     fn step_request(&self, id: JobId, step: &StepOf, what: What) -> Result<(Request, ModelName), JobError> {
         let internal = || JobError::new(ErrorCode::Internal, "the job is gone");
-        let of = &self.jobs.get(id).ok_or_else(internal)?.request;
+        let job = self.jobs.get(id).ok_or_else(internal)?;
+        let of = &job.request;
         let mut request = Request {
             id: of.id.clone(),
             client: of.client.clone(),
@@ -143,7 +153,11 @@ impl Driver {
             session: None,
         };
         match what {
-            What::Ready(task) => request.task = task,
+            What::Ready(task) => {
+                request.task = task;
+                let of_whole = || Some(&job.model).filter(|name| self.configured(name).is_some()).cloned();
+                request.model = request.model.or_else(of_whole);
+            }
             What::Asked { task, model, fields } => {
                 let read = self.reader.read_step(&task, fields)?;
                 let (needs, asked) = (read.task.needs(), read.asked);
@@ -185,11 +199,12 @@ impl Driver {
             parkings: 0,
             kept: BTreeMap::new(),
             spent: Some(0.0),
-            mark: Mark::None,
+            suspect: root.suspect,
+            mark: if root.suspect { Mark::Needed } else { Mark::None },
             stage: Stage::Waiting,
         };
         let id = self.jobs.next_id();
-        self.queue.rejoin(waiting(id, &job.request, model, job.received, job.deadline));
+        self.queue.rejoin(job.waiting(id));
         self.jobs.insert(id, job);
         self.wake_model(model);
     }
@@ -200,8 +215,9 @@ impl Driver {
         if let Some(composed) = self.composed(step.job) {
             composed.ticket = ticket.or(composed.ticket);
         }
-        self.mark(step.root);
         self.take_outcome(step, outcome);
+        // Only now: templates are filled in with what has come of it.
+        self.mark(step.root);
     }
 
     /// Gives a job what has come of its step. One that has ended needs it no more.
@@ -232,7 +248,53 @@ impl Driver {
             Ok(output) => Outcome::Completed(composed.completion(output, job.received, &job.model, job.deltas.count)),
             Err(error) => Outcome::Failed(error),
         };
+        if outcome.error().is_some() {
+            self.add_failed(&job);
+        }
+        self.let_others_open();
         self.publish_outcome(id, job, outcome);
+    }
+
+    /// A job whose steps had begun is ended by something else than these.
+    pub(super) fn left_composed(&mut self, job: &Job) {
+        self.add_failed(job);
+        self.let_others_open();
+    }
+
+    fn add_failed(&mut self, job: &Job) {
+        if let (Stage::Composed(step), Some(of)) = (&job.stage, job.step())
+            && let Some(composed) = self.composed(of.job)
+        {
+            composed.add_failed(step);
+        }
+    }
+
+    /// Whether a job whose turn has come can start: of those that are done as several others only so many are at once, so that
+    /// what waits stays bounded and nobody keeps all others out. Another one is held until one of these has ended.
+    pub(super) fn may_open(&mut self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get(id).filter(|job| job.request.task.is_composite()) else { return true };
+        let open = self.jobs.iter().map(|(_, job)| job).filter(|job| job.is_composed());
+        let may = if let Some(step) = job.step() {
+            !open.filter_map(Job::step).any(|other| other.root == step.root)
+        } else {
+            let roots: Vec<&Job> = open.filter(|job| job.is_clients()).collect();
+            let own = roots.iter().filter(|other| other.request.client == job.request.client).count();
+            roots.len() < OPEN_MAX && own < OPEN_OF_CLIENT_MAX
+        };
+        if !may {
+            self.queue.hold(id);
+        }
+        may
+    }
+
+    /// One of those has ended, so that others may begin.
+    fn let_others_open(&mut self) {
+        for (id, job) in self.jobs.iter() {
+            if job.is_waiting() && job.request.task.is_composite() {
+                self.queue.release(id);
+            }
+        }
+        self.steps_wait = true;
     }
 
     /// A job has ended before its steps: they end without a word.

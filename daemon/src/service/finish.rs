@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::driver::Driver;
-use super::intake::waiting;
 use super::jobs::{Job, Owner, Stage};
 use super::models::ModelEntry;
 use crate::engine::EngineId;
@@ -23,8 +22,17 @@ impl Driver {
         if let Some(job) = self.jobs.remove(id) {
             self.forget_parked(id, &job);
             self.abort_steps(id);
-            if matches!(job.stage, Stage::Waiting) {
-                self.settle(&job.request.client, job.charge, 0);
+            match &job.stage {
+                Stage::Waiting => self.settle(&job.request.client, job.charge, 0),
+                // What steps have used that were stopped is not known.
+                Stage::Composed(composed) => {
+                    let charged = job.charge.map_or(0, |charge| charge.tokens());
+                    self.settle(&job.request.client, job.charge, composed.tokens().max(charged));
+                }
+                Stage::Parked { .. } | Stage::Running { .. } => {}
+            }
+            if job.is_composed() {
+                self.left_composed(&job);
             }
             self.publish_outcome(id, job, Outcome::Failed(error));
         }
@@ -51,13 +59,19 @@ impl Driver {
         job.spent = self.reporting.spent(id, job.spent);
         job.crashes += u32::from(crashed);
         job.deltas.ended |= job.deltas.count > 0;
+        let root = job.step().map_or(id, |step| step.root);
+        let (of_engines, count) = (job.crashes, job.crashes + job.deaths);
+        if let Some(whole) = self.jobs.get_mut(root) {
+            // What a step brings down is brought down by the whole, which begins it again after a restart.
+            whole.crashes = whole.crashes.max(of_engines);
+        }
+        let Some(job) = self.jobs.get(id) else { return };
         if let Some(reason) = stopping {
             self.fail(id, reason);
-        } else if job.crashes + job.deaths >= most {
-            let count = job.crashes + job.deaths;
-            self.quarantine(id, count);
+        } else if count >= most {
+            self.quarantine(root, count);
         } else {
-            self.queue.put_back(waiting(id, &job.request, &job.model, job.received, job.deadline));
+            self.queue.put_back(job.waiting(id));
             self.mark(id);
             self.tell_open_job(id, JobChange::Waiting(None));
         }

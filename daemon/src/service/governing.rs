@@ -22,7 +22,7 @@ impl Driver {
     pub(super) fn govern(&mut self, now: Instant) {
         let before = self.governor.level();
         self.memory.read();
-        let slack = self.memory.slack(&Held::by(self.models.iter().flat_map(ModelEntry::engines), None));
+        let slack = self.memory.slack(&Held::by(self.models.iter().flat_map(ModelEntry::engines), |_| false));
         let reading = self.memory.reading();
         let events = reading.events;
         let reading = Reading {

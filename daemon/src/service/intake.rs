@@ -234,7 +234,7 @@ impl Driver {
         while self.models[index].has_room() {
             let now = Instant::now();
             let Some(id) = self.queue.peek(self.models[index].name(), now) else { break };
-            if !self.remembers(id) {
+            if !self.remembers(id) || !self.may_open(id) {
                 continue;
             }
             let Some(id) = self.queue.next(self.models[index].name(), now) else { break };
@@ -250,10 +250,11 @@ impl Driver {
     /// takes nothing, it goes without.
     fn may_start(&mut self, id: JobId) -> bool {
         let Some(job) = self.jobs.get_mut(id) else { return true };
+        let root = job.step().map_or(id, |step| step.root);
         let waits = match job.mark {
             Mark::None => false,
             Mark::Needed => {
-                let ticket = self.recorder.journal.start(id, job.crashes);
+                let ticket = self.recorder.journal.start(root, job.crashes);
                 job.mark = ticket.map_or(Mark::None, Mark::Awaited);
                 self.recorder.promises.extend(ticket.map(|ticket| (ticket, Promise::Start)));
                 ticket.is_some() && self.recorder.trouble.is_none()
@@ -261,7 +262,7 @@ impl Driver {
             Mark::Awaited(ticket) => !self.recorder.has(ticket) && self.recorder.trouble.is_none(),
         };
         if waits {
-            let entry = waiting(id, &job.request, &job.model, job.received, job.deadline);
+            let entry = job.waiting(id);
             self.queue.put_back(entry);
         } else {
             job.mark = Mark::None;
@@ -328,7 +329,7 @@ impl Driver {
 /// The task that asks for outcomes again. It needs no model, and is no job.
 pub(super) const FETCH: &str = "fetch";
 
-/// A job's entry in the queue.
+/// The entry in the queue of a request that becomes a job.
 pub(super) fn waiting(
     job: JobId,
     request: &Request,
@@ -338,7 +339,15 @@ pub(super) fn waiting(
 ) -> Waiting {
     let Request { client, priority, .. } = request;
     let (client, model, work) = (client.clone(), model.clone(), work(request));
-    Waiting { job, client, model, priority: *priority, work, received, deadline }
+    Waiting { job, is_step: false, client, model, priority: *priority, work, received, deadline }
+}
+
+impl jobs::Job {
+    /// Its entry in the queue.
+    pub(super) fn waiting(&self, id: JobId) -> Waiting {
+        let entry = waiting(id, &self.request, &self.model, self.received, self.deadline);
+        Waiting { is_step: !self.is_clients(), ..entry }
+    }
 }
 
 /// Bytes of English text that most tokenizers make one token of.

@@ -35,6 +35,8 @@ pub struct Job {
     pub spent: Option<f64>,
     /// What the journal must have before the job is safe; none if it has it.
     pub accepted: Option<Ticket>,
+    /// Whether it, or the job that it is a step of, was open when an earlier run was lost.
+    pub suspect: bool,
     /// Whether it may start only when the journal has that it runs.
     pub mark: Mark,
     /// How often it has made room for others.

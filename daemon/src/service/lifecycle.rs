@@ -132,8 +132,10 @@ impl Driver {
         let choice = self.choose_now(index, None);
         let name = self.models[index].name().clone();
         let fits = choice.chosen.is_some();
-        let waits = !fits && self.waits_for_turn(index);
-        let idle = if fits { None } else { self.idle_model(&name) };
+        // Nobody leaves for one that would not fit even then.
+        let gets_room = !fits && self.could_fit(index);
+        let waits = gets_room && self.waits_for_turn(index);
+        let idle = if gets_room { self.idle_model(&name) } else { None };
         let idle = idle.or_else(|| self.due_to_leave(index).filter(|_| waits));
         if let Some(idle) = idle {
             self.end_engine(idle, Then::Unload(DownWhy::Idle, format!("the model {name} needs its memory")));
@@ -168,9 +170,24 @@ impl Driver {
 
     /// What a model may take, if the engine `replaced` gave its memory back.
     pub(super) fn headroom(&self, index: usize, replaced: Option<EngineId>) -> Headroom {
+        let engines = self.models.iter().flat_map(ModelEntry::engines);
+        let held = Held::by(engines, |engine| replaced == Some(engine.id()));
+        self.memory.headroom(&held, self.models[index].gpu.as_ref())
+    }
+
+    /// Whether a model would fit if all left that may. While engines come and go nobody knows.
+    fn could_fit(&self, index: usize) -> bool {
         let engines = || self.models.iter().flat_map(ModelEntry::engines);
-        let replaced = replaced.and_then(|id| engines().find(|engine| engine.id() == id));
-        self.memory.headroom(&Held::by(engines(), replaced), self.models[index].gpu.as_ref())
+        let ending = |entry: &ModelEntry| matches!(entry.stage, Stage::Ending { .. });
+        if engines().any(|engine| engine.report.is_none()) || self.models.iter().any(ending) {
+            return true;
+        }
+        let pinned = self.models.iter().filter(|entry| entry.config.pinned).flat_map(ModelEntry::engines);
+        let stay: Vec<EngineId> = pinned.map(Active::id).collect();
+        let held = Held::by(engines(), |engine| !stay.contains(&engine.id()));
+        let entry = &self.models[index];
+        let headroom = self.memory.headroom(&held, entry.gpu.as_ref());
+        choose(&entry.candidates_now(Tries::All), &headroom).chosen.is_some()
     }
 
     /// Starts the engine of a choice, or sets the model down.

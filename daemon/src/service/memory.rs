@@ -18,14 +18,14 @@ pub struct MemoryWatch {
     kills: Kills,
 }
 
-/// What engines hold or will hold, apart from one that may be replaced.
+/// What engines hold or will hold, apart from those that may leave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
     /// Files of theirs that must stay in memory.
     mapped: u64,
     /// What those that load are going to take.
     pending: u64,
-    /// What the replaced one gives back.
+    /// What those that leave give back.
     freed: u64,
     /// All of the others together.
     used: u64,
@@ -34,12 +34,13 @@ pub struct Held {
 }
 
 impl Held {
-    /// Sums up the engines. The one that is to be replaced counts as gone.
-    pub fn by<'a>(engines: impl Iterator<Item = &'a Active>, replaced: Option<&Active>) -> Self {
-        let freed = replaced.filter(|old| old.report.is_some()).map_or(0, |old| old.anonymous().0);
+    /// Sums up the engines. Those that are to leave count as gone.
+    pub fn by<'a>(engines: impl Iterator<Item = &'a Active>, leaves: impl Fn(&Active) -> bool) -> Self {
+        let (gone, stay): (Vec<_>, Vec<_>) = engines.partition(|engine| leaves(engine));
+        let freed = gone.iter().filter(|old| old.report.is_some()).map(|old| old.anonymous().0).sum();
         let mut held = Self { freed, ..Self::default() };
         let mut files: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-        for engine in engines.filter(|engine| replaced.is_none_or(|old| old.id() != engine.id())) {
+        for engine in stay {
             // Two engines of one file map the same pages.
             let mapped = files.entry(engine.file.inode).or_default();
             *mapped = engine.mapped().0.max(*mapped);

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::driver::{Driver, Phase};
-use super::intake::waiting;
 use super::jobs::{Job, Stage};
 use super::models::ModelEntry;
 use crate::engine::{EngineId, PARKED_PER_SEQUENCE};
@@ -55,7 +54,7 @@ impl Driver {
                 self.fail(id, reason);
             } else {
                 self.reporting.metrics.jobs.preempted();
-                self.queue.put_back(waiting(id, &job.request, &job.model, job.received, job.deadline));
+                self.queue.put_back(job.waiting(id));
                 self.mark(id);
                 self.tell_open_job(id, JobChange::Parked);
             }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::driver::Driver;
-use super::intake::waiting;
 use super::jobs::{Deltas, Job, Mark, Owner, Stage};
 use super::recording::Asked;
 use crate::job::{ErrorCode, JobError, JobId, ReplyTo, RequestId};
@@ -58,10 +57,11 @@ impl Driver {
             spent: None,
             // Found in the journal, so it is in it.
             accepted: None,
+            suspect,
             mark: if suspect { Mark::Needed } else { Mark::None },
             stage: Stage::Waiting,
         };
-        let entry = waiting(id, &job.request, &job.model, received, deadline);
+        let entry = job.waiting(id);
         let configured = self.configured(&job.model).is_some();
         let unknown = self.unknown_model(&job.model);
         self.jobs.insert(id, job);

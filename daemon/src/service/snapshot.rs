@@ -13,7 +13,7 @@ impl Driver {
     /// How everything stands now.
     pub(super) fn snapshot(&mut self, now: Instant, health: HealthReading, clock_synced: Option<bool>) -> Snapshot {
         let engines = || self.models.iter().flat_map(ModelEntry::engines);
-        let held = Held::by(engines(), None);
+        let held = Held::by(engines(), |_| false);
         let chosen = engines().map(|engine| (engine.id(), engine.engine().load().generated_tokens));
         let tokens_per_second = self.reporting.tokens.since_last(now, chosen);
         let (state, reasons) = self.board.state();

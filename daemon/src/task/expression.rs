@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use minijinja::value::Value as Seen;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Captured, Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use super::template::{Bounded, described};
 use crate::job::{ErrorCode, JobError};
 
-/// Instructions that one template may take, and 64 bytes of what it makes for each: a request brings its own templates, many of
-/// which are filled in while everybody waits.
-const FUEL: u64 = 200_000;
+/// Instructions that one template may take, and 64 bytes of what it makes for each. That also bounds how deep the values are
+/// that it makes.
+const FUEL: u64 = 20_000;
+
+/// What all templates of a job may take together: a request brings its own, and they are filled in while everybody waits. Far
+/// from a second on small boards, and a hundred times what the steps of large pipelines take.
+pub(super) const FUEL_OF_JOB: u64 = 4_000_000;
 
 /// Calls within calls: templates have no use for more, and each takes stack.
 const DEPTH_MAX: usize = 16;
@@ -26,8 +30,13 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(DEPTH_MAX);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // A namespace can hold itself: nothing that walks through it would end.
+    environment.remove_global("namespace");
     environment
 });
+
+/// The variable that has what an expression gives.
+const VALUE: &str = "_value";
 
 /// A JSON value whose texts are templates.
 #[derive(Debug, Clone)]
@@ -42,7 +51,7 @@ pub(super) enum Form {
     Object(Vec<(String, Form)>),
 }
 
-/// An expression that has been checked.
+/// An expression that has been checked, as a template that keeps what it gives: of templates it is known what they take.
 #[derive(Debug, Clone)]
 pub(super) struct Expression(String);
 
@@ -71,6 +80,8 @@ impl Form {
         }
         check_length(text)?;
         let alone = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+        // These signs are about the blanks around it, not about what is in it.
+        let alone = alone.filter(|inner| !inner.starts_with(['-', '+']) && !inner.ends_with(['-', '+']));
         if let Some(Ok(expression)) = alone.map(|inner| Expression::new(inner, names)) {
             return Ok(Self::Expression(expression));
         }
@@ -84,7 +95,11 @@ impl Form {
         Ok(match self {
             Self::Fixed(value) => value.clone(),
             Self::Expression(expression) => expression.value(known, room)?,
-            Self::Text(template) => Value::String(render(template, known, room)?),
+            Self::Text(template) => {
+                let (_, text) = render(template, known, room)?;
+                room.take(text.len());
+                Value::String(String::from_utf8_lossy(&text).into_owned())
+            }
             Self::Array(items) => {
                 Value::Array(items.iter().map(|item| item.fill(known, room)).collect::<Result<_, _>>()?)
             }
@@ -102,22 +117,22 @@ impl Expression {
         check_length(source)?;
         let expression = ENVIRONMENT.compile_expression(source).map_err(|error| described(&error))?;
         names.extend(expression.undeclared_variables(true));
-        Ok(Self(source.to_owned()))
+        Ok(Self(format!("{{% set {VALUE} = {source} %}}")))
     }
 
-    fn seen(&self, known: &Seen) -> Result<Seen, JobError> {
-        let expression = ENVIRONMENT.compile_expression(&self.0);
-        expression.and_then(|expression| expression.eval(known.clone())).map_err(|error| failed(&error))
+    fn seen(&self, known: &Seen, room: &mut Room) -> Result<Seen, JobError> {
+        let (captured, _) = render(&self.0, known, room)?;
+        Ok(captured.state().lookup(VALUE).unwrap_or_default())
     }
 
     /// Whether it is true.
-    pub(super) fn holds(&self, known: &Seen) -> Result<bool, JobError> {
-        self.seen(known).map(|value| value.is_true())
+    pub(super) fn holds(&self, known: &Seen, room: &mut Room) -> Result<bool, JobError> {
+        self.seen(known, room).map(|value| value.is_true())
     }
 
     /// What it gives, as JSON.
     pub(super) fn value(&self, known: &Seen, room: &mut Room) -> Result<Value, JobError> {
-        let seen = self.seen(known)?;
+        let seen = self.seen(known, room)?;
         if seen.is_undefined() {
             return Err(invalid("a template gives nothing: what it names is not there"));
         }
@@ -131,17 +146,18 @@ impl Expression {
     }
 }
 
-/// How much may still be made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+/// How much may still be made, and taken for it.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
     most: usize,
     left: usize,
+    fuel: &'a mut u64,
 }
 
-impl Room {
-    /// For so many bytes.
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, left: most }
+impl<'a> Room<'a> {
+    /// For so many bytes, and for this fuel that others may share.
+    pub(super) fn new(most: usize, fuel: &'a mut u64) -> Self {
+        Self { most, left: most, fuel }
     }
 
     fn writer(&self) -> Bounded {
@@ -152,22 +168,35 @@ impl Room {
         self.left = self.left.saturating_sub(bytes);
     }
 
+    fn burn(&mut self, fuel: u64) {
+        *self.fuel = self.fuel.saturating_sub(fuel);
+    }
+
     fn exceeded(&self) -> JobError {
         let text = format!("its templates make more than {} bytes (limits.request)", self.most);
         JobError::new(ErrorCode::TooLarge, text)
     }
 }
 
-fn render(template: &str, known: &Seen, room: &mut Room) -> Result<String, JobError> {
-    let mut text = room.writer();
+/// What a template makes, and what it knows at its end.
+fn render<'a>(template: &'a str, known: &Seen, room: &mut Room) -> Result<(Captured<'a>, Vec<u8>), JobError> {
+    if *room.fuel == 0 {
+        return Err(invalid(format!("all templates together take more than {FUEL_OF_JOB} instructions")));
+    }
+    // To read it takes about an instruction for each byte.
+    room.burn(template.len() as u64);
     let template = ENVIRONMENT.template_from_str(template).map_err(|error| failed(&error))?;
-    match template.render_captured_to(known, &mut text) {
-        Ok(_) => {
-            room.take(text.bytes.len());
-            Ok(String::from_utf8_lossy(&text.bytes).into_owned())
+    let mut text = room.writer();
+    match template.render_captured_to(known.clone(), &mut text) {
+        Ok(captured) => {
+            room.burn(captured.state().fuel_levels().map_or(FUEL, |(taken, _)| taken));
+            Ok((captured, text.bytes))
         }
-        Err(error) if error.kind() == ErrorKind::WriteFailure => Err(room.exceeded()),
-        Err(error) => Err(failed(&error)),
+        Err(error) => {
+            // Nobody knows how much it has taken.
+            room.burn(FUEL);
+            Err(if error.kind() == ErrorKind::WriteFailure { room.exceeded() } else { failed(&error) })
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod template;
 
 pub use definition::{Defaults, Definition, Form, LongField, Parts};
 pub use error::DefinitionError;
-pub use pipeline::{InvalidPipeline, PipelineDefinition, PipelineParts};
+pub use pipeline::{InvalidPipeline, OF_TEMPLATES, PipelineDefinition, PipelineParts};
 pub use plan::{PipelineError, Plan};
 pub use run::{Bounds, Next, Order, PARALLEL, PartOf, Progress, Run, StepKey, StepState, What};
 pub use schema::check_schema;

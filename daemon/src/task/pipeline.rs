@@ -44,10 +44,17 @@ pub enum InvalidPipeline {
     Steps(#[from] PipelineError),
 }
 
+/// What templates see besides a request's own fields.
+pub const OF_TEMPLATES: [&str; 3] = ["index", "item", "steps"];
+
 impl PipelineDefinition {
     /// Checks a definition.
     pub fn new(parts: PipelineParts) -> Result<Self, InvalidPipeline> {
         let schema = Schema::new(&parts.input)?;
+        if let Some(name) = schema.fields().iter().find(|name| OF_TEMPLATES.contains(&name.as_str())) {
+            let text = format!("has {name:?} in input.properties, which has a meaning of its own in templates");
+            return Err(DefinitionError::Schema(text).into());
+        }
         Plan::new(&parts.steps, parts.output.as_ref(), schema.fields())?;
         Ok(Self { schema: Arc::new(schema), parts })
     }

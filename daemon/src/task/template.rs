@@ -27,6 +27,8 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(DEPTH_MAX);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        // A namespace can hold itself: nothing that walks through it would end.
+        environment.remove_global("namespace");
         environment.add_template_owned("prompt", source.to_owned()).map_err(|error| described(&error))?;
         Ok(Self { environment })
     }

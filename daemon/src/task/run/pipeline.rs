@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Bounds, Order, PartOf, Place, Progress, StepKey, StepState, What};
 use crate::job::{ErrorCode, JobError, ModelName, OnError, Output, StepName, step_failed};
 use crate::task::Plan;
-use crate::task::expression::Room;
+use crate::task::expression::{FUEL_OF_JOB, Room};
 use crate::task::plan::Step;
 
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct PipelineRun {
     model: Option<ModelName>,
     /// Bytes of outputs that are kept.
     kept: usize,
+    /// What templates may still take.
+    fuel: u64,
     failed: Option<JobError>,
 }
 
@@ -53,7 +55,7 @@ impl PipelineRun {
     pub fn new(plan: Plan, fields: &Map<String, Value>, bounds: Bounds) -> Self {
         let fields = fields.iter().map(|(key, value)| (key.clone(), seen(value))).collect();
         let states = plan.steps.iter().map(|_| State::Waiting).collect();
-        Self { plan, bounds, fields, states, model: None, kept: 0, failed: None }
+        Self { plan, bounds, fields, states, model: None, kept: 0, fuel: FUEL_OF_JOB, failed: None }
     }
 
     pub fn next(&mut self, progress: &mut VecDeque<Progress>) -> Option<(Place, Order)> {
@@ -107,18 +109,19 @@ impl PipelineRun {
     }
 
     /// What a step is done with; none if it is not done.
-    fn items(&self, place: usize) -> Result<Option<Items>, JobError> {
-        let Step { when, for_each, .. } = &self.plan.steps[place];
+    fn items(&mut self, place: usize) -> Result<Option<Items>, JobError> {
         let known = self.known(None);
+        let Step { when, for_each, .. } = &self.plan.steps[place];
+        let mut room = Room::new(self.bounds.outputs, &mut self.fuel);
         if let Some(when) = when
-            && !when.holds(&known)?
+            && !when.holds(&known, &mut room)?
         {
             return Ok(None);
         }
         let Some(for_each) = for_each else {
             return Ok(Some(Items { of: None, next: 0, outputs: vec![None], error: None }));
         };
-        let Value::Array(items) = for_each.value(&known, &mut Room::new(self.bounds.outputs))? else {
+        let Value::Array(items) = for_each.value(&known, &mut room)? else {
             return Err(JobError::new(ErrorCode::InvalidRequest, "\"for_each\" gives no array"));
         };
         let (count, most) = (items.len(), self.bounds.items);
@@ -154,7 +157,7 @@ impl PipelineRun {
         let item = items.of.as_ref().map(|of| of[index].clone());
         let known = self.known(item.as_ref().map(|item| (item, index)));
         let step = &self.plan.steps[place];
-        let mut room = Room::new(self.bounds.texts);
+        let mut room = Room::new(self.bounds.texts, &mut self.fuel);
         let filled = step.fields.iter().map(|(key, form)| Ok((key.clone(), form.fill(&known, &mut room)?)));
         match filled.collect::<Result<Map<_, _>, JobError>>() {
             Ok(fields) => {
@@ -234,8 +237,9 @@ impl PipelineRun {
         if !self.states.iter().all(|state| matches!(state, State::Settled(_))) {
             return None;
         }
+        let known = self.known(None);
         let output = match (&self.plan.output, self.states.last()) {
-            (Some(form), _) => form.fill(&self.known(None), &mut Room::new(self.bounds.outputs)),
+            (Some(form), _) => form.fill(&known, &mut Room::new(self.bounds.outputs, &mut self.fuel)),
             (None, Some(State::Settled(Settled { output, .. }))) => Ok(output.clone()),
             (None, _) => Ok(Value::Null),
         };

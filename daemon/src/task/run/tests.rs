@@ -155,7 +155,7 @@ fn bombs_are_clean_errors() {
     assert!(end("{{ [input, input] }}", long).contains("more than 10000 bytes"));
     for bomb in [
         "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-        "{% set ns = namespace(a='x') %}{% for i in range(60) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ ns.a|length }}",
+        "{% macro m(a, n) %}{{ m([a, a]|string * 2000, n - 1) if n else a|length }}{% endmacro %}{{ m('x', 2) }}",
         "{{ ('x' * 90000000)|length }}",
         "{{ (input|list)|join('y' * 1000000)|length }}",
     ] {
@@ -172,6 +172,65 @@ fn bombs_are_clean_errors() {
     let steps = json!([{ "name": "a", "task": "generate", "for_each": "range(3)", "input": "{{ input }}" }]);
     let said = done(pipeline(&steps, None, json!("x".repeat(4000))).unwrap(), &[]).1.unwrap_err().message;
     assert!(said.contains("the outputs of all steps have more than 10000 bytes together"), "{said}");
+}
+
+#[test]
+fn no_value_holds_itself_or_is_too_deep() {
+    let end = |input: &str| {
+        let steps = json!([{ "name": "a", "task": "generate", "input": input }]);
+        match pipeline(&steps, None, Value::Null) {
+            Ok(run) => done(run, &[]).1.unwrap_err().message,
+            Err(error) => error.to_string(),
+        }
+    };
+    for bomb in [
+        "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns|tojson }}",
+        "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
+        "{% set ns = namespace() %}{% for i in range(20000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}",
+    ] {
+        let said = end(bomb);
+        assert!(said.contains("looks at \"namespace\""), "{said}");
+    }
+}
+
+#[test]
+fn the_deepest_values_fit_into_the_stack() {
+    let deeper = format!("{{% set x = {}x{} %}}", "[".repeat(10), "]".repeat(10)).repeat(450);
+    let end = move |write: &str, calls: u32| {
+        let deep = format!(
+            "{{% macro m(x, n) %}}{deeper}{{{{ m(x, n - 1) if n else {write} }}}}{{% endmacro %}}{{{{ m(1, {calls}) }}}}"
+        );
+        let steps = json!([{ "name": "a", "task": "generate", "input": deep }]);
+        done(pipeline(&steps, None, Value::Null).unwrap(), &[]).1
+    };
+    let tried = move || {
+        for write in ["x|tojson", "x", "x|length"] {
+            assert!(end(write, 0).is_ok());
+            // Either is right, as long as there is an end.
+            drop(end(write, 1));
+            assert!(end(write, 2).unwrap_err().message.contains("recursion limit"));
+        }
+    };
+    // As the driver's thread has it.
+    std::thread::Builder::new().stack_size(8 << 20).spawn(tried).unwrap().join().unwrap();
+}
+
+#[test]
+fn all_templates_of_a_job_share_their_fuel() {
+    let costly = "{% for i in range(4000) %}{% endfor %}";
+    let texts: Vec<&str> = std::iter::repeat_n(costly, 100).collect();
+    let steps = json!([
+        { "name": "a", "task": "generate", "for_each": "range(8)", "input": texts, "on_error": "skip" },
+        { "name": "b", "task": "generate", "input": "{{ 1 }}" },
+    ]);
+    let said = done(pipeline(&steps, None, Value::Null).unwrap(), &[]).1.unwrap_err().message;
+    assert!(said.contains("step \"b\": invalid_request: all templates together take more than 4000000"), "{said}");
+}
+
+#[test]
+fn signs_for_blanks_are_no_part_of_expressions() {
+    let steps = json!([{ "name": "a", "task": "generate", "input": "{{- input }}", "b": "{{+ input -}}", "c": "{{ -input }}" }]);
+    assert_eq!(output(&steps, None, json!(3)), json!({ "input": "3", "b": "3", "c": -3 }));
 }
 
 #[test]

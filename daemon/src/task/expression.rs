@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use minijinja::value::Value as Seen;
 use minijinja::{Captured, Environment, ErrorKind, UndefinedBehavior};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::template::{Bounded, described};
@@ -55,6 +56,14 @@ pub(super) enum Form {
 #[derive(Debug, Clone)]
 pub(super) struct Expression(String);
 
+/// Outputs of steps of which a part is taken, as in `steps.found.output[:3]`: minijinja 3.1 does not name what is before a slice
+/// (`tracker_visit_expr` in compiler/meta.rs).
+fn sliced(template: &str) -> impl Iterator<Item = String> {
+    static SLICED: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\b(steps\.\w+)(?:\.\w+|\[[^\[\]:]*\])*\[[^\[\]]*:").expect("a constant"));
+    SLICED.captures_iter(template).map(|found| found[1].to_owned())
+}
+
 /// The variables that a template looks at, such as `input` or `steps.first.output`.
 pub(super) type Names = BTreeSet<String>;
 
@@ -87,6 +96,7 @@ impl Form {
         }
         let template = ENVIRONMENT.template_from_str(text).map_err(|error| described(&error))?;
         names.extend(template.undeclared_variables(true));
+        names.extend(sliced(text));
         Ok(Self::Text(text.to_owned()))
     }
 
@@ -117,6 +127,7 @@ impl Expression {
         check_length(source)?;
         let expression = ENVIRONMENT.compile_expression(source).map_err(|error| described(&error))?;
         names.extend(expression.undeclared_variables(true));
+        names.extend(sliced(source));
         Ok(Self(format!("{{% set {VALUE} = {source} %}}")))
     }
 

@@ -320,3 +320,13 @@ proptest! {
         prop_assert_eq!(run.step(), Next::Wait, "it ends once");
     }
 }
+
+#[test]
+fn templates_look_into_arrays_by_what_steps_have_found() {
+    let steps = json!([
+        { "name": "best", "task": "generate", "best": [{ "index": 1, "score": 0.5 }, { "index": 0, "score": -0.1 }] },
+        { "name": "said", "task": "generate",
+          "context": "{% for place in steps.best.output.best[:3] %}{{ input[place.index] }}\n\n{% endfor %}" },
+    ]);
+    assert_eq!(output(&steps, None, json!(["a", "b"])), json!({ "context": "b\n\na\n\n" }));
+}

@@ -21,7 +21,7 @@ async fn bad_requests_get_their_code() {
         ("generate", r#"{"prompt":"a","max_tokens":"many"}"#.into(), "invalid_request", "max_tokens"),
         ("generate", r#"{"prompt":"a","max_tokens":99999}"#.into(), "invalid_request", "4096"),
         ("generate", r#"{"prompt":"a","temperature":-1}"#.into(), "invalid_request", "temperature"),
-        ("generate", r#"{"prompt":"a","schema":{}}"#.into(), "invalid_request", "schema"),
+        ("generate", r#"{"prompt":"a","parts":true}"#.into(), "invalid_request", "parts"),
         ("generate", r#"{"prompt":"a","input":"b"}"#.into(), "invalid_request", "input"),
         ("generate", r#"{"prompt":""}"#.into(), "invalid_request", "prompt"),
         ("generate", "{\"prompt\":\"a\\u0000b\"}".into(), "invalid_request", "NUL"),

@@ -52,10 +52,9 @@ async fn do_what_they_say() {
         "{output}"
     );
 
-    let notes = format!("notes={}", json!(["Jane Doe called from Chicago.", "The pump is fine."]));
-    let (output, said) = run(&broker, "scrub.toml", &["--set", &notes]);
-    assert!(
-        output.is_string() && said.contains("[people: ended]") && said.contains("[clean: ended]"),
-        "{output} {said}"
-    );
+    let (name, fine) = ("My name is Anna Kowalski and I live in Springfield.", "The pump is fine.");
+    for notes in [vec![name, fine], vec![fine]] {
+        let (output, said) = run(&broker, "scrub.toml", &["--set", &format!("notes={}", json!(notes))]);
+        assert!(said.contains("[people: ended]") && !output.as_str().unwrap().contains("Kowalski"), "{output} {said}");
+    }
 }

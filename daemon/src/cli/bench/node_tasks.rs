@@ -79,7 +79,7 @@ const SAMPLES: [Sample; 11] = [
         way: "to a schema",
         generates: true,
         takes_many: true,
-        fields: || json!({ "schema": { "type": "object", "properties": { "urgent": { "type": "boolean" } }, "required": ["urgent"] } }),
+        fields: || json!({ "schema": { "type": "object", "properties": { "urgent": { "type": "boolean" } }, "required": ["urgent"], "additionalProperties": false } }),
     },
 ];
 

@@ -1,4 +1,4 @@
-//! An answer on its way: printed as it is made, for `ask` and `chat`.
+//! An answer on its way, for `ask`, `chat` and `run-pipeline`.
 
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -12,12 +12,28 @@ use super::Failure;
 use super::client::{Client, refused};
 use super::exit::Code;
 
-/// Prints the pieces of an answer, and gives the result and what was printed. With Ctrl-C the node is told to stop, and its
-/// word about that is awaited; not with a second one.
+/// Prints the pieces of an answer, and gives the result and what was printed.
 pub async fn stream(client: &mut Client, id: &RequestId, timeout: Duration) -> Result<(Value, String), Failure> {
+    let mut shown = String::new();
+    let show = |reply: &Value| {
+        let Some(text) = reply["text"].as_str().filter(|_| reply["event"] == "delta") else { return Ok(()) };
+        shown.push_str(text);
+        print(text)
+    };
+    let result = follow(client, id, timeout, show).await?;
+    Ok((result, shown))
+}
+
+/// Shows what comes before the result of a request, and gives the result. With Ctrl-C the node is told to stop, and its word about
+/// that is awaited; not with a second one.
+pub async fn follow(
+    client: &mut Client,
+    id: &RequestId,
+    timeout: Duration,
+    mut show: impl FnMut(&Value) -> std::io::Result<()>,
+) -> Result<Value, Failure> {
     // The node keeps the deadline; this only catches a node that is not there.
     let wait = timeout + Duration::from_secs(5);
-    let mut shown = String::new();
     let mut cancelled = false;
     loop {
         let reply = tokio::select! {
@@ -34,15 +50,9 @@ pub async fn stream(client: &mut Client, id: &RequestId, timeout: Duration) -> R
             continue;
         }
         match reply["event"].as_str() {
-            Some("delta") => {
-                if let Some(text) = reply["text"].as_str() {
-                    print(text).map_err(Failure::software)?;
-                    shown.push_str(text);
-                }
-            }
-            Some("result") => return Ok((reply, shown)),
+            Some("result") => return Ok(reply),
             Some("error") => return Err(refused(&reply)),
-            _ => {}
+            _ => show(&reply).map_err(Failure::software)?,
         }
     }
 }

@@ -4,15 +4,15 @@ use std::io::{Read, Write, stderr, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::value_parser;
 use promptd::config::read_pipeline;
 use promptd::job::{ModelName, RequestId};
 use serde_json::{Map, Value, json};
-use tokio::signal::ctrl_c;
 
 use super::Failure;
-use super::client::{Client, Target, refused};
+use super::answer::follow;
+use super::client::{Client, Target};
 use super::exit::Code;
 use super::prompting::field;
 
@@ -52,30 +52,8 @@ impl RunPipeline {
         let request = self.request(&id).map_err(|e| Failure::new(Code::Data, e))?;
         let mut client = Client::connect(&self.target).await?;
         client.send("pipeline", &request).await.map_err(Failure::unavailable)?;
-        // The node keeps the deadline; this only catches a node that is not there.
-        let wait = Duration::from_secs(self.timeout) + Duration::from_secs(5);
-        let mut cancelled = false;
-        loop {
-            let reply = tokio::select! {
-                reply = client.reply(wait) => reply.map_err(Failure::unavailable)?,
-                // The node should not go on for nobody. Its word about it ends the loop; a second Ctrl-C doesn't wait.
-                _ = ctrl_c(), if !cancelled => {
-                    cancelled = true;
-                    client.cancel(&id).await.map_err(Failure::unavailable)?;
-                    continue;
-                }
-                _ = ctrl_c(), if cancelled => return Err(Failure::new(Code::Failed, anyhow!("interrupted"))),
-            };
-            if reply["id"] != id.as_str() {
-                continue;
-            }
-            match reply["event"].as_str() {
-                Some("progress") => show_step(&reply).map_err(Failure::software)?,
-                Some("result") => return self.show_result(&reply).map_err(Failure::software),
-                Some("error") => return Err(refused(&reply)),
-                _ => {}
-            }
-        }
+        let result = follow(&mut client, &id, Duration::from_secs(self.timeout), show_step).await?;
+        self.show_result(&result).map_err(Failure::software)
     }
 
     fn request(&self, id: &RequestId) -> anyhow::Result<Value> {
@@ -127,6 +105,9 @@ impl RunPipeline {
 }
 
 fn show_step(progress: &Value) -> std::io::Result<()> {
+    if progress["event"] != "progress" {
+        return Ok(());
+    }
     let [step, state] = ["step", "state"].map(|field| progress[field].as_str().unwrap_or("?"));
     match progress["code"].as_str() {
         Some(code) => writeln!(stderr(), "[{step}: {state}, {code}]"),

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Change, Step, read_pipeline};
-use crate::job::PipelineStep;
+use crate::job::{Entity, Output, Pipeline, PipelineStep};
 use crate::plan::Profile;
-use crate::task::{Plan, read_step};
+use crate::task::{Bounds, Next, Plan, Run, What, read_step};
 
 const TWO: &str = r#"
 description = "Does two things."
@@ -94,4 +94,44 @@ fn the_examples_are_pipelines() {
         count += 1;
     }
     assert_eq!(count, 3);
+}
+
+/// Whatever the model makes of it: it is given no name that was found.
+#[test]
+fn the_example_that_scrubs_leaves_out_what_was_found() {
+    let notes = ["👩‍🚀 Zoë Müller of Köln called.", "The pump is fine.", "Bob"];
+    let found = [&[("Zoë", "GIVEN_NAME"), ("Müller", "SURNAME"), ("Köln", "CITY")][..], &[], &[("Bob", "GIVEN_NAME")]];
+    let file = read_pipeline(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pipelines/scrub.toml")).unwrap();
+    let steps = file["steps"].as_array().unwrap().iter();
+    let steps = steps.map(|step| read_step(step.as_object().unwrap().clone()).unwrap()).collect();
+    let fields = json!({ "notes": notes }).as_object().unwrap().clone();
+    let bounds = Bounds { texts: 10_000, outputs: 10_000, items: 8 };
+    let mut run = Run::pipeline(&Pipeline { steps, output: None, fields }, bounds).unwrap();
+    let mut searched = Vec::new();
+    let input = loop {
+        match run.step() {
+            Next::Begin(order) if order.key.as_str() == "summary" => match order.what {
+                What::Asked { fields, .. } => break fields["input"].clone(),
+                What::Ready(_) => panic!("it is asked for by its fields"),
+            },
+            Next::Begin(order) => searched.push(order.key),
+            Next::Wait => {
+                let key = searched.remove(0);
+                let place: usize = key.as_str().rsplit('/').next().unwrap().parse().unwrap();
+                let entities = found[place].iter().map(|(text, kind)| {
+                    let start = notes[place][..notes[place].find(text).unwrap()].chars().count();
+                    let end = start + text.chars().count();
+                    Entity { text: (*text).to_owned(), kind: (*kind).to_owned(), start, end, score: 1.0 }
+                });
+                let entities: Vec<Entity> = entities.collect();
+                let value = json!(entities);
+                run.ended(&key, Ok(Output::Entities(entities)), |_| value);
+            }
+            Next::End(end) => panic!("{end:?}"),
+        }
+    };
+    assert_eq!(
+        input.as_str().unwrap().trim(),
+        "👩‍🚀 [GIVEN_NAME] [SURNAME] of [CITY] called.\n\nThe pump is fine.\n\n[GIVEN_NAME]"
+    );
 }

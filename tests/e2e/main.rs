@@ -9,6 +9,7 @@ mod answers;
 mod bindings;
 mod bounded;
 mod broker_trouble;
+mod busy;
 mod cancel;
 mod chaos;
 mod chat_command;

@@ -292,6 +292,7 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
             heartbeat_timeout: Effect::Engine,
             crash_quarantine: Effect::None,
             reproducible: Effect::Engine,
+            adapt_threads: Effect::Engine,
         }
     );
     compare!(

@@ -25,6 +25,8 @@ pub struct Engine {
     pub crash_quarantine: u32,
     /// The same answer alone and under load, at the cost of speed.
     pub reproducible: bool,
+    /// Whether fewer threads compute while other programs want the processors.
+    pub adapt_threads: bool,
 }
 
 impl Load {
@@ -43,6 +45,7 @@ impl Engine {
             heartbeat_timeout: section.span("heartbeat_timeout", Span::seconds(30), Span::seconds(1)..=Span::hours(1)),
             crash_quarantine: section.number("crash_quarantine", 2, 1..=10),
             reproducible: section.flag("reproducible", false),
+            adapt_threads: section.flag("adapt_threads", true),
         };
         section.report.below(
             ("engine.max_stall", Span(engine.max_stall)),

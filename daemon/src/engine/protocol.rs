@@ -15,7 +15,7 @@ use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Overflow, Sampl
 use crate::plan::{Bytes, GpuLayers, LoadShape};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 11;
+pub const PROTOCOL: u16 = 12;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -141,6 +141,8 @@ pub struct EngineLoad {
     pub context_tokens: u64,
     /// Tokens that it has chosen since it was started.
     pub generated_tokens: u64,
+    /// Threads that compute; 0 before it serves.
+    pub threads: u32,
 }
 
 /// What a child is at.
@@ -172,7 +174,7 @@ pub struct LoadParams {
     /// Context, sequences and the type of the KV cache.
     pub shape: LoadShape,
     /// Threads that compute.
-    pub threads: u32,
+    pub threads: ThreadCount,
     /// Longest time that a prompt may delay the next token of another job.
     pub max_stall: Duration,
     /// Same output alone and under load.
@@ -193,6 +195,24 @@ impl LoadParams {
         match self.kind {
             ModelKind::Decoder => self.shape.sequences,
             ModelKind::Encoder => ENCODER_JOBS,
+        }
+    }
+}
+
+/// How many threads compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ThreadCount {
+    /// Always so many.
+    Fixed(u32),
+    /// So many, and fewer while other programs want the processors.
+    UpTo(u32),
+}
+
+impl ThreadCount {
+    /// The most that compute at once.
+    pub fn most(self) -> u32 {
+        match self {
+            Self::Fixed(threads) | Self::UpTo(threads) => threads,
         }
     }
 }

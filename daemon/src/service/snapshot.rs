@@ -63,6 +63,7 @@ fn model_reading(entry: &ModelEntry) -> ModelReading {
         document: entry.document(),
         running: entry.engines().map(|engine| engine.running).sum(),
         context_used: (room > 0).then(|| held as f64 / room as f64),
+        threads: serving().map(|engine| engine.engine().load().threads).filter(|&threads| threads > 0).max(),
         resident: pids.into_iter().map(resident).reduce(|a, b| Some(a? + b?)).flatten(),
     }
 }

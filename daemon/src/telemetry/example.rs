@@ -23,6 +23,7 @@ pub fn snapshot() -> Snapshot {
             document: document(),
             running: 3,
             context_used: Some(0.25),
+            threads: Some(5),
             resident: Some(2_500_000_000),
         }],
         limits: vec![limit("host", 8_000_000_000), limit("cgroup /system.slice/promptd.service", 9_000_000_000)],

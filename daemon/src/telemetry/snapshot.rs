@@ -95,6 +95,8 @@ pub struct ModelReading {
     pub running: usize,
     /// Share of its engines' context memory that holds tokens, 0 to 1.
     pub context_used: Option<f64>,
+    /// Threads that compute now.
+    pub threads: Option<u32>,
     /// Memory of its engines' processes, bytes.
     pub resident: Option<u64>,
 }

@@ -144,6 +144,7 @@ fn snapshot(number: usize, round: u64) -> Snapshot {
         link: LinkReading { connected: true, ..LinkReading::default() },
         group_link: None,
         models: vec![ModelReading {
+            threads: Some(2),
             document: model(number),
             running: 1,
             context_used: Some(0.25),

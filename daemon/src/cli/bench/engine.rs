@@ -16,7 +16,7 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<EngineReport
     let most = bench.streams.iter().copied().max().unwrap_or(1);
     // Prompt, template and answer; llama.cpp rounds up to 256.
     let context = (bench.prompt_tokens * 2 + 128 + bench.tokens).next_multiple_of(256);
-    let load = Load { kind: ModelKind::Decoder, context, sequences: most, threads: bench.threads };
+    let load = Load { kind: ModelKind::Decoder, context, sequences: most, threads: bench.threads() };
     let (mut runner, report) = Runner::start(open(model).await?, load).await?;
     let rounds = bench.streams.len() as u64 * u64::from(bench.rounds);
     let bar = ProgressBar::new(rounds).with_style(

@@ -1,5 +1,6 @@
 //! `promptd bench`.
 
+mod busy;
 mod engine;
 mod node_tasks;
 mod report;
@@ -8,6 +9,9 @@ mod tasks;
 mod through_mqtt;
 
 use std::path::PathBuf;
+
+use promptd::engine::protocol::ThreadCount;
+use promptd::health::profile;
 
 use super::Failure;
 use super::client::Target;
@@ -38,9 +42,13 @@ pub struct Bench {
     /// Answers that each stream generates, one after the other, in a round.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     answers: u32,
-    /// Threads that compute; by default as many as the daemon uses on this machine.
+    /// Threads that compute, always so many; by default as the daemon does on this machine.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
+    /// Measure one answer at a time beside so many programs that always compute: with each number of threads, and with the
+    /// number that the engine finds by itself.
+    #[arg(long, value_name = "N", requires = "model", conflicts_with_all = ["tasks", "mqtt"], value_parser = clap::value_parser!(u32).range(1..=64))]
+    busy: Option<u32>,
     /// Measure tasks: that of an encoder, embed, classify or extract, or with --mqtt all that the node can do.
     #[arg(long)]
     tasks: bool,
@@ -65,8 +73,12 @@ impl Bench {
     pub fn execute(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
         let report = runtime.block_on(async {
-            let (mut engine, mut tasks) = (None, None);
+            let (mut engine, mut tasks, mut busy) = (None, None, None);
             match &self.model {
+                Some(model) if self.busy.is_some() => {
+                    let programs = self.busy.unwrap_or_default();
+                    busy = Some(busy::measure(&self, model, programs).await.map_err(Failure::unavailable)?);
+                }
                 Some(model) if self.tasks => {
                     tasks = Some(tasks::measure(&self, model).await.map_err(Failure::unavailable)?);
                 }
@@ -79,8 +91,13 @@ impl Bench {
             } else if self.mqtt {
                 mqtt = Some(through_mqtt::measure(&self).await?);
             }
-            Ok::<_, Failure>(report::Report { engine, tasks, mqtt, node_tasks })
+            Ok::<_, Failure>(report::Report { engine, tasks, busy, mqtt, node_tasks })
         })?;
         report.print(self.json).map_err(Failure::software)
+    }
+
+    /// As the daemon would have it, if nothing is said.
+    fn threads(&self) -> ThreadCount {
+        self.threads.map_or_else(|| ThreadCount::UpTo(profile().threads), ThreadCount::Fixed)
     }
 }

@@ -13,6 +13,9 @@ pub struct Report {
     /// The task of an encoder.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<TasksReport>,
+    /// The engine beside busy programs.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<BusyReport>,
     /// A node over MQTT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttReport>,
@@ -53,6 +56,28 @@ pub struct StreamsReport {
     pub total_tokens_per_second: f64,
     /// From the request to the first token.
     pub time_to_first_token_ms: Percentiles,
+}
+
+/// The engine beside busy programs, one answer at a time.
+#[derive(Debug, Serialize)]
+pub struct BusyReport {
+    /// The file.
+    pub file: String,
+    /// How many programs were busy.
+    pub busy: u32,
+    /// One for each number of threads, and the number that the engine finds.
+    pub results: Vec<ThreadsReport>,
+}
+
+/// Medians over the rounds with one number of threads, prompts included.
+#[derive(Debug, Serialize)]
+pub struct ThreadsReport {
+    /// How many.
+    pub threads: String,
+    /// While nothing else computed.
+    pub alone_tokens_per_second: f64,
+    /// Beside the busy programs.
+    pub beside_tokens_per_second: f64,
 }
 
 /// The task of an encoder.
@@ -166,6 +191,9 @@ impl Report {
         if let Some(tasks) = &self.tasks {
             tasks.print(&mut out)?;
         }
+        if let Some(busy) = &self.busy {
+            busy.print(&mut out)?;
+        }
         if let Some(tasks) = &self.node_tasks {
             tasks.print(&mut out)?;
         }
@@ -198,6 +226,17 @@ impl EngineReport {
                 result.time_to_first_token_ms.p50,
                 result.time_to_first_token_ms.p95,
             )?;
+        }
+        Ok(())
+    }
+}
+
+impl BusyReport {
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "threads          alone tok/s  beside {} busy programs", self.busy)?;
+        for ThreadsReport { threads, alone_tokens_per_second: alone, beside_tokens_per_second: beside } in &self.results
+        {
+            writeln!(out, "{threads:<16} {alone:>11.1}  {beside:>22.1}")?;
         }
         Ok(())
     }

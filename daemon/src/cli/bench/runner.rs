@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport};
+use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport, ThreadCount};
 use promptd::engine::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec, ModelFile, backends_folder};
-use promptd::health::profile;
 use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
 use promptd::plan::{GpuLayers, KvType, LoadShape};
 use tokio::sync::mpsc;
@@ -27,8 +26,8 @@ pub struct Load {
     pub context: u32,
     /// Sequences.
     pub sequences: u32,
-    /// Threads that compute; none is as many as the daemon uses on this machine.
-    pub threads: Option<u32>,
+    /// Threads that compute.
+    pub threads: ThreadCount,
 }
 
 /// A running engine.
@@ -50,7 +49,7 @@ impl Runner {
                 kind,
                 layers: GpuLayers::None,
                 shape: LoadShape { context, sequences, kv_type: KvType::F16 },
-                threads: threads.unwrap_or_else(|| profile().threads),
+                threads,
                 max_stall: Duration::from_millis(250),
                 reproducible: false,
                 prompt_bytes: 16 * u64::from(context),

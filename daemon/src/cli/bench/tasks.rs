@@ -45,7 +45,7 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<TasksReport>
         _ => Task::Embed { input, encoding: Encoding::default() },
     };
     let context = file.facts.n_ctx_train.min(CONTEXT);
-    let load = Load { kind: ModelKind::Encoder, context, sequences: 1, threads: bench.threads };
+    let load = Load { kind: ModelKind::Encoder, context, sequences: 1, threads: bench.threads() };
     let (mut runner, report) = Runner::start(file, load).await?;
     let mut results = Vec::new();
     for words in WORDS {

@@ -130,7 +130,12 @@ fn policies_are_named_by_key_while_they_are_the_same_ones() {
 
 #[test]
 fn engines_are_made_anew_only_for_what_they_are_made_of() {
-    for text in ["engine.max_stall = '1s'", "engine.reproducible = true", "engine.heartbeat_timeout = '1m'"] {
+    for text in [
+        "engine.max_stall = '1s'",
+        "engine.reproducible = true",
+        "engine.adapt_threads = false",
+        "engine.heartbeat_timeout = '1m'",
+    ] {
         let config = good(&format!("{text}\n{MODEL}"));
         assert_eq!(Change::between(&with_model(""), config.clone()).steps, [Step::Renew(config.models[0].clone())]);
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -29,6 +29,7 @@ pub struct Shared {
     phase: AtomicU8,
     context_tokens: AtomicU64,
     generated_tokens: AtomicU64,
+    threads: AtomicU32,
     /// Makes llama.cpp leave the compute graph that it is working on.
     abort: AtomicBool,
     /// Jobs whose prompt is part of the step that runs now, so that it is worth an abort when they shall leave.
@@ -42,6 +43,7 @@ impl Shared {
             phase: AtomicU8::new(phase_number(Phase::Starting)),
             context_tokens: AtomicU64::new(0),
             generated_tokens: AtomicU64::new(0),
+            threads: AtomicU32::new(0),
             abort: AtomicBool::new(false),
             prefilling: Mutex::new(Vec::new()),
         }
@@ -62,6 +64,11 @@ impl Shared {
     pub fn loaded(&self, context_tokens: usize, generated: usize) {
         self.context_tokens.store(context_tokens as u64, Ordering::Relaxed);
         self.generated_tokens.fetch_add(generated as u64, Ordering::Relaxed);
+    }
+
+    /// Says how many threads compute from now on.
+    pub fn computes_with(&self, threads: u32) {
+        self.threads.store(threads, Ordering::Relaxed);
     }
 
     /// Whether the running step should be left; asked for each node of the graph, so it counts as progress.
@@ -102,6 +109,7 @@ impl Shared {
         let load = EngineLoad {
             context_tokens: self.context_tokens.load(Ordering::Relaxed),
             generated_tokens: self.generated_tokens.load(Ordering::Relaxed),
+            threads: self.threads.load(Ordering::Relaxed),
         };
         FromChild::Heartbeat { phase, counter: self.counter.load(Ordering::Relaxed), load }
     }

@@ -22,6 +22,7 @@ mod sequence;
 mod spans;
 mod template;
 mod text;
+mod threads;
 mod warm;
 mod writer;
 
@@ -42,6 +43,7 @@ use self::memory::own_memory;
 use self::pace::Pace;
 use self::prompt::Prompter;
 use self::scheduler::Scheduler;
+use self::threads::Crew;
 use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild};
 use crate::plan::{Bytes, GpuLayers, KvType, LoadShape};
 
@@ -158,7 +160,8 @@ fn serve(link: Link, params: &LoadParams, model_file: &OwnedFd) -> Result<(), Ch
                 return Ok(Encoder::new(model, context, head, link, params).run()?);
             }
             let pace = Pace::new(params.max_stall);
-            let scheduler = Scheduler::new(model, context, prompter, link, pace, params.reproducible);
+            let crew = Crew::new(params, &link.shared);
+            let scheduler = Scheduler::new(model, context, prompter, link, pace, crew, params.reproducible);
             Ok(scheduler.run()?)
         }
         Err(e) => answer(link, Err(e)),
@@ -188,7 +191,7 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
         return Err(LoadError::EncoderDecoder);
     }
     let model = Rc::new(model);
-    let context_params = context_params(&model, params.shape, params.threads, params.reproducible);
+    let context_params = context_params(&model, params.shape, params.threads.most(), params.reproducible);
     let mut context = Context::new(&model, context_params, &link.shared)?;
     let prompter = Prompter::new(&model);
     let pools = model.generates() || context.gives() != llama::Pooled::Nothing;
@@ -206,7 +209,7 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
         description: model.description(),
         context: u32::try_from(context.tokens_per_sequence()).unwrap_or(u32::MAX),
         sequences: params.jobs(),
-        threads: params.threads,
+        threads: params.threads.most(),
         chat_template: prompter.has_template(),
         devices: backend.devices(),
         cpu_features: backend.cpu_features(),

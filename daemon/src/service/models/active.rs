@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Gpu;
-use crate::config::{Classification, Config, Model};
-use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport};
+use crate::config::{self, Classification, Config, Model};
+use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport, ThreadCount};
 use crate::engine::{CPU_BACKENDS, Duty, Engine, EngineId, EngineReport, EngineSpec, ModelFile};
 use crate::gguf::{Cache, ModelFacts, Pooling};
 use crate::job::Ability;
@@ -131,7 +131,11 @@ impl EngineSettings<'_> {
                 kind: kind_of(&file.facts),
                 layers: chosen.option.gpu_layers,
                 shape: chosen.option.shape,
-                threads: model.threads,
+                threads: match config.engine {
+                    // Other numbers of threads add up in another order.
+                    config::Engine { adapt_threads: true, reproducible: false, .. } => ThreadCount::UpTo(model.threads),
+                    _ => ThreadCount::Fixed(model.threads),
+                },
                 max_stall: config.engine.max_stall,
                 reproducible: config.engine.reproducible,
                 prompt_bytes: config.limits.request as u64,

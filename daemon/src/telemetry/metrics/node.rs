@@ -83,6 +83,8 @@ pub(super) fn write_models(to: &mut Writer<'_>, models: &[ModelReading]) -> std:
     each(measured("model_context", "tokens", help), &|model| model.document.context.map(f64::from))?;
     let help = "Share of the context memory of a model that holds tokens";
     each(measured("model_context_used", "ratio", help), &|model| model.context_used)?;
+    let help = "Threads that compute a model now";
+    each(plain("model_threads", help), &|model| model.threads.map(f64::from))?;
     let help = "Memory that a model was expected to take";
     each(measured("model_memory_estimate", "bytes", help), &|model| Some(float(model.document.memory?.estimate.0)))?;
     let help = "Memory that it took after its largest step";

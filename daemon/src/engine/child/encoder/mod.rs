@@ -20,6 +20,7 @@ use self::work::Work;
 use super::link::{IDLE_TURN, Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model, Token};
 use super::memory;
+use super::threads::Crew;
 use crate::engine::Duty;
 use crate::engine::protocol::{EngineJob, FromChild, LoadParams, Phase, ToChild};
 use crate::job::{ErrorCode, JobError, JobId};
@@ -43,6 +44,8 @@ pub struct Encoder {
     skills: Skills,
     context: Context,
     link: Link,
+    /// Computes steps.
+    crew: Crew,
     /// How much of the time it computes.
     duty: Duty,
     /// Most texts in one step.
@@ -60,7 +63,8 @@ impl Encoder {
         let texts_max = if params.reproducible { 1 } else { context.n_sequences() };
         let (jobs, parked, batch) = (VecDeque::new(), Vec::new(), Batch::default());
         let skills = Skills::new(model, &context, head, params.multi_label);
-        Self { skills, context, link, duty: Duty::FULL, texts_max, jobs, parked, batch }
+        let crew = Crew::new(params, &link.shared);
+        Self { skills, context, link, crew, duty: Duty::FULL, texts_max, jobs, parked, batch }
     }
 
     /// Runs until the daemon goes away or llama.cpp fails for good.
@@ -163,7 +167,7 @@ impl Encoder {
             self.handle(message);
             return Ok(());
         }
-        match self.context.decode(&mut self.batch) {
+        match self.crew.decode(&mut self.context, &mut self.batch, entries.len()) {
             Ok(Decoded::Done) => {
                 for (sequence, entry) in entries.iter().enumerate() {
                     let values = self.skills.computed(&self.context, sequence, entry.first, entry.tokens);

@@ -125,6 +125,13 @@ impl Context {
         })
     }
 
+    /// How many threads compute from the next step on.
+    pub fn set_threads(&mut self, threads: u32) {
+        let threads = i32::try_from(threads).unwrap_or(i32::MAX);
+        // SAFETY: the context is alive, and nothing is computed now.
+        unsafe { sys::llama_set_n_threads(self.raw.as_ptr(), threads, threads) };
+    }
+
     /// Tokens for each sequence, as llama.cpp rounded them.
     pub fn tokens_per_sequence(&self) -> usize {
         // SAFETY: the context is alive.

@@ -23,6 +23,7 @@ use super::memory;
 use super::pace::Pace;
 use super::prompt::Prompter;
 use super::sequence::{Advance, Failure, Sequence, State};
+use super::threads::Crew;
 use crate::engine::Duty;
 use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, ToChild};
 use crate::job::{ErrorCode, JobId};
@@ -62,6 +63,8 @@ pub struct Scheduler {
     link: Link,
     /// Sizes prompt chunks.
     pace: Pace,
+    /// Computes steps.
+    crew: Crew,
     /// How much of the time it computes.
     duty: Duty,
     /// Same output alone and under load: prompts are computed alone, in chunks on a fixed grid.
@@ -90,6 +93,7 @@ impl Scheduler {
         prompter: Prompter,
         link: Link,
         pace: Pace,
+        crew: Crew,
         reproducible: bool,
     ) -> Self {
         let slots = (0..context.n_sequences()).map(|_| None).collect();
@@ -108,6 +112,7 @@ impl Scheduler {
             prompter,
             link,
             pace,
+            crew,
             duty: Duty::FULL,
             reproducible,
             slots,
@@ -218,7 +223,7 @@ impl Scheduler {
         }
         let prompt_tokens = entries.iter().filter(|e| self.is_waiting(e.slot)).map(|e| e.tokens).sum();
         let start = Instant::now();
-        match self.context.decode(&mut self.batch) {
+        match self.crew.decode(&mut self.context, &mut self.batch, entries.len()) {
             Ok(Decoded::Done) => {
                 self.pace.measured(prompt_tokens, start.elapsed());
                 self.take_results(&entries);

@@ -1,5 +1,6 @@
 //! What an operator types.
 
+use std::fs;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ fn check_reports_every_problem_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("promptd.toml");
     let bad = "[mqtt]\nkeep_alive = \"1s\"\nurll = 1\n[limits]\nqueue_jobs = 0\n[[model]]\nname = \"a b\"\n";
-    std::fs::write(&file, bad).unwrap();
+    fs::write(&file, bad).unwrap();
     let output = run(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));
     let said = text(&output.stderr);
@@ -49,7 +50,7 @@ fn check_reports_every_problem_at_once() {
 
     // What is wrong in the file and what is wrong with the files that it names, in one go.
     let both = "[mqtt]\nkeep_alive = \"1s\"\n[[model]]\nname = \"main\"\nfiles = [{ path = \"/nowhere.gguf\" }]\n";
-    std::fs::write(&file, both).unwrap();
+    fs::write(&file, both).unwrap();
     let said = text(&run(&["check", "--config", file.to_str().unwrap()]).stderr);
     assert!(said.contains("mqtt.keep_alive") && said.contains("/nowhere.gguf"), "{said}");
     let output = run(&["ask", "--config", file.to_str().unwrap(), "Hi"]);
@@ -57,12 +58,12 @@ fn check_reports_every_problem_at_once() {
     assert_eq!(run(&["ask", "--url", "foo", "Hi"]).status.code(), Some(2));
 
     let missing = "[[model]]\nname = \"main\"\nfiles = [{ path = \"/nowhere.gguf\" }]\n";
-    std::fs::write(&file, missing).unwrap();
+    fs::write(&file, missing).unwrap();
     let output = run(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("/nowhere.gguf: No such file"), "{output:?}");
 
-    std::fs::write(&file, format!("[[model]]\nname = \"main\"\nfiles = [{{ path = {:?} }}]\n", model())).unwrap();
+    fs::write(&file, format!("[[model]]\nname = \"main\"\nfiles = [{{ path = {:?} }}]\n", model())).unwrap();
     let output = run(&["check", "--config", file.to_str().unwrap()]);
     assert!(output.status.success() && text(&output.stdout).contains("valid"), "{output:?}");
 }
@@ -120,13 +121,13 @@ fn step<'a>(report: &'a Value, strategy: &str) -> &'a Value {
 fn fit_refuses_what_is_no_model() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.gguf");
-    let bytes = std::fs::read(model()).unwrap();
-    std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
+    let bytes = fs::read(model()).unwrap();
+    fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
     let config = folder.path().join("promptd.toml");
     let (config, broken) = (config.to_str().unwrap(), broken.to_str().unwrap());
     let both =
         format!("[[model]]\nname = \"main\"\nfiles = [{{ path = {broken:?} }}, {{ path = \"/nowhere.gguf\" }}]\n");
-    std::fs::write(config, both).unwrap();
+    fs::write(config, both).unwrap();
     for (arguments, expected) in [
         (&[broken][..], &["not a usable GGUF"][..]),
         (&["--quick", broken], &["not a usable GGUF"]),
@@ -142,7 +143,7 @@ fn fit_refuses_what_is_no_model() {
         let said = text(&output.stderr);
         assert!(expected.iter().all(|part| said.contains(part)), "{expected:?} is missing in:\n{said}");
     }
-    std::fs::write(config, "[memory]\nbudget = 1\n").unwrap();
+    fs::write(config, "[memory]\nbudget = 1\n").unwrap();
     assert_eq!(run(&["fit", "--config", config, broken]).status.code(), Some(78));
 }
 
@@ -157,7 +158,7 @@ fn fit_chooses_for_a_configured_model_as_the_daemon_does() {
         let settings = "context = 1024\nsequences = 2\nladder = [\"cpu:int4\"]\n";
         let small = format!("[[model]]\nname = \"small\"\ndefault = true\nfiles = [{{ path = {file:?} }}]\n{settings}");
         let big = "[[model]]\nname = \"big\"\nfiles = [{ path = \"/nowhere.gguf\" }]\n";
-        std::fs::write(&path, format!("{small}{big}[memory]\nbudget = \"{budget}\"\n")).unwrap();
+        fs::write(&path, format!("{small}{big}[memory]\nbudget = \"{budget}\"\n")).unwrap();
     };
     configure("8GiB");
     let report = fit(&["--config", config, "small"]);
@@ -194,7 +195,7 @@ fn fit_chooses_for_a_configured_model_as_the_daemon_does() {
         promptd().current_dir(folder.path()).args(["fit", "--quick", "-c", config, what]).output().unwrap()
     };
     assert!(here("big").status.success(), "the file");
-    std::fs::create_dir(folder.path().join("small")).unwrap();
+    fs::create_dir(folder.path().join("small")).unwrap();
     assert!(here("small").status.success(), "a folder is no file");
 }
 
@@ -242,13 +243,39 @@ async fn ask_streams_an_answer_and_tells_errors_by_its_exit_code() {
 #[tokio::test]
 async fn bench_measures_the_engine_and_the_way_over_mqtt() {
     let file = model();
-    let arguments =
-        ["bench", "--json", "--streams", "1,2", "--rounds", "1", "--answers", "1", "--tokens", "4", "--threads", "1"];
-    let output = promptd().args(arguments).arg("--model").arg(&file).output().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (page, before) = (folder.path().join("page.html"), folder.path().join("before.json"));
+    let arguments = [
+        "bench",
+        "--json",
+        "--streams",
+        "1,2",
+        "--prompts",
+        "4",
+        "--rounds",
+        "1",
+        "--answers",
+        "1",
+        "--tokens",
+        "4",
+        "--threads",
+        "1",
+    ];
+    let run = || {
+        let mut command = promptd();
+        command.args(arguments).arg("--model").arg(&file);
+        command
+    };
+    fs::write(&before, run().output().unwrap().stdout).unwrap();
+    let output = run().arg("--report").arg(&page).arg("--with").arg(&before).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    assert_eq!(report["results"][1]["streams"], 2);
-    assert!(report["results"][0]["decode_tokens_per_second"].as_f64().unwrap() > 0.0, "{report}");
-    assert!(report["peak_memory_bytes"].as_u64().unwrap() > 90_000_000, "{report}");
+    let measured = &report["measured"][0];
+    assert_eq!(measured["streams"][1]["streams"], 2);
+    assert!(measured["streams"][0]["decode_tokens_per_second"].as_f64().unwrap() > 0.0, "{report}");
+    assert!(measured["prompts"][0]["time_to_first_token_ms"]["p50"].as_f64().unwrap() > 0.0, "{report}");
+    assert!(measured["peak_memory_bytes"].as_u64().unwrap() > 90_000_000, "{report}");
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains("Q4_1.gguf (1)") && html.contains("Q4_1.gguf (2)"), "both runs are shown: {html}");
 
     let broker = Broker::start().await;
     let node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;

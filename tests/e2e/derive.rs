@@ -94,7 +94,8 @@ fn each_precision_is_made_and_computes() {
         let described = &fit["files"][0];
         assert_eq!((&described["rung"], &described["file_type"]), (&json!(to), &json!(file_type)), "{fit}");
         // The engine answers only after its golden prompt.
-        let arguments = ["--streams", "1", "--rounds", "1", "--answers", "1", "--tokens", "2", "--threads", "1"];
+        let arguments =
+            ["--streams", "1", "--prompts", "1", "--rounds", "1", "--answers", "1", "--tokens", "2", "--threads", "1"];
         let output = promptd().args(["bench", "--model"]).arg(&file).args(arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }

@@ -371,10 +371,10 @@ class Bench:
             say(f"  {name}: {row['avg_ts']:.1f} tok/s")
 
     def promptd_bench(self):
-        command = [self.args.promptd, "bench", "--model", self.args.model, "--streams", 1, "--prompt-tokens", 1]
+        command = [self.args.promptd, "bench", "--model", self.args.model, "--streams", 1, "--prompts", 1, "--prompt-tokens", 1]
         more = ["--tokens", DECODE_TOKENS, "--rounds", 3, "--threads", self.args.threads, "--json"]
         out = self.measure([*command, *more], 300, env=self.environment())
-        row = next(r for r in json.loads(out)["results"] if r["streams"] == 1)
+        row = json.loads(out)["measured"][0]["streams"][0]
         self.put("promptd.decode", row["decode_tokens_per_second"])
         say(f"  promptd bench: {row['decode_tokens_per_second']:.1f} tok/s")
 

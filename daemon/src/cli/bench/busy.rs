@@ -12,7 +12,7 @@ use promptd::health::profile;
 use promptd::job::{OutputLimits, Task};
 
 use super::Bench;
-use super::report::{BusyReport, Percentiles, ThreadsReport};
+use super::figures::{BusyReport, Percentiles, ThreadsReport};
 use super::runner::{Load, Runner, open, words};
 
 /// How long one way is measured without a pause: longer than it takes to find the number of threads.

@@ -1,20 +1,29 @@
 //! `promptd bench`.
 
 mod busy;
+mod chart;
+mod contestant;
 mod engine;
+mod figures;
+mod html;
+mod machine;
 mod node_tasks;
-mod report;
+mod print;
 mod runner;
+mod server;
 mod tasks;
 mod through_mqtt;
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use promptd::engine::protocol::ThreadCount;
 use promptd::health::profile;
 
+use self::figures::{Report, Run};
 use super::Failure;
 use super::client::Target;
+use super::exit::Code;
 
 /// Measure a model on this machine.
 ///
@@ -24,15 +33,21 @@ use super::client::Target;
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["model", "mqtt"]))]
 pub struct Bench {
-    /// The GGUF file to measure.
+    /// The GGUF file to measure; several are measured in turn, such as the precisions of a model.
     #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
+    model: Vec<PathBuf>,
+    /// A server of chat completions, such as llama-server at `http://127.0.0.1:8080`: it gets the same load in turn with the models.
+    #[arg(long, value_name = "URL", requires = "model", conflicts_with_all = ["tasks", "busy"])]
+    compare: Vec<reqwest::Url>,
     /// Numbers of answers to generate at once.
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u32).range(1..=64))]
     streams: Vec<u32>,
     /// Words of each prompt, about as many tokens; the chat template comes on top.
     #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     prompt_tokens: u32,
+    /// Words of prompts that are sent one at a time, to measure how long a first token takes.
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "50,500,2000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    prompts: Vec<u32>,
     /// Tokens of each answer.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     tokens: u32,
@@ -66,34 +81,50 @@ pub struct Bench {
     /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
+    /// Write a page with plots and tables as well, which needs nothing but itself.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// A run that `--json` has printed before, to be shown beside this one in the page.
+    #[arg(long, value_name = "FILE.json", requires = "report")]
+    with: Vec<PathBuf>,
 }
 
 impl Bench {
     /// Measures and prints.
     pub fn execute(self) -> Result<(), Failure> {
+        let earlier: Result<Vec<Run>, _> = self.with.iter().map(|path| Run::read(path)).collect();
+        let earlier = earlier.map_err(|e| Failure::new(Code::Data, e))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
-        let report = runtime.block_on(async {
-            let (mut engine, mut tasks, mut busy) = (None, None, None);
-            match &self.model {
-                Some(model) if self.busy.is_some() => {
-                    let programs = self.busy.unwrap_or_default();
-                    busy = Some(busy::measure(&self, model, programs).await.map_err(Failure::unavailable)?);
-                }
-                Some(model) if self.tasks => {
-                    tasks = Some(tasks::measure(&self, model).await.map_err(Failure::unavailable)?);
-                }
-                Some(model) => engine = Some(engine::measure(&self, model).await.map_err(Failure::unavailable)?),
-                None => {}
+        let run = Run::here(runtime.block_on(self.measure())?);
+        run.print(self.json).map_err(Failure::software)?;
+        if let Some(path) = &self.report {
+            let runs: Vec<Run> = earlier.into_iter().chain([run]).collect();
+            let written =
+                std::fs::write(path, html::page(&runs)).with_context(|| format!("cannot write {}", path.display()));
+            written.map_err(Failure::software)?;
+        }
+        Ok(())
+    }
+
+    async fn measure(&self) -> Result<Report, Failure> {
+        let mut report = Report::default();
+        if let Some(programs) = self.busy {
+            for model in &self.model {
+                report.busy.push(busy::measure(self, model, programs).await.map_err(Failure::unavailable)?);
             }
-            let (mut mqtt, mut node_tasks) = (None, None);
-            if self.mqtt && self.tasks {
-                node_tasks = Some(node_tasks::measure(&self).await?);
-            } else if self.mqtt {
-                mqtt = Some(through_mqtt::measure(&self).await?);
+        } else if self.tasks {
+            for model in &self.model {
+                report.tasks.push(tasks::measure(self, model).await.map_err(Failure::unavailable)?);
             }
-            Ok::<_, Failure>(report::Report { engine, tasks, busy, mqtt, node_tasks })
-        })?;
-        report.print(self.json).map_err(Failure::software)
+        } else if !self.model.is_empty() {
+            report.measured = engine::measure(self).await.map_err(Failure::unavailable)?;
+        }
+        if self.mqtt && self.tasks {
+            report.node_tasks = Some(node_tasks::measure(self).await?);
+        } else if self.mqtt {
+            report.mqtt = Some(through_mqtt::measure(self).await?);
+        }
+        Ok(report)
     }
 
     /// As the daemon would have it, if nothing is said.

@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::report::{NodeTasksReport, Percentiles, TaskReport};
+use super::figures::{NodeTasksReport, Percentiles, TaskReport};
 use super::runner::words;
 use crate::cli::Failure;
 use crate::cli::client::Client;

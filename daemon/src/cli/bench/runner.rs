@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport, ThreadCount};
 use promptd::engine::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec, ModelFile, backends_folder};
+use promptd::health::{Roots, process_memory};
 use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
 use promptd::plan::{GpuLayers, KvType, LoadShape};
 use tokio::sync::mpsc;
@@ -34,6 +35,7 @@ pub struct Load {
 pub struct Runner {
     engine: Engine,
     reports: mpsc::Receiver<EngineReport>,
+    pid: Option<u32>,
     jobs: u64,
 }
 
@@ -62,9 +64,11 @@ impl Runner {
         };
         let (driver, mut reports) = mpsc::channel(256);
         let engine = Engine::start(spec, EngineId(1), driver);
+        let mut pid = None;
         loop {
             match reports.recv().await.context("the engine is gone")?.event {
-                EngineEvent::Ready(report) => return Ok((Self { engine, reports, jobs: 0 }, *report)),
+                EngineEvent::Started(child) => pid = Some(child),
+                EngineEvent::Ready(report) => return Ok((Self { engine, reports, pid, jobs: 0 }, *report)),
                 EngineEvent::Gone(end) => bail!(why(end)),
                 _ => {}
             }
@@ -77,6 +81,11 @@ impl Runner {
         let (id, task) = (JobId(self.jobs), task(self.jobs));
         let job = EngineJob { id, task, memory: 0..0, sampling: Sampling::default(), output, stream: false };
         if self.engine.submit(job) { Ok(()) } else { bail!("the engine took no job") }
+    }
+
+    /// The largest memory that the child has had, mapped files included, bytes.
+    pub fn peak_memory(&self) -> Option<u64> {
+        Some(process_memory(&Roots::this(), self.pid?)?.peak)
     }
 
     /// The next answer.

@@ -9,7 +9,7 @@ use promptd::gguf::{Cache, Pooling};
 use promptd::job::{Encoding, Input, OutputLimits, Task};
 
 use super::Bench;
-use super::report::{Percentiles, TasksReport, TextsReport};
+use super::figures::{Percentiles, TasksReport, TextsReport};
 use super::runner::{Load, Runner, open, words};
 
 /// Tokens of context that a model has by default.
@@ -70,7 +70,7 @@ pub async fn measure(bench: &Bench, model: &Path) -> anyhow::Result<TasksReport>
         file: model.display().to_string(),
         threads: report.threads,
         cpu_features: report.cpu_features,
-        task: task(Input::Many(Vec::new())).name(),
+        task: task(Input::Many(Vec::new())).name().to_owned(),
         texts: bench.texts,
         results,
     })

@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde_json::json;
 
 use super::Bench;
-use super::report::{MqttReport, Percentiles};
+use super::figures::{MqttReport, Percentiles};
 use crate::cli::Failure;
 use crate::cli::client::Client;
 

@@ -45,7 +45,8 @@ const CRATES: [(&str, &[&str]); 22] = [
     ("hyper_util", &["web"]),
     ("http_body_util", &["web"]),
     ("prometheus_client", &["telemetry"]),
-    ("sysinfo", &["health"]),
+    // The child looks for idle processors itself: it is another process, and must not wait to be told.
+    ("sysinfo", &["health", "engine/child"]),
     ("nvml_wrapper", &["health"]),
     ("rusqlite", &["journal"]),
     ("toml", &["config"]),

@@ -22,7 +22,7 @@ fn starts_without_any_environment() {
     let help = text(&run(&["--help"]).stdout);
     let commands = [
         "run", "check", "ask", "status", "info", "models", "load", "unload", "switch", "reload", "model", "drain",
-        "resume", "fit", "bench", "quantize", "top", "chat", "forget",
+        "resume", "fit", "bench", "quantize", "tune", "top", "chat", "forget",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command}")), "{help}");

@@ -64,4 +64,5 @@ mod telemetry;
 mod thermal;
 mod top;
 mod top_fleet;
+mod tune;
 mod zero_shot;

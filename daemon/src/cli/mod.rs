@@ -21,6 +21,7 @@ mod run_pipeline;
 mod signals;
 mod submit;
 mod top;
+mod tune;
 
 use std::path::PathBuf;
 
@@ -110,6 +111,7 @@ enum Command {
     Bench(bench::Bench),
     /// Make a model of fewer bits from one of more, to run it with less memory.
     Quantize(quantize::Quantize),
+    Tune(tune::Tune),
     /// Write man pages, shell completions and the configuration of a fresh installation into a folder.
     #[command(hide = true)]
     Generate(generate::Generate),
@@ -212,6 +214,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Fit(fit) => fit.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Quantize(quantize) => quantize.execute(),
+        Command::Tune(tune) => tune.execute(),
         Command::Generate(generate) => generate.execute(),
         Command::Engine(child) => child.execute(),
     }

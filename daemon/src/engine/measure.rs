@@ -9,6 +9,7 @@ use super::connection::Launch;
 use super::protocol::{FromChild, MeasureParams, MeasureReport, ModelKind, ToChild};
 use super::{EngineError, ModelFile, errand};
 use crate::job::ModelName;
+use crate::plan::Tuning;
 
 /// A dry run reads the header and the vocabulary only.
 const LONGEST: Duration = Duration::from_mins(2);
@@ -44,7 +45,13 @@ pub async fn probe(folders: &[PathBuf]) -> Result<MeasureReport, EngineError> {
     let model = nameless();
     let file = File::open(NO_MODEL).map_err(EngineError::Spawn)?.into();
     let backends = folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
-    let params = MeasureParams { backends, kind: ModelKind::Decoder, points: Vec::new(), reproducible: false };
+    let params = MeasureParams {
+        backends,
+        kind: ModelKind::Decoder,
+        points: Vec::new(),
+        reproducible: false,
+        tuning: Tuning::default(),
+    };
     let launch = Launch { model: &model, file, output: None, heartbeat_timeout: PROBE };
     match errand::run(launch, &ToChild::Measure(params), PROBE, |_| {}).await? {
         FromChild::Measured(report) => Ok(report),

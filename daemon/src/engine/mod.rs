@@ -18,6 +18,8 @@ mod process;
 pub mod protocol;
 mod real_memory;
 mod session;
+mod tune;
+mod tuned;
 
 pub use duty::Duty;
 pub use error::EngineError;
@@ -26,3 +28,5 @@ pub use import::{Import, ImportSpec, Imported};
 pub use measure::{measure, probe};
 pub use model_file::ModelFile;
 pub use process::{CPU_BACKENDS, GPU_BACKENDS, backends_folder};
+pub use tune::tune;
+pub use tuned::{TUNED, Tuned};

@@ -3,16 +3,21 @@
 //! A frame is a big-endian `u32` length and that many bytes of postcard. The first frame of the child is a [`Hello`];
 //! then the daemon sends [`ToChild::Load`], and jobs once it has seen [`FromChild::Loaded`].
 
+mod sizes;
+mod tuning;
+
 use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::sizes::{BufferSizes, Buffers, CpuBackend, GpuDevice, MeasureParams, MeasurePoint, MeasureReport};
+pub use self::tuning::{Place, TuneParams, TuneReport};
 use super::Duty;
 use super::derive::FileType;
 pub use super::real_memory::RealMemory;
 use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Overflow, Sampling, Task, TokenLogprob, Usage};
-use crate::plan::{Bytes, GpuLayers, LoadShape};
+use crate::plan::{GpuLayers, LoadShape, Tuning};
 
 /// Raised with every change to a message of this file.
 pub const PROTOCOL: u16 = 12;
@@ -65,6 +70,8 @@ pub enum ToChild {
     Load(LoadParams),
     /// Find out what loading the model would take, without doing it; sent instead of a load.
     Measure(MeasureParams),
+    /// Measure speed and quality; sent instead of a load.
+    Tune(TuneParams),
     /// Write the model once more in another type; sent instead of a load.
     Quantize(QuantizeParams),
     /// Start a job. Never more than [`ModelReport::sequences`] run at once.
@@ -103,6 +110,8 @@ pub enum FromChild {
     LoadFailed(String),
     /// What loading would take; the child ends.
     Measured(MeasureReport),
+    /// How fast it is, and what it says; the child ends.
+    Tuned(Box<TuneReport>),
     /// The other file is written; the child ends.
     Quantized,
     /// A piece of an answer, in order.
@@ -175,6 +184,8 @@ pub struct LoadParams {
     pub shape: LoadShape,
     /// Threads that compute.
     pub threads: ThreadCount,
+    /// The other settings that decide how fast it is.
+    pub tuning: Tuning,
     /// Longest time that a prompt may delay the next token of another job.
     pub max_stall: Duration,
     /// Same output alone and under load.
@@ -233,89 +244,6 @@ pub struct QuantizeParams {
     pub file_type: FileType,
     /// Threads that compute.
     pub threads: u32,
-}
-
-/// What a dry run shall find out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MeasureParams {
-    /// Folders of the back ends to load, in this order.
-    pub backends: Vec<String>,
-    /// What the model does, by its file.
-    pub kind: ModelKind,
-    /// The combinations to measure; those of one placement stand together.
-    pub points: Vec<MeasurePoint>,
-    /// As in [`LoadParams`]: it costs flash attention.
-    pub reproducible: bool,
-}
-
-/// One way to load the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeasurePoint {
-    /// Where the layers go.
-    pub layers: GpuLayers,
-    /// Context, sequences and the type of the KV cache.
-    pub shape: LoadShape,
-}
-
-/// What a dry run has found out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MeasureReport {
-    /// Memory of the process with back ends and vocabulary, but without the model.
-    pub process: Bytes,
-    /// What computes on the CPU.
-    pub cpu: CpuBackend,
-    /// The devices that compute, without the CPU.
-    pub devices: Vec<GpuDevice>,
-    /// For each point, in order: the buffers, or why there are none.
-    pub buffers: Vec<Result<Buffers, String>>,
-}
-
-/// The back end that ggml has chosen for this CPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CpuBackend {
-    /// The name of its file, such as `libggml-cpu-haswell.so`; none if the loader does not tell.
-    pub library: Option<String>,
-    /// What it uses, as llama.cpp lists it: `CPU : SSE3 = 1 | AVX = 1 | …`.
-    pub features: String,
-}
-
-/// A GPU as llama.cpp sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GpuDevice {
-    /// Such as `Vulkan0`.
-    pub name: String,
-    /// Such as `NVIDIA Orin`.
-    pub description: String,
-    /// Whether its memory is the host's.
-    pub integrated: bool,
-    /// All of its memory.
-    pub total: Bytes,
-    /// What is free of it.
-    pub free: Bytes,
-}
-
-/// Sizes of llama.cpp's buffers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Buffers {
-    /// In the host's memory.
-    pub host: BufferSizes,
-    /// In GPU memory.
-    pub device: BufferSizes,
-}
-
-/// Sizes of the buffers of one memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BufferSizes {
-    /// Weights as they are in the file.
-    pub weights: Bytes,
-    /// Weights in an order that computes faster; a copy.
-    pub repacked: Bytes,
-    /// Keys and values, and recurrent states.
-    pub kv: Bytes,
-    /// Outputs.
-    pub output: Bytes,
-    /// Intermediate results.
-    pub compute: Bytes,
 }
 
 /// The test that a model passes before it serves.

@@ -55,6 +55,14 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Which kind of machine it is: what was measured on one of a kind holds for the others.
+    pub fn name(&self) -> String {
+        let name = self.board.as_deref().or(self.cpu.as_deref()).unwrap_or("unknown");
+        format!("{name}, {} cores", self.cores)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,7 @@ mod reserve;
 mod slack;
 mod squeeze;
 mod strategy;
+mod tuning;
 
 pub use bytes::Bytes;
 pub use choose::{Candidate, Choice, Chosen, GpuLayers, LoadOption, Rank, Rejection, Why, choose, choose_worse};
@@ -27,3 +28,4 @@ pub use reserve::{Percent, Reserve};
 pub use slack::Slack;
 pub use squeeze::{LoadShape, squeezes};
 pub use strategy::{Placement, Strategy};
+pub use tuning::Tuning;

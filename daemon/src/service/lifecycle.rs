@@ -18,7 +18,7 @@ use super::models::{
     prepare,
 };
 use crate::engine::protocol::ModelReport;
-use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
+use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport, TUNED};
 use crate::job::{ErrorCode, JobError};
 use crate::plan::{Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
 use crate::telemetry::{EventKind, ModelEvent};
@@ -38,6 +38,7 @@ impl Driver {
             model: entry.wanted.as_ref().unwrap_or(&entry.config).clone(),
             known: if entry.review == Some(Review::Reread) { Vec::new() } else { entry.variants.clone() },
             derived: self.derived_folder(),
+            tuned: self.config.service.state_dir.join(TUNED),
             backends: self.backends.clone(),
             unified_memory: self.unified_memory,
             reproducible: self.config.engine.reproducible,
@@ -219,18 +220,18 @@ impl Driver {
         self.reporting.metrics.engines.started(self.models[index].name());
         let id = EngineId(self.engines_started);
         let entry = &self.models[index];
-        let usable = entry.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
-        let file =
-            usable.filter(|usable| usable.precision == chosen.strategy.precision).map(|usable| &usable.file).next()?;
+        let mut usable = entry.variants.iter().filter_map(|variant| variant.file.as_ref().ok());
+        let usable = usable.find(|usable| usable.precision == chosen.strategy.precision)?;
         let settings = EngineSettings {
             config: &self.config,
             model: &entry.config,
             backends: &self.backends,
             gpu: entry.gpu.as_ref(),
+            tuned: usable.tuned.as_ref(),
             id,
             urgent: entry.has_served,
         };
-        let mut active = Active::start(&settings, chosen, rejected, Arc::clone(file), self.reports.clone());
+        let mut active = Active::start(&settings, chosen, rejected, Arc::clone(&usable.file), self.reports.clone());
         active.only = entry.only;
         Some(active)
     }

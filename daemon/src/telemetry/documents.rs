@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{NodeState, timestamp};
 use crate::job::{ModelName, NodeName};
-use crate::plan::{Bytes, KvType};
+use crate::plan::{Bytes, KvType, Tuning};
 
 /// Longest retained document in bytes.
 pub const DOCUMENT_MAX: usize = 4096;
@@ -159,6 +159,9 @@ pub struct ModelDocument {
     /// Threads that compute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    /// Other settings that were measured to be best for it on this machine, if they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
     /// Whether prompts go through the model's own chat template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<bool>,

@@ -103,6 +103,7 @@ fn document() -> ModelDocument {
         sequences: Some(4),
         kv_type: Some(KvType::F16),
         threads: Some(6),
+        tuning: None,
         chat_template: Some(true),
         devices: None,
         cpu_features: None,

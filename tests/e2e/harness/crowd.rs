@@ -196,6 +196,7 @@ fn model(number: usize) -> ModelDocument {
         sequences: Some(4),
         kv_type: Some(KvType::F16),
         threads: Some(6),
+        tuning: None,
         chat_template: Some(true),
         devices: None,
         cpu_features: None,

@@ -9,7 +9,7 @@ use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind
 use promptd::engine::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec, ModelFile, backends_folder};
 use promptd::health::{Roots, process_memory};
 use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
-use promptd::plan::{GpuLayers, KvType, LoadShape};
+use promptd::plan::{GpuLayers, KvType, LoadShape, Tuning};
 use tokio::sync::mpsc;
 
 /// Words for texts that no two jobs share.
@@ -52,6 +52,7 @@ impl Runner {
                 layers: GpuLayers::None,
                 shape: LoadShape { context, sequences, kv_type: KvType::F16 },
                 threads,
+                tuning: Tuning::default(),
                 max_stall: Duration::from_millis(250),
                 reproducible: false,
                 prompt_bytes: 16 * u64::from(context),

@@ -55,7 +55,7 @@ fn logprob(logit: f32, sum: f64) -> f32 {
 }
 
 /// The tokens with the largest logits, the largest first.
-fn best(logits: &[f32], count: usize) -> Vec<(f32, Token)> {
+pub fn best(logits: &[f32], count: usize) -> Vec<(f32, Token)> {
     let mut best: Vec<(f32, Token)> = Vec::with_capacity(count + 1);
     if count == 0 {
         return best;

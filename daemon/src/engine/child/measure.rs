@@ -23,20 +23,20 @@ pub fn measure(link: &Link, params: &MeasureParams) -> Result<MeasureReport, Loa
         let loaded = match model.take() {
             Some((layers, loaded)) if layers == point.layers => loaded,
             // The one before is gone by now: two vocabularies would count twice.
-            _ => Rc::new(Model::dry(&backend, &model_path(), params.kind, point.layers)?),
+            _ => Rc::new(Model::dry(&backend, &model_path(), params.kind, point.layers, params.tuning)?),
         };
         if process == Bytes(0) {
             process = own_memory().host();
         }
-        buffers.push(sizes(link, &loaded, point, params.reproducible).map_err(|e| e.to_string()));
+        buffers.push(sizes(link, &loaded, point, params).map_err(|e| e.to_string()));
         model = Some((point.layers, loaded));
         link.shared.progress();
     }
     Ok(MeasureReport { process, cpu, devices, buffers })
 }
 
-fn sizes(link: &Link, model: &Rc<Model>, point: &MeasurePoint, reproducible: bool) -> Result<Buffers, LlamaError> {
-    let params = context_params(model, point.shape, 1, reproducible);
+fn sizes(link: &Link, model: &Rc<Model>, point: &MeasurePoint, params: &MeasureParams) -> Result<Buffers, LlamaError> {
+    let params = context_params(model, point.shape, 1, params.reproducible, params.tuning);
     let context = Context::new(model, params, &link.shared)?;
     let shares = shares(&context).ok_or(LlamaError::Breakdown)?;
     let mut buffers = Buffers::default();

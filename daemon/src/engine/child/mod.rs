@@ -23,6 +23,7 @@ mod spans;
 mod template;
 mod text;
 mod threads;
+mod tune;
 mod warm;
 mod writer;
 
@@ -45,10 +46,7 @@ use self::prompt::Prompter;
 use self::scheduler::Scheduler;
 use self::threads::Crew;
 use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild};
-use crate::plan::{Bytes, GpuLayers, KvType, LoadShape};
-
-/// Most tokens in one step. Larger ones make prompts hardly faster on a CPU and cost compute buffer.
-const BATCH: u32 = 512;
+use crate::plan::{Bytes, GpuLayers, KvType, LoadShape, Tuning};
 
 /// Why a child ended by itself.
 #[derive(Debug, Error)]
@@ -128,6 +126,10 @@ fn obey(link: Link, order: ToChild, model_file: &OwnedFd) -> Result<(), ChildErr
             let measured = measure::measure(&link, &params);
             answer(link, measured.map(FromChild::Measured))
         }
+        ToChild::Tune(params) => {
+            let report = tune::tune(&link, &params, model_file);
+            answer(link, report.map(|report| FromChild::Tuned(Box::new(report))))
+        }
         ToChild::Quantize(params) => {
             let written = quantize::quantize(&link, params);
             answer(link, written.map(|()| FromChild::Quantized))
@@ -179,7 +181,7 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
     let backend = Backend::load(&params.backends, params.layers != GpuLayers::None)?;
     let free_before = device_free(&backend);
     let mut reported = 0.0;
-    let model = Model::load(&backend, &model_path(), params.kind, params.layers, |share| {
+    let model = Model::load(&backend, &model_path(), params.kind, params.layers, params.tuning, |share| {
         link.shared.progress();
         if share >= reported + 0.01 {
             reported = share;
@@ -191,7 +193,8 @@ fn load(link: &Link, params: &LoadParams, model_file: &OwnedFd) -> Result<Loaded
         return Err(LoadError::EncoderDecoder);
     }
     let model = Rc::new(model);
-    let context_params = context_params(&model, params.shape, params.threads.most(), params.reproducible);
+    let context_params =
+        context_params(&model, params.shape, params.threads.most(), params.reproducible, params.tuning);
     let mut context = Context::new(&model, context_params, &link.shared)?;
     let prompter = Prompter::new(&model);
     let pools = model.generates() || context.gives() != llama::Pooled::Nothing;
@@ -225,9 +228,9 @@ fn model_path() -> CString {
 }
 
 /// The same for a load and for its dry run. An encoder sees all tokens of a sequence in one step.
-fn context_params(model: &Model, shape: LoadShape, threads: u32, reproducible: bool) -> ContextParams {
-    let batch = if model.generates() { BATCH } else { shape.context.min(model.trained_context()).max(1) };
-    ContextParams { shape, batch, threads, flash_attention: !reproducible }
+fn context_params(model: &Model, shape: LoadShape, threads: u32, reproducible: bool, tuning: Tuning) -> ContextParams {
+    let batch = if model.generates() { tuning.batch } else { shape.context.min(model.trained_context()).max(1) };
+    ContextParams { shape, batch, threads, flash_attention: tuning.flash_attention && !reproducible }
 }
 
 fn device_free(backend: &Backend) -> u64 {

@@ -28,6 +28,7 @@ pub use error::DeriveError;
 pub(super) use partial::{Partial, sync_folder};
 pub(super) use recipe::ROWS_MAX;
 pub use recipe::{FileType, Recipe};
+pub(in crate::engine) use store::LLAMA;
 pub use store::{Origin, clean, find};
 
 /// Longest derivation. A board that makes 100,000 weights a second needs it for a model of eight milliards.

@@ -22,7 +22,7 @@ const DOCUMENT_MAX: u64 = 16 * 1024;
 const DIGITS: usize = 16;
 
 /// Where llama.cpp comes from. A test holds it against the manifest.
-const LLAMA: &str = "llama-cpp-sys-2 0.1.161";
+pub(in crate::engine) const LLAMA: &str = "llama-cpp-sys-2 0.1.161";
 
 const MODEL: &str = ".gguf";
 const DOCUMENT: &str = ".json";

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Gpu;
-use crate::config::{self, Classification, Config, Model};
+use super::prepare::tuning_of;
+use crate::config::{Classification, Config, Model};
 use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport, ThreadCount};
-use crate::engine::{CPU_BACKENDS, Duty, Engine, EngineId, EngineReport, EngineSpec, ModelFile};
+use crate::engine::{CPU_BACKENDS, Duty, Engine, EngineId, EngineReport, EngineSpec, ModelFile, Tuned};
 use crate::gguf::{Cache, ModelFacts, Pooling};
 use crate::job::Ability;
-use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy};
+use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy, Tuning};
 
 /// An engine that loads, serves or ends.
 pub struct Active {
@@ -24,6 +25,8 @@ pub struct Active {
     pub only: Option<Strategy>,
     /// The file that it runs.
     pub file: Arc<ModelFile>,
+    /// How it was found to run best, if that was measured.
+    pub tuning: Option<Tuning>,
     /// The process, once there is one.
     pub pid: Option<u32>,
     /// Bytes of the largest request that it was made for.
@@ -48,6 +51,8 @@ pub struct EngineSettings<'a> {
     pub backends: &'a Path,
     /// The GPU that strategies on a GPU run on.
     pub gpu: Option<&'a Gpu>,
+    /// What suits its file on this machine, if that was measured.
+    pub tuned: Option<&'a Tuned>,
     /// The engine's number.
     pub id: EngineId,
     /// Whether jobs wait for the model to come back.
@@ -72,6 +77,7 @@ impl Active {
             rejected,
             only: None,
             file,
+            tuning: settings.tuned.map(|tuned| tuned.tuning),
             pid: None,
             request_max,
             running: 0,
@@ -131,11 +137,8 @@ impl EngineSettings<'_> {
                 kind: kind_of(&file.facts),
                 layers: chosen.option.gpu_layers,
                 shape: chosen.option.shape,
-                threads: match config.engine {
-                    // Other numbers of threads add up in another order.
-                    config::Engine { adapt_threads: true, reproducible: false, .. } => ThreadCount::UpTo(model.threads),
-                    _ => ThreadCount::Fixed(model.threads),
-                },
+                threads: self.threads(),
+                tuning: tuning_of(self.tuned),
                 max_stall: config.engine.max_stall,
                 reproducible: config.engine.reproducible,
                 prompt_bytes: config.limits.request as u64,
@@ -147,6 +150,18 @@ impl EngineSettings<'_> {
             load_timeout: config.load.timeout,
             heartbeat_timeout: config.engine.heartbeat_timeout,
         }
+    }
+}
+
+impl EngineSettings<'_> {
+    /// Who has said how many threads shall compute is obeyed.
+    fn threads(&self) -> ThreadCount {
+        let Self { config, model, .. } = self;
+        let by_default = model.threads == config.profile.threads;
+        let threads = self.tuned.filter(|_| by_default).map_or(model.threads, |tuned| tuned.threads);
+        // Other numbers of threads add up in another order.
+        let adapts = config.engine.adapt_threads && !config.engine.reproducible;
+        if adapts { ThreadCount::UpTo(threads) } else { ThreadCount::Fixed(threads) }
     }
 }
 

@@ -28,6 +28,7 @@ impl ModelEntry {
             sequences: report.map(|report| report.sequences).or(shape.map(|shape| shape.sequences)),
             kv_type: shape.map(|shape| shape.kv_type),
             threads: report.map(|report| report.threads),
+            tuning: active.and_then(|active| active.tuning),
             chat_template: report.map(|report| report.chat_template),
             devices: report.map(|report| report.devices.clone()),
             cpu_features: report.map(|report| report.cpu_features.clone()),

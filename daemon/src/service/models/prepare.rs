@@ -8,11 +8,12 @@ use super::active::{backend_folders, kind_of};
 use crate::config::Model;
 use crate::engine::derive::{Derived, find};
 use crate::engine::protocol::{Buffers, GpuDevice, MeasureParams, MeasurePoint, MeasureReport, ModelKind};
-use crate::engine::{CPU_BACKENDS, EngineError, GPU_BACKENDS, ModelFile, measure};
+use crate::engine::{CPU_BACKENDS, EngineError, GPU_BACKENDS, ModelFile, Tuned, measure};
+use crate::health::Machine;
 use crate::job::Precision;
 use crate::plan::{
     Bytes, Candidate, DeviceKind, DeviceNeed, Devices, GpuLayers, HostNeed, LoadOption, LoadShape, Need, Placement,
-    Strategy, ladder, squeezes, wanted_precisions,
+    Strategy, Tuning, ladder, squeezes, wanted_precisions,
 };
 
 /// Shares of the layers that `partial` tries on the GPU, in quarters.
@@ -30,6 +31,8 @@ pub struct Preparation {
     pub known: Vec<Variant>,
     /// Where derived models lie.
     pub derived: PathBuf,
+    /// Where lies what was measured of models on this machine.
+    pub tuned: PathBuf,
     /// Folder with one folder for each kind of back end.
     pub backends: PathBuf,
     /// Whether GPUs of this machine share the host's memory, whatever their drivers say.
@@ -57,6 +60,8 @@ pub struct Usable {
     /// Its rung of the ladder. For a derived file the one that was asked for: the header of a small model whose embedding is
     /// stored more exactly tells another one.
     pub precision: Precision,
+    /// What suits it on this machine, if that was measured.
+    pub tuned: Option<Tuned>,
 }
 
 /// The GPU for a model.
@@ -86,7 +91,11 @@ pub struct Prepared {
 /// Opens, checks and hashes the files, looks for GPUs, and measures every strategy. Must be called within a runtime on the
 /// daemon's main thread.
 pub async fn prepare(preparation: Preparation) -> Prepared {
-    let variants = open_all(&preparation).await;
+    let mut variants = open_all(&preparation).await;
+    let machine = Machine::this().name();
+    for usable in variants.iter_mut().filter_map(|variant| variant.file.as_mut().ok()) {
+        usable.tuned = Tuned::find(&preparation.tuned, &usable.file.sha256, &machine);
+    }
     let usable = one_of_each(&variants);
     for unused in variants.iter().filter(|v| v.file.is_ok() && !usable.iter().any(|usable| usable.file.path == v.path))
     {
@@ -106,7 +115,7 @@ pub async fn prepare(preparation: Preparation) -> Prepared {
     let mut disturbed = false;
     for strategy in ladder(preparation.model.ladder.as_deref(), &precisions, devices) {
         let Some(usable) = usable.iter().find(|usable| usable.precision == strategy.precision) else { continue };
-        let options = measure_strategy(&preparation, &usable.file, gpu.as_ref(), strategy).await;
+        let options = measure_strategy(&preparation, usable, gpu.as_ref(), strategy).await;
         disturbed |= options.as_ref().is_err_and(EngineError::is_blameless);
         candidates.push(Candidate { strategy, options: options.map_err(|e| e.to_string()) });
     }
@@ -143,7 +152,7 @@ async fn open_one(
     let file = match opened {
         Ok(Ok(file)) => {
             let precision = derived.unwrap_or(file.facts.precision);
-            Ok(Usable { file: Arc::new(file), precision })
+            Ok(Usable { file: Arc::new(file), precision, tuned: None })
         }
         Ok(Err(e)) => Err(e.to_string()),
         Err(e) => Err(format!("cannot read {}: {e}", path.display())),
@@ -181,6 +190,11 @@ pub(in crate::service) fn one_of_each(variants: &[Variant]) -> Vec<Usable> {
     all
 }
 
+/// How to run a file.
+pub(super) fn tuning_of(tuned: Option<&Tuned>) -> Tuning {
+    tuned.map_or_else(Tuning::default, |tuned| tuned.tuning)
+}
+
 fn wants_gpu(ladder: Option<&[Strategy]>) -> bool {
     ladder.is_none_or(|steps| steps.iter().any(|step| step.placement != Placement::Cpu))
 }
@@ -211,18 +225,19 @@ async fn find_gpu(preparation: &Preparation, file: &Arc<ModelFile>) -> Option<Gp
 async fn probe(preparation: &Preparation, file: &Arc<ModelFile>, folder: &Path) -> Result<MeasureReport, EngineError> {
     let backends = [preparation.backends.join(CPU_BACKENDS), folder.to_owned()];
     let backends = backends.map(|path| path.to_string_lossy().into_owned()).to_vec();
-    run(preparation, file, backends, Vec::new()).await
+    run(preparation, file, Tuning::default(), backends, Vec::new()).await
 }
 
 async fn measure_strategy(
     preparation: &Preparation,
-    file: &Arc<ModelFile>,
+    Usable { file, tuned, .. }: &Usable,
     gpu: Option<&Gpu>,
     strategy: Strategy,
 ) -> Result<Vec<LoadOption>, EngineError> {
-    let points = points(preparation, file, strategy);
+    let tuning = tuning_of(tuned.as_ref());
+    let points = points(preparation, file, tuning, strategy);
     let backends = backend_folders(&preparation.backends, gpu, points[0].layers);
-    let report = run(preparation, file, backends, points.clone()).await?;
+    let report = run(preparation, file, tuning, backends, points.clone()).await?;
     let process = report.process;
     // Encoders write nothing that could be held to a form.
     let tables_for = if kind_of(&file.facts) == ModelKind::Decoder { file.facts.n_vocab } else { 0 };
@@ -242,11 +257,13 @@ async fn measure_strategy(
 
 /// The shapes of a placement, best first: with a part of the layers on a GPU, the wanted shape with as many as possible,
 /// then the smallest.
-fn points(preparation: &Preparation, file: &ModelFile, strategy: Strategy) -> Vec<MeasurePoint> {
+fn points(preparation: &Preparation, file: &ModelFile, tuning: Tuning, strategy: Strategy) -> Vec<MeasurePoint> {
     let Model { context, sequences, kv_type, min_context, .. } = preparation.model;
     let trained = file.facts.n_ctx_train.max(1);
     let wanted = LoadShape { context: context.min(trained), sequences, kv_type };
-    let shapes = squeezes(wanted, min_context.min(trained), !preparation.reproducible);
+    // A quantized KV cache needs flash attention.
+    let may_quantize = tuning.flash_attention && !preparation.reproducible;
+    let shapes = squeezes(wanted, min_context.min(trained), may_quantize);
     let with = |layers: GpuLayers| move |shape: &LoadShape| MeasurePoint { layers, shape: *shape };
     match strategy.placement {
         Placement::Cpu => shapes.iter().map(with(GpuLayers::None)).collect(),
@@ -282,11 +299,12 @@ fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes, tables_for: u
 async fn run(
     preparation: &Preparation,
     file: &Arc<ModelFile>,
+    tuning: Tuning,
     backends: Vec<String>,
     points: Vec<MeasurePoint>,
 ) -> Result<MeasureReport, EngineError> {
     let Preparation { model, reproducible, heartbeat_timeout, .. } = preparation;
-    let params = MeasureParams { backends, kind: kind_of(&file.facts), points, reproducible: *reproducible };
+    let params = MeasureParams { backends, kind: kind_of(&file.facts), points, reproducible: *reproducible, tuning };
     for _ in 1..TRIES {
         match measure(&model.name, file, params.clone(), *heartbeat_timeout).await {
             Err(error @ EngineError::Killed) => tracing::warn!(model = %model.name, "a dry run is made again: {error}"),

@@ -130,7 +130,7 @@ impl Encoder {
             ToChild::Duty(duty) => self.duty = duty,
             // Embeddings are not streamed.
             ToChild::Credit(_) => {}
-            ToChild::Load(_) | ToChild::Measure(_) | ToChild::Quantize(_) => {
+            ToChild::Load(_) | ToChild::Measure(_) | ToChild::Tune(_) | ToChild::Quantize(_) => {
                 tracing::error!("a second order was given; ignored");
             }
         }

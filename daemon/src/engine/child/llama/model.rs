@@ -9,7 +9,7 @@ use super::{Backend, LlamaError, Token};
 use crate::engine::child::grammar::Vocabulary;
 use crate::engine::child::logs;
 use crate::engine::protocol::ModelKind;
-use crate::plan::GpuLayers;
+use crate::plan::{GpuLayers, Tuning};
 
 /// Weights and vocabulary.
 pub struct Model {
@@ -24,6 +24,7 @@ impl Model {
         path: &CStr,
         kind: ModelKind,
         layers: GpuLayers,
+        tuning: Tuning,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self, LlamaError> {
         extern "C" fn report<F: FnMut(f32) -> bool>(share: f32, closure: *mut c_void) -> bool {
@@ -35,7 +36,7 @@ impl Model {
         fn reporter<F: FnMut(f32) -> bool>(_: &F) -> unsafe extern "C" fn(f32, *mut c_void) -> bool {
             report::<F>
         }
-        let mut params = model_params(layers);
+        let mut params = model_params(layers, tuning);
         params.progress_callback = Some(reporter(&progress));
         params.progress_callback_user_data = (&raw mut progress).cast();
         // SAFETY: the path is a C string; the parameters point to `progress`, which outlives the call.
@@ -45,8 +46,14 @@ impl Model {
 
     /// Reads header and vocabulary, and decides which device would hold which weights, without memory for them. A context
     /// of such a model can only be measured.
-    pub fn dry(_backend: &Backend, path: &CStr, kind: ModelKind, layers: GpuLayers) -> Result<Self, LlamaError> {
-        let mut params = model_params(layers);
+    pub fn dry(
+        _backend: &Backend,
+        path: &CStr,
+        kind: ModelKind,
+        layers: GpuLayers,
+        tuning: Tuning,
+    ) -> Result<Self, LlamaError> {
+        let mut params = model_params(layers, tuning);
         params.no_alloc = true;
         // There is nothing to map, and llama.cpp aborts if it should.
         params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
@@ -271,7 +278,7 @@ fn refused() -> LlamaError {
     LlamaError::Model(logs::first_error().unwrap_or("its log tells why"))
 }
 
-fn model_params(layers: GpuLayers) -> sys::llama_model_params {
+fn model_params(layers: GpuLayers, tuning: Tuning) -> sys::llama_model_params {
     // SAFETY: plain data.
     let mut params = unsafe { sys::llama_model_default_params() };
     params.n_gpu_layers = match layers {
@@ -279,6 +286,10 @@ fn model_params(layers: GpuLayers) -> sys::llama_model_params {
         GpuLayers::Some(count) => i32::try_from(count).unwrap_or(i32::MAX),
         GpuLayers::All => -1,
     };
+    params.use_extra_bufts = tuning.repack;
+    if !tuning.map {
+        params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
+    }
     params
 }
 

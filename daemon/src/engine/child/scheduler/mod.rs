@@ -200,7 +200,7 @@ impl Scheduler {
                 memory::trim();
             }
             ToChild::Duty(duty) => self.duty = duty,
-            ToChild::Load(_) | ToChild::Measure(_) | ToChild::Quantize(_) => {
+            ToChild::Load(_) | ToChild::Measure(_) | ToChild::Tune(_) | ToChild::Quantize(_) => {
                 tracing::error!("a second order was given; ignored");
             }
         }

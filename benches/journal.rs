@@ -153,6 +153,7 @@ fn accept(journal: &mut Journal, job: JobId) -> Ticket {
         reference: None,
         echo: serde_json::Map::new(),
         format: ReplyFormat::Json,
+        parts: false,
         errors: true,
     };
     let model = ModelName::new("main").unwrap();
@@ -171,7 +172,7 @@ fn accept(journal: &mut Journal, job: JobId) -> Ticket {
 
 fn outcome(job: JobId) -> Outcome {
     let content_type = Some("application/json".to_owned());
-    Outcome { error: None, topic: topic(job), payload: ANSWER.into(), content_type, correlation: None }
+    Outcome { error: None, topic: topic(job), payload: ANSWER.into(), content_type, correlation: None, part_head: None }
 }
 
 fn topic(job: JobId) -> String {

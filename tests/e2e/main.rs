@@ -38,6 +38,7 @@ mod map_reduce;
 mod metrics;
 mod model_add;
 mod operators;
+mod parts;
 mod pipeline_models;
 mod pipelines;
 mod policies;

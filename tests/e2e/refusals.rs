@@ -1,8 +1,9 @@
 //! Every request that can't be served, with its code and a message that names value and limit.
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, CAPITAL, Device, Node, Send, Setup, words};
+use crate::harness::{Broker, CAPITAL, Device, Heat, Node, Send, Setup, words};
 
 #[tokio::test]
 async fn bad_requests_get_their_code() {
@@ -21,7 +22,7 @@ async fn bad_requests_get_their_code() {
         ("generate", r#"{"prompt":"a","max_tokens":"many"}"#.into(), "invalid_request", "max_tokens"),
         ("generate", r#"{"prompt":"a","max_tokens":99999}"#.into(), "invalid_request", "4096"),
         ("generate", r#"{"prompt":"a","temperature":-1}"#.into(), "invalid_request", "temperature"),
-        ("generate", r#"{"prompt":"a","parts":true}"#.into(), "invalid_request", "parts"),
+        ("generate", r#"{"prompt":"a","parts":"yes"}"#.into(), "invalid_request", "parts"),
         ("generate", r#"{"prompt":"a","input":"b"}"#.into(), "invalid_request", "input"),
         ("generate", r#"{"prompt":""}"#.into(), "invalid_request", "prompt"),
         ("generate", "{\"prompt\":\"a\\u0000b\"}".into(), "invalid_request", "NUL"),
@@ -118,6 +119,39 @@ async fn a_message_that_expires_soon_has_a_short_deadline() {
     message.properties.message_expiry_interval = Some(1);
     device.send(message).await;
     assert_eq!(device.outcome("e").await["code"], "deadline_exceeded");
+}
+
+/// A time so many seconds from now, as requests have it.
+fn from_now(seconds: i64) -> String {
+    (Timestamp::now() + SignedDuration::from_secs(seconds)).to_string()
+}
+
+#[tokio::test]
+async fn a_deadline_counts_from_when_the_request_was_sent_if_the_clock_is_set() {
+    let broker = Broker::start().await;
+    let machine = Heat::without_trips(40.0);
+    let setup = machine.setup(Setup { sequences: 1, ..Setup::default() });
+    let node = Node::ready(&broker, setup).await;
+    let mut device = Device::connect(&broker, "dev").await;
+    let sent = |id: &str, seconds: i64| json!({ "id": id, "prompt": "Hi", "max_tokens": 2, "deadline_ms": 60_000, "sent_at": from_now(seconds) });
+    // Nobody knows whether this node's clock is right.
+    assert_eq!(device.answer("generate", sent("unknown", -100)).await["event"], "result");
+    assert_eq!(device.answer("generate", sent("future", 100)).await["event"], "result");
+
+    machine.sets_the_clock();
+    let late = device.answer("generate", sent("late", -61)).await;
+    assert_eq!((&late["code"], &late["retryable"]), (&json!("deadline_exceeded"), &json!(false)), "{late}");
+    assert!(late["message"].as_str().unwrap().contains("deadline_ms is 60000"), "{late}");
+    let ahead = device.answer("generate", sent("ahead", 100)).await;
+    assert_eq!(ahead["code"], "invalid_request", "{ahead}");
+    assert!(ahead["message"].as_str().unwrap().contains("allowed are 10 s"), "{ahead}");
+    let fresh = device.answer("generate", sent("fresh", -1)).await;
+    assert_eq!(fresh["event"], "result", "{fresh}");
+    // What was answered once is answered again, however late.
+    assert_eq!(device.answer("generate", sent("fresh", -1000)).await, fresh);
+    let without = json!({ "id": "none", "prompt": "Hi", "max_tokens": 1, "sent_at": from_now(-1000) });
+    assert_eq!(device.answer("generate", without).await["event"], "result", "the node's own counts from receipt");
+    assert_eq!(node.operator_json(&["jobs"])["total"], 0);
 }
 
 #[tokio::test]

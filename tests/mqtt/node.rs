@@ -118,7 +118,13 @@ impl Node {
 }
 
 pub fn publication(topic: &str, payload: impl Into<Vec<u8>>) -> Publication {
-    Publication { topic: topic.to_owned(), payload: payload.into().into(), content_type: None, correlation: None }
+    Publication {
+        topic: topic.to_owned(),
+        payload: payload.into().into(),
+        content_type: None,
+        correlation: None,
+        parts: None,
+    }
 }
 
 /// Waits for something that has no event of its own.

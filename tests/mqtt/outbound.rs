@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use promptd::mqtt::{Delivery, Fault, LinkConfig, Publication};
+use promptd::mqtt::{Delivery, Fault, LinkConfig, PartHead, Publication};
 
 use crate::broker::Broker;
 use crate::client::{Client, text};
 use crate::gate::Gate;
 use crate::node::{Node, config, publication, until};
+use crate::script::{Connection, Script, connack, puback};
 
 #[tokio::test]
 async fn results_survive_a_broker_that_is_killed() {
@@ -231,4 +232,49 @@ async fn a_message_that_ends_each_connection_is_dropped_and_the_others_arrive() 
         arrived.insert(client.next().await.payload[0] - b'0');
     }
     assert!(!arrived.contains(&4));
+}
+
+/// A broker that takes this many bytes of a packet.
+fn takes(packet_max: u32) -> Vec<u8> {
+    connack(&[&[0x27], &packet_max.to_be_bytes()[..]].concat())
+}
+
+/// The number of a part, of how many, and its packet id.
+async fn part(connection: &mut Connection) -> (u64, u64, u16) {
+    let body = connection.packet(0x32).await;
+    let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+    let id = u16::from_be_bytes([body[2 + topic], body[3 + topic]]);
+    // After the packet id and the length of no properties.
+    let part: serde_json::Value = serde_json::from_slice(&body[5 + topic..]).unwrap();
+    assert_eq!(part["event"], "part");
+    (part["seq"].as_u64().unwrap(), part["of"].as_u64().unwrap(), id)
+}
+
+#[tokio::test]
+async fn parts_wait_for_each_other_and_begin_anew_with_the_connection() {
+    let mut script = Script::start().await;
+    let mut node = Node::start(config(script.port()));
+    let mut first = script.accept().await;
+    first.serve(&takes(500)).await;
+    node.ready().await;
+    let parts = Some(PartHead::new(r#"{"event":"part"}"#));
+    let large = Publication { parts, ..publication("out", vec![b'x'; 1000]) };
+    node.link.try_reserve().unwrap().publish_tracked(large, 7);
+    let (seq, of, id) = part(&mut first).await;
+    assert_eq!((seq, of), (0, 3));
+    first.nothing_more().await;
+    first.send(&puback(id)).await;
+    assert_eq!(part(&mut first).await.0, 1);
+    drop(first);
+    node.disconnected().await;
+
+    let mut second = script.accept().await;
+    second.serve(&takes(300)).await;
+    for expected in 0..5 {
+        let (seq, of, id) = part(&mut second).await;
+        assert_eq!((seq, of), (expected, 5), "smaller ones, from the first");
+        second.send(&puback(id)).await;
+    }
+    assert_eq!(node.settled().await, (7, Delivery::Taken));
+    assert_eq!(node.link.counters().published, 1);
 }

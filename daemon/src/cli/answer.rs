@@ -11,6 +11,7 @@ use tokio::signal::ctrl_c;
 use super::Failure;
 use super::client::{Client, refused};
 use super::exit::Code;
+use super::joining::Joining;
 
 /// Prints the pieces of an answer, and gives the result and what was printed.
 pub async fn stream(client: &mut Client, id: &RequestId, timeout: Duration) -> Result<(Value, String), Failure> {
@@ -35,6 +36,7 @@ pub async fn follow(
     // The node keeps the deadline; this only catches a node that is not there.
     let wait = timeout + Duration::from_secs(5);
     let mut cancelled = false;
+    let mut joining = Joining::default();
     loop {
         let reply = tokio::select! {
             reply = client.reply(wait) => reply.map_err(Failure::unavailable)?,
@@ -51,6 +53,11 @@ pub async fn follow(
         }
         match reply["event"].as_str() {
             Some("result") => return Ok(reply),
+            Some("part") => {
+                if let Some(result) = joining.take(&reply).map_err(Failure::unavailable)? {
+                    return Ok(result);
+                }
+            }
             Some("error") => return Err(refused(&reply)),
             _ => show(&reply).map_err(Failure::software)?,
         }

@@ -47,6 +47,7 @@ impl Ask {
     fn request(&self, id: &RequestId) -> anyhow::Result<Value> {
         let mut request = self.prompting.request(id)?;
         request.insert("stream".into(), json!(!self.json));
+        request.insert("parts".into(), json!(true));
         request.insert("deadline_ms".into(), json!(self.timeout.saturating_mul(1000)));
         Ok(Value::Object(request))
     }

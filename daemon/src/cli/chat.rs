@@ -139,6 +139,7 @@ impl Chat {
             ("session", Some(json!(session))),
             ("reset", reset.then_some(json!(true))),
             ("stream", Some(json!(true))),
+            ("parts", Some(json!(true))),
             ("deadline_ms", Some(json!(self.timeout.saturating_mul(1000)))),
             ("model", self.model.as_ref().map(|model| json!(model))),
             ("max_tokens", self.max_tokens.map(|most| json!(most))),

@@ -104,7 +104,13 @@ impl Client {
         let topic = self.topics.request(task, &self.name);
         let payload = serde_json::to_vec(request)?.into();
         let slot = self.link.reserve().await;
-        slot.publish(Publication { topic, payload, content_type: Some("application/json".into()), correlation: None });
+        slot.publish(Publication {
+            topic,
+            payload,
+            content_type: Some("application/json".into()),
+            correlation: None,
+            parts: None,
+        });
         Ok(())
     }
 
@@ -112,7 +118,13 @@ impl Client {
     pub async fn cancel(&self, id: &RequestId) -> anyhow::Result<()> {
         let payload = serde_json::to_vec(&serde_json::json!({ "id": id }))?.into();
         let topic = self.topics.cancel(&self.name);
-        self.link.reserve().await.publish(Publication { topic, payload, content_type: None, correlation: None });
+        self.link.reserve().await.publish(Publication {
+            topic,
+            payload,
+            content_type: None,
+            correlation: None,
+            parts: None,
+        });
         Ok(())
     }
 

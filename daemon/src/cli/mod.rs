@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod fit;
 mod generate;
+mod joining;
 mod log_rate;
 mod logs;
 mod model;

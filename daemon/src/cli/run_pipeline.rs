@@ -64,7 +64,7 @@ impl RunPipeline {
         let mut fields: Map<String, Value> = declared.map(|name| (name.clone(), Value::Null)).collect();
         fields.extend(self.set.iter().cloned());
         let mut request = json!({
-            "id": id, "steps": file["steps"].take(), "fields": fields, "ack": true,
+            "id": id, "steps": file["steps"].take(), "fields": fields, "ack": true, "parts": true,
             "deadline_ms": self.timeout.saturating_mul(1000),
         });
         let model = self.model.as_ref().map(|model| json!(model));

@@ -21,8 +21,20 @@ const BINDINGS_MAX: usize = 64;
 const POINTER_MAX: usize = 256;
 
 /// Fields of a request that come from the message or the binding, and not from `params`.
-const RESERVED: [&str; 10] =
-    ["id", "input", "prompt", "messages", "stream", "ack", "reply", "reply_to", "ref", "deadline_ms"];
+const RESERVED: [&str; 12] = [
+    "id",
+    "input",
+    "prompt",
+    "messages",
+    "stream",
+    "ack",
+    "parts",
+    "reply",
+    "reply_to",
+    "ref",
+    "deadline_ms",
+    "sent_at",
+];
 
 const ON_BUSY: [(&str, OnBusy); 3] = [("queue", OnBusy::Queue), ("drop", OnBusy::Drop), ("latest", OnBusy::Latest)];
 const REPLIES: [(&str, ReplyFormat); 2] = [("text", ReplyFormat::Text), ("json", ReplyFormat::Json)];

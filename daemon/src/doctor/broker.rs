@@ -105,7 +105,7 @@ fn packets(config: &Config, packet_max: Option<u32>) -> Finding {
     if max < wanted {
         let what = format!(
             "{what}; limits.request is {} and limits.result {}: what is larger does not arrive, or is answered with \
-             result_too_large",
+             result_too_large, or in parts to who asks for them",
             Bytes(request),
             Bytes(result)
         );

@@ -352,6 +352,8 @@ pub struct ReplyTo {
     pub echo: Map<String, Value>,
     /// JSON documents or bare text.
     pub format: ReplyFormat,
+    /// Whether an answer that the broker does not take whole may come in parts; only of JSON documents.
+    pub parts: bool,
     /// Whether errors go there: a topic of an operator's choice may be for answers only.
     pub errors: bool,
 }

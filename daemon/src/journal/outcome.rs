@@ -19,13 +19,16 @@ pub struct Outcome {
     pub content_type: Option<String>,
     /// MQTT 5 Correlation Data.
     pub correlation: Option<Vec<u8>>,
+    /// What each of its parts begins with, if it may go out in parts.
+    pub part_head: Option<Bytes>,
 }
 
 impl Outcome {
     /// Bytes that it takes, besides what each job takes.
     pub fn size(&self) -> u64 {
-        let properties =
-            self.content_type.as_ref().map_or(0, String::len) + self.correlation.as_ref().map_or(0, Vec::len);
+        let properties = self.content_type.as_ref().map_or(0, String::len)
+            + self.correlation.as_ref().map_or(0, Vec::len)
+            + self.part_head.as_ref().map_or(0, Bytes::len);
         (self.topic.len() + properties + self.payload.len()) as u64
     }
 }

@@ -85,6 +85,8 @@ struct ReplyRecord<'a> {
     #[serde(default)]
     echo: Cow<'a, Map<String, Value>>,
     format: ReplyFormat,
+    #[serde(default)]
+    parts: bool,
     #[serde(default = "yes")]
     errors: bool,
 }
@@ -99,7 +101,7 @@ pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Ve
     let Request { priority, deadline, stream, ack, .. } = request;
     let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed } = *sampling;
     let OutputLimits { max_tokens, max_bytes, stop, ignore_eos, constraint, logprobs } = output.clone();
-    let ReplyTo { topic, correlation, reference, echo, format, errors } = reply;
+    let ReplyTo { topic, correlation, reference, echo, format, parts, errors } = reply;
     let record = Record {
         version: VERSION,
         task: Cow::Borrowed(task),
@@ -119,6 +121,7 @@ pub(super) fn write(request: &Request, reply: &ReplyTo, model: &ModelName) -> Ve
             reference: reference.as_deref().map(Cow::Borrowed),
             echo: Cow::Borrowed(echo),
             format: *format,
+            parts: *parts,
             errors: *errors,
         },
     };
@@ -166,6 +169,7 @@ pub(super) fn read(
         reference: reply.reference.map(Cow::into_owned),
         echo: reply.echo.into_owned(),
         format: reply.format,
+        parts: reply.parts,
         errors: reply.errors,
     };
     Ok((request, reply, model))

@@ -6,7 +6,7 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::fields::invalid;
+use super::fields::{Fields, invalid};
 use crate::job::{JobError, ReplyFormat, RequestId};
 
 /// Longest `ref` in bytes.
@@ -24,6 +24,7 @@ pub(super) struct Address {
     pub reply_to: Option<String>,
     pub reference: Option<String>,
     pub format: ReplyFormat,
+    pub parts: bool,
     pub echo: Map<String, Value>,
 }
 
@@ -32,8 +33,9 @@ impl Address {
     pub fn of(map: &Map<String, Value>) -> Self {
         let text = |name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
         let echo = Some(echo_of(map)).filter(echo_fits).unwrap_or_default();
-        Salvage { id: text("id"), reply_to: text("reply_to"), reference: text("ref"), reply: text("reply") }
-            .usable(echo)
+        let found =
+            Salvage { id: text("id"), reply_to: text("reply_to"), reference: text("ref"), reply: text("reply") };
+        Self { parts: map.get("parts") == Some(&Value::Bool(true)), ..found.usable(echo) }
     }
 
     /// From a payload that is no valid request object: as much as can be read of it, without keeping the rest.
@@ -77,6 +79,8 @@ impl Salvage {
             reply_to: self.reply_to,
             reference: self.reference.filter(|text| text.len() <= REF_MAX && !text.contains('\0')),
             format,
+            // Errors are never too large.
+            parts: false,
             echo,
         }
     }
@@ -115,6 +119,20 @@ pub(super) fn check_echo(map: &Map<String, Value>) -> Result<(), JobError> {
     Err(invalid(format!(
         "fields starting with x_: allowed are {ECHO_FIELDS_MAX}, of {ECHO_BYTES_MAX} bytes of JSON together"
     )))
+}
+
+/// The values are in use already, if they could be used: here they are only complained about.
+pub(super) fn check_address(fields: &mut Fields) -> Result<(), JobError> {
+    if let Some(id) = fields.text("id")? {
+        RequestId::new(id).map_err(|error| invalid(error.to_string()))?;
+    }
+    fields.text("reply_to")?;
+    match fields.text("ref")? {
+        Some(text) if text.len() > REF_MAX => {
+            Err(invalid(format!("field \"ref\" has {} bytes; allowed are 0 to {REF_MAX}", text.len())))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -5,25 +5,39 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Ability, Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, RequestId, Role,
-    Sampling, Session, SessionName, Task,
+    Ability, Encoding, Input, JobError, Message, ModelName, OutputLimits, Priority, ReplyFormat, Role, Sampling,
+    Session, SessionName, Task,
 };
 use crate::job::{LOGPROBS_MAX, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX};
 
 use super::RequestLimits;
-use super::address::{REF_MAX, check_echo, is_echo};
+use super::address::{check_address, check_echo, is_echo};
 use super::constraint::read_constraint;
 use super::fields::{Fields, Limits, invalid, unknown, wrong_type};
 use super::inputs::read_each;
 use super::pipeline::read_pipeline;
+use super::sent::Sent;
 use super::texts::{read_answer, read_classify, read_embed, read_extract, read_rerank};
 
 /// More than the vocabulary of any model.
 const TOP_K_MAX: u32 = 1_000_000;
 
 /// Fields of every task.
-pub(super) const KNOWN: [&str; 11] =
-    ["id", "input", "prompt", "model", "stream", "ack", "reply", "reply_to", "ref", "priority", "deadline_ms"];
+pub(super) const KNOWN: [&str; 13] = [
+    "id",
+    "input",
+    "prompt",
+    "model",
+    "stream",
+    "ack",
+    "parts",
+    "reply",
+    "reply_to",
+    "ref",
+    "priority",
+    "deadline_ms",
+    "sent_at",
+];
 
 /// Fields of tasks that generate text.
 pub(super) const GENERATING: [&str; 16] = [
@@ -57,7 +71,7 @@ const RANKING: [&str; 1] = ["documents"];
 const PIPING: [&str; 3] = ["steps", "output", "fields"];
 
 /// Fields of the interface that this version cannot serve yet, or only for some tasks. To ignore them would give another answer than asked for.
-const NOT_YET: [&str; 3] = ["parts", "target_language", "sent_at"];
+const NOT_YET: [&str; 1] = ["target_language"];
 
 /// The tasks of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +171,7 @@ pub(super) struct Body {
     pub priority: Priority,
     pub asked: Asked,
     pub deadline: Duration,
+    pub sent: Option<Sent>,
     pub stream: bool,
     pub ack: bool,
 }
@@ -178,6 +193,7 @@ impl Body {
             priority: Priority::default(),
             asked: Asked::default(),
             deadline: limits.deadline_default.min(limits.deadline_cap),
+            sent: None,
             stream: false,
             ack: false,
         }
@@ -205,16 +221,19 @@ impl Body {
     pub fn with(self, mut fields: Fields, limits: &RequestLimits) -> Result<Self, JobError> {
         let model =
             fields.text("model")?.map(ModelName::new).transpose().map_err(|error| invalid(error.to_string()))?;
-        let (stream, ack) = (fields.flag("stream")?, fields.flag("ack")?);
+        let (stream, ack, parts) = (fields.flag("stream")?, fields.flag("ack")?, fields.flag("parts")?);
         let formats = [("json", ReplyFormat::Json), ("text", ReplyFormat::Text)];
-        if fields.choice("reply", &formats)? == Some(ReplyFormat::Text) && (stream || ack) {
-            return Err(invalid("\"stream\" and \"ack\" need \"reply\":\"json\": a bare text is the whole output"));
+        if fields.choice("reply", &formats)? == Some(ReplyFormat::Text) && (stream || ack || parts) {
+            return Err(invalid(
+                "\"stream\", \"ack\" and \"parts\" need \"reply\":\"json\": a bare text is the whole output",
+            ));
         }
         let priorities = [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
         let priority = fields.choice("priority", &priorities)?;
         let deadline_cap = u64::try_from(limits.deadline_cap.as_millis()).unwrap_or(u64::MAX);
         let deadline =
             fields.whole("deadline_ms", &Limits { range: 1..=deadline_cap, from: Some("limits.deadline_cap") })?;
+        let deadline = deadline.map(Duration::from_millis);
         let max_tokens = fields.whole_u32("max_tokens", 1..=limits.max_tokens_cap, Some("limits.max_tokens_cap"))?;
         let output = read_output(&mut fields, max_tokens, self.output, limits)?;
         if output.logprobs.is_some() && matches!(self.task, Task::Each { .. }) {
@@ -228,7 +247,8 @@ impl Body {
             output,
             priority: priority.unwrap_or_default(),
             asked: Asked { priority, max_tokens },
-            deadline: deadline.map_or(self.deadline, Duration::from_millis),
+            deadline: deadline.unwrap_or(self.deadline),
+            sent: Sent::read(&mut fields, deadline)?,
             stream,
             ack,
         })
@@ -251,20 +271,6 @@ pub(super) fn check_names(task: &str, map: &Map<String, Value>, has: impl Fn(&st
         return Err(unknown(name));
     }
     check_echo(map)
-}
-
-/// The values are in use already, if they could be used: here they are only complained about.
-pub(super) fn check_address(fields: &mut Fields) -> Result<(), JobError> {
-    if let Some(id) = fields.text("id")? {
-        RequestId::new(id).map_err(|error| invalid(error.to_string()))?;
-    }
-    fields.text("reply_to")?;
-    match fields.text("ref")? {
-        Some(text) if text.len() > REF_MAX => {
-            Err(invalid(format!("field \"ref\" has {} bytes; allowed are 0 to {REF_MAX}", text.len())))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// What is wrong with a request that gives its text twice.

@@ -32,6 +32,7 @@ impl RequestReader {
             reference: None,
             echo: Map::new(),
             format: binding.reply,
+            parts: false,
             errors: binding.errors,
         };
         let request = self.check_size(&message.payload).and_then(|()| {

@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::job::{ClientName, Control, ErrorCode, JobError, ReplyFormat, ReplyTo, RequestId};
 
-use super::address::{Address, check_echo, is_echo};
-use super::body::check_address;
+use super::address::{Address, check_address, check_echo, is_echo};
 use super::fields::Fields;
 use super::request::refuse_retained;
 use super::strict::{JsonLimits, parse_object};

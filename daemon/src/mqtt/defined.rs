@@ -6,7 +6,8 @@ use crate::job::JobError;
 use crate::task::{Definition, Form};
 
 use super::RequestLimits;
-use super::body::{Body, GENERATING, KNOWN, check_address, check_names};
+use super::address::check_address;
+use super::body::{Body, GENERATING, KNOWN, check_names};
 use super::fields::{Fields, invalid};
 use super::inputs::read_each_defined;
 

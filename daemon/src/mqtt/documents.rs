@@ -68,7 +68,7 @@ impl Documents {
         let document = &mut self.documents[index];
         document.due = false;
         let (topic, payload) = (document.topic.clone(), document.payload.clone());
-        Publication { topic, payload, content_type: None, correlation: None }
+        Publication { topic, payload, content_type: None, correlation: None, parts: None }
     }
 
     /// The broker has taken or refused it.

@@ -194,15 +194,15 @@ impl Session<'_> {
     }
 
     fn on_puback(&mut self, ack: &PubAck) -> Result<(), Stop> {
-        let gone = self.worker.shared.state().outbox.on_ack(ack.pkid)?;
         let delivery = match ack.reason {
             PubAckReason::Success => Delivery::Taken,
             PubAckReason::NoMatchingSubscribers => Delivery::NoSubscribers,
-            reason => {
-                self.worker.publication_refused(&gone, words(&format!("{reason:?}")));
-                Delivery::Refused
-            }
+            _ => Delivery::Refused,
         };
+        let Some(gone) = self.worker.shared.state().outbox.on_ack(ack.pkid, delivery)? else { return Ok(()) };
+        if delivery == Delivery::Refused {
+            self.worker.publication_refused(&gone, words(&format!("{:?}", ack.reason)));
+        }
         self.worker.settle(&gone, delivery);
         Ok(())
     }

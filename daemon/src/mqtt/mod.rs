@@ -41,9 +41,12 @@ mod link;
 mod message;
 mod outbox;
 #[cfg(test)]
+mod outbox_parts_tests;
+#[cfg(test)]
 mod outbox_tests;
 mod output;
 mod pacing;
+mod parts;
 mod pipeline;
 mod poller;
 mod probe;
@@ -57,6 +60,7 @@ mod reply_tests;
 mod request;
 #[cfg(test)]
 mod request_tests;
+mod sent;
 mod session;
 mod strict;
 mod suspicion;
@@ -80,6 +84,7 @@ pub use handle::{LinkHandle, Slot};
 pub use link::Link;
 pub use message::{AckToken, InboundMessage};
 pub use output::{logprobs_bytes, output_bytes, output_value};
+pub use parts::{PARTS_MAX, PartHead};
 pub use probe::{BrokerLimits, Probe, ProbeError, PublishAnswer, SubscribeAnswer};
 pub use publication::Publication;
 pub use reader::{Reader, ReaderEvent};

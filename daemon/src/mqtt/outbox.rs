@@ -5,7 +5,8 @@
 //!    ▲                 │                      │
 //!    └─────────────────┴───connection_lost────┘
 //! ```
-//! A message at QoS 1 leaves only on its PUBACK. rumqttc's own memory of unsent messages is never used.
+//! A message at QoS 1 leaves only on its PUBACK. One that goes out in parts waits again after each PUBACK, at the front, until
+//! all are sent: so its one place is enough for them. rumqttc's own memory of unsent messages is never used.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -13,11 +14,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Publication;
 use super::documents::Documents;
 use super::fault::Blame;
 use super::filter::is_topic;
+use super::parts::Parts;
 use super::suspicion::{Suspicion, Trial};
+use super::{Delivery, Publication};
 
 /// Most QoS 0 messages in rumqttc's channel; more wait here.
 const TRANSIENTS_HANDED_MAX: usize = 32;
@@ -25,6 +27,8 @@ const TRANSIENTS_HANDED_MAX: usize = 32;
 /// A message that must arrive, with its place in the outbox.
 struct Durable {
     publication: Publication,
+    /// How far it is, if this broker gets it in parts.
+    parts: Option<Parts>,
     tag: Option<u64>,
     _slot: OwnedSemaphorePermit,
     suspicion: Suspicion,
@@ -118,7 +122,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn push(&mut self, publication: Publication, tag: Option<u64>, slot: OwnedSemaphorePermit) {
-        let durable = Durable { publication, tag, _slot: slot, suspicion: Suspicion::default() };
+        let durable = Durable { publication, parts: None, tag, _slot: slot, suspicion: Suspicion::default() };
         self.waiting.push_back(Waiting::Durable(durable));
     }
 
@@ -192,12 +196,11 @@ impl Outbox {
             Waiting::Durable(durable) if Trial::of(durable.suspicion) == Trial::Yes && in_flight > 0 => return None,
             Waiting::Durable(_) => {}
         }
-        let Some(Waiting::Durable(durable)) = self.waiting.pop_front() else { return None };
-        if !fits(&durable.publication, room.packet_max) {
+        let Some(Waiting::Durable(mut durable)) = self.waiting.pop_front() else { return None };
+        let Some(publication) = durable.message(room.packet_max) else {
             return Some(Next::Drop(durable.gone()));
-        }
+        };
         self.trial = Trial::of(durable.suspicion);
-        let publication = durable.publication.clone();
         self.handed.push_back(Handed::Kept(Kept::Durable(durable)));
         Some(Next::Send(Outgoing { publication, reliable: true, retain: false }))
     }
@@ -233,19 +236,26 @@ impl Outbox {
         }
     }
 
-    /// The broker took or refused a message: either way it is gone.
-    pub fn on_ack(&mut self, packet_id: u16) -> Result<Gone, OutOfStep> {
+    /// The broker took or refused a message: either way it is gone, unless it was a part that others follow. Where one is
+    /// missing, they are worth nothing.
+    pub fn on_ack(&mut self, packet_id: u16, delivery: Delivery) -> Result<Option<Gone>, OutOfStep> {
         let is_it = |flight: &&mut Option<Flight>| flight.as_ref().is_some_and(|flight| flight.packet_id == packet_id);
         let flight = self.flight.iter_mut().find(is_it).and_then(Option::take).ok_or(OutOfStep)?;
         while self.flight.pop_front_if(|flight| flight.is_none()).is_some() {}
         self.trial = Trial::No;
-        Ok(match flight.kept {
-            Kept::Durable(durable) => durable.gone(),
+        match flight.kept {
+            Kept::Durable(mut durable) => {
+                if delivery == Delivery::Taken && durable.parts.as_mut().is_some_and(Parts::advance) {
+                    self.waiting.push_front(Waiting::Durable(durable));
+                    return Ok(None);
+                }
+                Ok(Some(durable.gone()))
+            }
             Kept::Retained(index) => {
                 self.documents.acknowledged(index);
-                Gone::retained(self.documents.topic(index).to_owned())
+                Ok(Some(Gone::retained(self.documents.topic(index).to_owned())))
             }
-        })
+        }
     }
 
     /// Everything without PUBACK waits again, in the same order. Transients are gone. Returns what has been found to
@@ -278,12 +288,29 @@ impl Outbox {
             }
         }
         again.extend(std::mem::take(&mut self.waiting).into_iter().filter(|item| matches!(item, Waiting::Durable(_))));
+        // The next broker may take less, and who missed a part needs all of them.
+        for waiting in &mut again {
+            if let Waiting::Durable(durable) = waiting {
+                durable.parts = None;
+            }
+        }
         self.waiting = again;
         guilty
     }
 }
 
 impl Durable {
+    /// What of it is sent next: all, or a part; none if this broker would not take it.
+    fn message(&mut self, packet_max: Option<u32>) -> Option<Publication> {
+        if self.parts.is_none() {
+            if fits(&self.publication, packet_max) {
+                return Some(self.publication.clone());
+            }
+            self.parts = Parts::cut(&self.publication, packet_max? as usize);
+        }
+        self.parts.as_ref().map(|parts| parts.current(&self.publication))
+    }
+
     fn gone(self) -> Gone {
         Gone { topic: self.publication.topic, retained: false, tag: self.tag }
     }

@@ -7,43 +7,43 @@ use std::time::Instant;
 use proptest::prelude::*;
 use tokio::sync::Semaphore;
 
-use super::Publication;
 use super::connect::{INFLIGHT_MAX, window};
 use super::fault::Blame;
 use super::outbox::{Next, OutOfStep, Outbox, RetainedTurn, Room};
+use super::{Delivery, Publication};
 
-const SLOTS: usize = 64;
+pub(super) const SLOTS: usize = 64;
 
-fn publication(topic: &str) -> Publication {
-    Publication { topic: topic.to_owned(), payload: "x".into(), content_type: None, correlation: None }
+pub(super) fn publication(topic: &str) -> Publication {
+    Publication { topic: topic.to_owned(), payload: "x".into(), content_type: None, correlation: None, parts: None }
 }
 
-fn room() -> Room {
+pub(super) fn room() -> Room {
     Room { window: window(None), packet_max: None, retained: RetainedTurn::First }
 }
 
-struct Bench {
-    outbox: Outbox,
-    slots: Arc<Semaphore>,
+pub(super) struct Bench {
+    pub outbox: Outbox,
+    pub slots: Arc<Semaphore>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { outbox: Outbox::default(), slots: Arc::new(Semaphore::new(SLOTS)) }
     }
 
-    fn push(&mut self, topic: &str) {
+    pub fn push(&mut self, topic: &str) {
         let slot = Arc::clone(&self.slots).try_acquire_owned().unwrap();
         self.outbox.push(publication(topic), None, slot);
     }
 
-    fn push_transient(&mut self, topic: &str) {
+    pub fn push_transient(&mut self, topic: &str) {
         let slot = Arc::clone(&self.slots).try_acquire_owned().unwrap();
         self.outbox.push_transient(publication(topic), slot);
     }
 
     /// Topics that can be sent now.
-    fn sent(&mut self, room: Room) -> Vec<String> {
+    pub fn sent(&mut self, room: Room) -> Vec<String> {
         let next = || match self.outbox.next(room)? {
             Next::Send(outgoing) => Some(outgoing.publication.topic),
             Next::Drop(gone) => Some(format!("dropped {}", gone.topic)),
@@ -51,15 +51,20 @@ impl Bench {
         std::iter::from_fn(next).collect()
     }
 
-    fn written(&mut self, packet_id: u16) {
+    pub fn written(&mut self, packet_id: u16) {
         self.outbox.on_written(packet_id, Instant::now()).unwrap();
     }
 
-    fn acked(&mut self, packet_id: u16) -> String {
-        self.outbox.on_ack(packet_id).map(|gone| gone.topic).unwrap()
+    pub fn acked(&mut self, packet_id: u16) -> String {
+        self.settled(packet_id, Delivery::Taken).expect("it has left")
     }
 
-    fn lost(&mut self, blame: Blame) -> Vec<String> {
+    /// The topic of what has left with this word of the broker.
+    pub fn settled(&mut self, packet_id: u16, delivery: Delivery) -> Option<String> {
+        self.outbox.on_ack(packet_id, delivery).unwrap().map(|gone| gone.topic)
+    }
+
+    pub fn lost(&mut self, blame: Blame) -> Vec<String> {
         self.outbox.connection_lost(blame).into_iter().map(|gone| gone.topic).collect()
     }
 }
@@ -89,7 +94,7 @@ fn leaves_only_when_acknowledged_and_keeps_its_slot_until_then() {
     bench.written(1);
     assert_eq!(bench.acked(1), "a");
     assert_eq!(bench.slots.available_permits(), SLOTS - 1);
-    assert!(bench.outbox.on_ack(1).is_err());
+    assert!(bench.outbox.on_ack(1, Delivery::Taken).is_err());
     assert!(!bench.outbox.is_settled());
     bench.written(2);
     bench.acked(2);

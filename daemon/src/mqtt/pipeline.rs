@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use crate::job::{Ability, JobError, Pipeline, PipelineStep, Task, TaskName};
 use crate::task::{OF_TEMPLATES, PipelineDefinition, Plan, read_step};
 
-use super::body::{Body, KNOWN, TaskKind, check_address, check_names};
+use super::address::check_address;
+use super::body::{Body, KNOWN, TaskKind, check_names};
 use super::defined::read_defined;
 use super::fields::{Fields, invalid, wrong_type};
 use super::request::Named;

@@ -5,6 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::PartHead;
+use super::parts::Parts;
+
 /// A message to publish. Its quality of service follows from how it is handed to the link.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Publication {
@@ -16,6 +19,8 @@ pub struct Publication {
     pub content_type: Option<Cow<'static, str>>,
     /// MQTT 5 Correlation Data.
     pub correlation: Option<Vec<u8>>,
+    /// How its parts begin, if it may go out in parts to a broker that does not take it whole; only of what goes out at QoS 1.
+    pub parts: Option<PartHead>,
 }
 
 impl Publication {
@@ -27,6 +32,12 @@ impl Publication {
         // Topic with its length, packet id, properties with their length, payload.
         let remaining = 2 + self.topic.len() + 2 + varint(properties) + properties + self.payload.len();
         1 + varint(remaining) + remaining
+    }
+
+    /// Whether it can be sent to a broker with this Maximum Packet Size, whole or in parts.
+    pub fn can_be_sent(&self, packet_max: u32) -> bool {
+        let packet_max = packet_max as usize;
+        self.packet_size() <= packet_max || Parts::cut(self, packet_max).is_some()
     }
 }
 
@@ -65,6 +76,7 @@ mod tests {
                     payload: vec![0; payload].into(),
                     content_type: content_type.map(Cow::Borrowed),
                     correlation,
+                    parts: None,
                 };
                 let properties = PublishProperties {
                     content_type: publication.content_type.clone().map(Cow::into_owned),

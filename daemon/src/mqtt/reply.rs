@@ -11,8 +11,8 @@ use crate::job::{
 };
 use crate::task::Progress;
 
-use super::Publication;
 use super::output::OutputBody;
+use super::{PartHead, Publication};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
@@ -52,7 +52,10 @@ impl Replies {
             session: completion.session.as_deref().map(SessionBody::from),
         };
         match to.format {
-            ReplyFormat::Json => self.json("result", id, body, to),
+            ReplyFormat::Json => {
+                let parts = to.parts.then(|| PartHead::new(self.written("part", id, NoBody {}, to)));
+                Publication { parts, ..self.json("result", id, body, to) }
+            }
             ReplyFormat::Text => match &completion.output {
                 Output::Text(output) => text(output.clone(), to),
                 // As the model has written it.
@@ -106,6 +109,10 @@ impl Replies {
     }
 
     fn json<B: Serialize>(&self, event: &'static str, id: &RequestId, body: B, to: &ReplyTo) -> Publication {
+        publication(self.written(event, id, body, to), JSON, to)
+    }
+
+    fn written<B: Serialize>(&self, event: &'static str, id: &RequestId, body: B, to: &ReplyTo) -> Vec<u8> {
         let reply = Reply {
             event,
             id: id.as_str(),
@@ -115,8 +122,7 @@ impl Replies {
             echo: &to.echo,
         };
         // Only maps with keys that are no strings can fail, and there are none.
-        let payload = serde_json::to_vec(&reply).unwrap_or_default();
-        publication(payload, JSON, to)
+        serde_json::to_vec(&reply).unwrap_or_default()
     }
 }
 
@@ -130,6 +136,7 @@ fn publication(payload: Vec<u8>, content_type: &'static str, to: &ReplyTo) -> Pu
         payload: payload.into(),
         content_type: Some(content_type.into()),
         correlation: to.correlation.clone(),
+        parts: None,
     }
 }
 
@@ -236,6 +243,19 @@ struct DeltaBody<'a> {
     index: u32,
     text: &'a str,
 }
+
+/// One of the messages in which an answer goes out that the broker does not take whole: `text` is piece `seq`, from 0, of `of`
+/// pieces. One after the other they are the text of the `result` message.
+#[derive(Serialize)]
+pub(super) struct PartBody<'a> {
+    pub seq: u32,
+    pub of: u32,
+    pub text: &'a str,
+}
+
+/// Of what all parts have in common.
+#[derive(Serialize)]
+struct NoBody {}
 
 #[derive(Serialize)]
 struct ProgressBody<'a> {

@@ -19,6 +19,7 @@ fn to(format: ReplyFormat) -> ReplyTo {
         reference: Some("r".to_owned()),
         echo,
         format,
+        parts: false,
         errors: true,
     }
 }
@@ -71,6 +72,21 @@ fn writes_results_as_the_interface_has_them() {
         (result.topic.as_str(), result.content_type.as_deref()),
         ("promptd/gw1/response/cam/7", Some("application/json"))
     );
+}
+
+#[test]
+fn results_that_may_come_in_parts_say_how_these_begin() {
+    let (replies, id) = replies();
+    let head = |to: &ReplyTo| {
+        let parts = replies.result(&id, "chat", &completion(), to).parts;
+        parts.map(|head| serde_json::from_slice::<Value>(head.as_bytes()).unwrap())
+    };
+    let asked = ReplyTo { parts: true, ..to(ReplyFormat::Json) };
+    let expected = json!({ "event": "part", "id": "7", "ref": "r", "node": "gw1", "x_trace": { "a": 1 } });
+    assert_eq!(head(&asked), Some(expected));
+    assert_eq!(head(&to(ReplyFormat::Json)), None);
+    let error = JobError::new(ErrorCode::QueueFull, "full");
+    assert_eq!(replies.error(&id, &error, &asked).parts, None);
 }
 
 #[test]

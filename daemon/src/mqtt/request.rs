@@ -1,6 +1,6 @@
 //! From an MQTT message to a job's request.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserializer;
 use serde::de::IgnoredAny;
@@ -17,6 +17,7 @@ use super::body::{Asked, Body, TaskKind, not_blank};
 use super::defined::{fields_of, read_defined};
 use super::fields::invalid;
 use super::pipeline::read_named;
+use super::sent::Timing;
 use super::strict::{JsonLimits, parse_object, shown};
 use super::{InboundMessage, ReplyPolicy, Topics};
 
@@ -57,6 +58,8 @@ pub struct RequestReader {
     pub tasks: Vec<Definition>,
     /// The pipelines that have names.
     pub pipelines: Vec<PipelineDefinition>,
+    /// The time, if the clock can be believed.
+    pub now: fn() -> Option<SystemTime>,
 }
 
 /// A task that a topic names.
@@ -100,6 +103,8 @@ pub struct Accepted {
     pub asked: Asked,
     /// The same for the same task and content: tells a retry from another request under the same id.
     pub fingerprint: [u8; 32],
+    /// Why it can't be done in time any more; who asks for what was done before gets that all the same.
+    pub overdue: Option<JobError>,
 }
 
 /// A step of a pipeline as its own request says it; the rest is as in the whole one.
@@ -168,13 +173,14 @@ impl RequestReader {
                 let text = "a session needs a client in the topic: request/chat/<client>";
                 return Err(JobError::new(ErrorCode::Forbidden, text));
             }
-            Ok((body, named.defined(), fingerprint))
+            let timing = self.timing(&body, message)?;
+            Ok((body, named.defined(), timing, fingerprint))
         };
         match accepted() {
-            Ok((body, defined, fingerprint)) => {
+            Ok((body, defined, Timing { deadline, overdue }, fingerprint)) => {
                 let asked = body.asked;
-                let request = request(id, client, (body, defined), message.expiry);
-                Ok(Accepted { request, reply, asked, fingerprint })
+                let request = request(id, client, (body, defined), deadline);
+                Ok(Accepted { request, reply, asked, fingerprint, overdue })
             }
             Err(error) => Err(Box::new(Rejected { id, reply, error })),
         }
@@ -191,6 +197,19 @@ impl RequestReader {
             let text = format!("no task {}; known are: {}", shown(task), known.join(", "));
             JobError::new(ErrorCode::UnknownTask, text)
         })
+    }
+
+    /// What time it has: by its own deadline or the node's, and by what remained of its message's expiry.
+    fn timing(&self, body: &Body, message: &InboundMessage) -> Result<Timing, JobError> {
+        let timing = match (&body.sent, (self.now)()) {
+            (Some(sent), Some(now)) => {
+                let received = now.checked_sub(message.received.elapsed()).unwrap_or(now);
+                sent.timing(received, body.deadline)?
+            }
+            _ => Timing::whole(body.deadline),
+        };
+        let deadline = message.expiry.into_iter().chain([timing.deadline]).min().unwrap_or_default();
+        Ok(Timing { deadline, ..timing })
     }
 
     fn content(&self, payload: &[u8]) -> Result<Content, JobError> {
@@ -236,6 +255,7 @@ impl RequestReader {
             reference: address.reference,
             echo: address.echo,
             format: address.format,
+            parts: address.parts,
             errors: true,
         };
         (reply, allowed.and(correlation).map(|_| ()))
@@ -285,7 +305,7 @@ fn request(
     id: RequestId,
     client: ClientName,
     (body, defined): (Body, Option<TaskName>),
-    expiry: Option<Duration>,
+    deadline: Duration,
 ) -> Request {
     Request {
         id,
@@ -297,20 +317,23 @@ fn request(
         sampling: body.sampling,
         output: body.output,
         priority: body.priority,
-        deadline: expiry.map_or(body.deadline, |expiry| expiry.min(body.deadline)),
+        deadline,
         stream: body.stream,
         ack: body.ack,
     }
 }
 
-/// Of the object, not of its text: a client that writes its fields in another order still makes the same request.
+/// Of the object, not of its text: a client that writes its fields in another order still makes the same request. So does one
+/// that sends it later.
 fn fingerprint(task: &str, content: &Content) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(task);
     match content {
         Content::Object(map) => {
             hash.update(b"\0json\0");
-            let mut value = Value::Object(map.clone());
+            let mut map = map.clone();
+            map.remove("sent_at");
+            let mut value = Value::Object(map);
             value.sort_all_objects();
             hash.update(value.to_string());
         }

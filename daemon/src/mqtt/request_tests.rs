@@ -1,6 +1,6 @@
 //! The rules of the interface for requests, as tables.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ pub(super) fn reader() -> RequestReader {
             schema_bytes: 200,
             pipeline_steps: 3,
         },
+        now: || Some(SystemTime::now()),
     }
 }
 
@@ -104,7 +105,7 @@ fn tells_text_from_json_by_the_first_byte() {
 #[test]
 fn reads_every_field() {
     let payload = json!({
-        "id": "7", "prompt": "p", "model": "main", "stream": true, "ack": true, "reply": "json", "reply_to": "alarms/1",
+        "id": "7", "prompt": "p", "model": "main", "stream": true, "ack": true, "parts": true, "reply": "json", "reply_to": "alarms/1",
         "ref": "r", "priority": "high", "deadline_ms": 1500, "max_tokens": 12.0, "max_bytes": 100, "temperature": 0.5,
         "top_p": 1, "top_k": 0, "min_p": 0.25, "repeat_penalty": 1.5, "seed": 4_294_967_295_u32, "stop": ["a", "b"],
         "ignore_eos": true, "x_a": {"b": 1},
@@ -124,9 +125,27 @@ fn reads_every_field() {
         (reply.topic.as_str(), reply.reference.as_deref(), reply.format),
         ("alarms/1", Some("r"), ReplyFormat::Json)
     );
+    assert!(reply.parts);
     assert_eq!(Value::Object(reply.echo), json!({"x_a": {"b": 1}}));
     assert_eq!(accept("generate", r#"{"input":"p","stop":"end"}"#).request.output.stop, ["end"]);
     assert_eq!(accept("generate", r#"{"input":"p","reply":"text"}"#).reply.format, ReplyFormat::Text);
+}
+
+#[test]
+fn when_it_was_sent_is_no_part_of_what_a_request_asks() {
+    let sent = |time: &str| {
+        let payload = format!(r#"{{"id":"7","prompt":"p","deadline_ms":1000,"sent_at":"{time}"}}"#);
+        accept("generate", payload)
+    };
+    let (late, again) = (sent("2026-01-31T12:00:00Z"), sent("2026-01-31T12:00:01Z"));
+    assert_eq!(late.fingerprint, again.fingerprint);
+    assert_eq!(late.request.deadline, Duration::ZERO);
+    assert_eq!(late.overdue.unwrap().code, ErrorCode::DeadlineExceeded);
+    let unset = RequestReader { now: || None, ..reader() };
+    let message = message(r#"{"prompt":"p","deadline_ms":1000,"sent_at":"2026-01-31T12:00:00Z"}"#);
+    let client = ClientName::new("cam").unwrap();
+    let accepted = unset.read("generate", client, &message, || RequestId::new("made").unwrap()).unwrap();
+    assert_eq!((accepted.request.deadline, accepted.overdue), (Duration::from_secs(1), None));
 }
 
 #[test]
@@ -177,12 +196,13 @@ fn names_what_is_wrong_with_a_field() {
         ("choices", json!(["a", "b", "b"]), "field \"choices[2]\" is there twice"),
         ("regex", json!(""), "field \"regex\" is empty"),
         ("logprobs", json!(6), "field \"logprobs\" is 6; allowed are 0 to 5"),
-        ("sent_at", json!(1), "the field \"sent_at\" is not supported by this version"),
+        ("sent_at", json!(1), "field \"sent_at\": got a number, wanted a string"),
         ("id", json!(7), "field \"id\": got a number, wanted a string"),
         ("id", json!(""), "id has 0 bytes; allowed are 1 to 64"),
         ("id", json!("a/b"), "id contains '/'; allowed are letters, digits, '.', '_' and '-'"),
         ("model", json!("a b"), "model contains ' '; allowed are letters, digits, '.', '_' and '-'"),
         ("stream", json!(1), "field \"stream\": got a number, wanted true or false"),
+        ("parts", json!("yes"), "field \"parts\": got a string, wanted true or false"),
         ("ack", json!(null), "field \"ack\": got null, wanted true or false"),
         ("reply", json!("xml"), "field \"reply\" is none of \"json\", \"text\""),
         ("reply_to", json!([]), "field \"reply_to\": got an array, wanted a string"),
@@ -253,7 +273,7 @@ fn wants_exactly_one_input() {
     ] {
         assert_eq!(reject(task, payload), (ErrorCode::InvalidRequest, text.to_owned()));
     }
-    let text = "\"stream\" and \"ack\" need \"reply\":\"json\": a bare text is the whole output";
+    let text = "\"stream\", \"ack\" and \"parts\" need \"reply\":\"json\": a bare text is the whole output";
     assert_eq!(reject("generate", r#"{"prompt":"p","reply":"text","stream":true}"#).1, text);
 }
 

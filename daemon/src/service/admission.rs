@@ -29,8 +29,9 @@ struct Admitted {
 impl Driver {
     /// Makes a request a job, or says why not.
     pub(super) fn admit(&mut self, slot: Slot, accepted: Accepted, received: Instant) -> Option<Ticket> {
-        let Accepted { mut request, reply, asked, fingerprint } = accepted;
-        let Admitted { id, model, deadline, position, charge } = match self.let_in(&mut request, asked, received) {
+        let Accepted { mut request, reply, asked, fingerprint, overdue } = accepted;
+        let let_in = overdue.map_or_else(|| self.let_in(&mut request, asked, received), Err);
+        let Admitted { id, model, deadline, position, charge } = match let_in {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.refuse(slot, &request.id, &error, &reply);

@@ -33,7 +33,9 @@ const RANKED_BYTES: usize = 48;
 pub(super) fn expected_outcome(request: &Request, reply: &ReplyTo, result_max: usize) -> usize {
     let echo = serde_json::to_vec(&reply.echo).map_or(0, |text| text.len());
     let mark = reply.reference.as_ref().map_or(0, String::len) + reply.correlation.as_ref().map_or(0, Vec::len);
-    REPLY_FRAME + reply.topic.len() + echo + mark + output(request).min(2 * result_max)
+    // Parts have a head besides, which echoes the same.
+    let heads = if reply.parts { 2 } else { 1 };
+    REPLY_FRAME + reply.topic.len() + heads * (echo + mark) + output(request).min(2 * result_max)
 }
 
 fn output(request: &Request) -> usize {

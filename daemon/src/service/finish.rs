@@ -11,7 +11,7 @@ use crate::job::{
     Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Task, Timings,
 };
 use crate::journal::Ticket;
-use crate::mqtt::{Slot, logprobs_bytes, output_bytes};
+use crate::mqtt::{PARTS_MAX, Slot, logprobs_bytes, output_bytes};
 use crate::queue::Spent;
 use crate::telemetry::JobChange;
 
@@ -214,9 +214,10 @@ impl Driver {
     ) -> Result<(), (Slot, String)> {
         let publication = self.replies.outcome(&request.id, request.task_name(), outcome, reply);
         let size = publication.packet_size();
-        let too_large = |max: &u32| size > *max as usize && outcome.error().is_none();
+        let too_large = |max: &u32| outcome.error().is_none() && !publication.can_be_sent(*max);
         if let Some(max) = self.link.broker_packet_max().filter(too_large) {
-            return Err((slot, format!("the answer makes a packet of {size} bytes; the broker takes {max}")));
+            let parts = if reply.parts { format!(", and {PARTS_MAX} parts are too few") } else { String::new() };
+            return Err((slot, format!("the answer makes a packet of {size} bytes; the broker takes {max}{parts}")));
         }
         let turn = if outcome.error().is_none() { self.turn_of(request) } else { None };
         let kept = self.publish_kept(id, slot, publication, outcome.error(), (accepted, turn.as_ref()));

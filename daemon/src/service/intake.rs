@@ -199,6 +199,7 @@ impl Driver {
             reference: None,
             echo: serde_json::Map::new(),
             format: ReplyFormat::Json,
+            parts: false,
             errors: true,
         }
     }

@@ -307,9 +307,10 @@ impl Driver {
         error: Option<ErrorCode>,
         (accepted, turn): (Option<Ticket>, Option<&Turn>),
     ) -> Result<(), (Slot, OutcomeTooLarge)> {
-        let Publication { topic, payload, content_type, correlation } = publication.clone();
+        let Publication { topic, payload, content_type, correlation, parts } = publication.clone();
         let content_type = content_type.map(Cow::into_owned);
-        let outcome = Outcome { error, topic, payload, content_type, correlation };
+        let part_head = parts.map(|head| head.as_bytes().clone());
+        let outcome = Outcome { error, topic, payload, content_type, correlation, part_head };
         let journal = &mut self.recorder.journal;
         let finished = match turn {
             Some(turn) => journal.finish_turn(job, outcome, turn),

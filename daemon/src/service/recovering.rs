@@ -7,7 +7,7 @@ use super::jobs::{Deltas, Job, Mark, Owner, Stage};
 use super::recording::Asked;
 use crate::job::{ErrorCode, JobError, JobId, ReplyTo, RequestId};
 use crate::journal::{OpenJob, Outcome, Recovery};
-use crate::mqtt::{Accepted, Publication, Slot};
+use crate::mqtt::{Accepted, PartHead, Publication, Slot};
 
 impl Driver {
     /// Lets the jobs of earlier runs wait again, or ends them.
@@ -148,10 +148,13 @@ const FETCH_TURN: Duration = Duration::from_secs(1);
 
 /// The same message, where it is wanted now.
 fn publication(outcome: Outcome, to: Option<(RequestId, ReplyTo)>) -> Publication {
-    let Outcome { error: _, topic, payload, content_type, correlation } = outcome;
+    let Outcome { error: _, topic, payload, content_type, correlation, part_head } = outcome;
     let content_type = content_type.map(Into::into);
+    let parts = part_head.map(PartHead::new);
     match to {
-        Some((_, ReplyTo { topic, correlation, .. })) => Publication { topic, payload, content_type, correlation },
-        None => Publication { topic, payload, content_type, correlation },
+        Some((_, ReplyTo { topic, correlation, .. })) => {
+            Publication { topic, payload, content_type, correlation, parts }
+        }
+        None => Publication { topic, payload, content_type, correlation, parts },
     }
 }

@@ -206,7 +206,13 @@ impl Driver {
             let totals = self.reporting.metrics.jobs.totals();
             let payload = telemetry_message(snapshot, &totals, SystemTime::now()).into();
             let topic = self.topics.telemetry();
-            self.link.publish_transient(Publication { topic, payload, content_type: None, correlation: None });
+            self.link.publish_transient(Publication {
+                topic,
+                payload,
+                content_type: None,
+                correlation: None,
+                parts: None,
+            });
             self.reporting.told = Some(now);
         }
         now + pause
@@ -253,7 +259,7 @@ pub(super) fn job_publication(
 ) -> Publication {
     let topic = topics.job(&request.client, &request.id);
     let payload = job_state(request.task_name(), model, change).into();
-    Publication { topic, payload, content_type: None, correlation: None }
+    Publication { topic, payload, content_type: None, correlation: None, parts: None }
 }
 
 /// The kind of an engine's end, for metrics.

@@ -157,14 +157,26 @@ impl StatusBoard {
     pub fn publish_event(&self, link: &LinkHandle, topics: &Topics, model: &ModelName, event: &ModelEvent) {
         let Some(slot) = link.try_reserve().filter(|_| link.is_connected()) else { return };
         let payload = self.documents.event(model, event).into();
-        slot.publish(Publication { topic: topics.event(), payload, content_type: None, correlation: None });
+        slot.publish(Publication {
+            topic: topics.event(),
+            payload,
+            content_type: None,
+            correlation: None,
+            parts: None,
+        });
     }
 
     /// The same about the node as a whole.
     pub fn publish_node_event(&self, link: &LinkHandle, topics: &Topics, event: &NodeEvent) {
         let Some(slot) = link.try_reserve().filter(|_| link.is_connected()) else { return };
         let payload = self.documents.node_event(event).into();
-        slot.publish(Publication { topic: topics.event(), payload, content_type: None, correlation: None });
+        slot.publish(Publication {
+            topic: topics.event(),
+            payload,
+            content_type: None,
+            correlation: None,
+            parts: None,
+        });
     }
 
     /// `model/<name>`.

@@ -28,7 +28,7 @@ pub fn link_config(config: &Config, topics: &Topics) -> LinkConfig {
         host: mqtt.url.host.clone(),
         port: mqtt.url.port,
         tls: mqtt.tls,
-        clock_synced: || clock(&Roots::this(), SystemTime::now()).synced == Some(true),
+        clock_synced: || believed_time().is_some(),
         client_id: mqtt.client_id,
         username: mqtt.username,
         password: Arc::new(move || match password.password() {
@@ -80,7 +80,14 @@ pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<Request
         },
         tasks: config.tasks.clone(),
         pipelines: config.pipelines.clone(),
+        now: believed_time,
     })
+}
+
+/// The time, if a time server has set the clock.
+fn believed_time() -> Option<SystemTime> {
+    let now = SystemTime::now();
+    (clock(&Roots::this(), now).synced == Some(true)).then_some(now)
 }
 
 /// How many requests may wait.

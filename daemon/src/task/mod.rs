@@ -34,7 +34,7 @@ pub const BUILT_IN: [(&str, &str); 3] = [
 pub const DEFINITIONS_MAX: usize = 32;
 
 /// The fields of requests that every task which generates text has. A definition has others.
-pub const COMMON_FIELDS: [&str; 24] = [
+pub const COMMON_FIELDS: [&str; 26] = [
     "ack",
     "choices",
     "deadline_ms",
@@ -46,6 +46,7 @@ pub const COMMON_FIELDS: [&str; 24] = [
     "max_tokens",
     "min_p",
     "model",
+    "parts",
     "priority",
     "ref",
     "regex",
@@ -54,6 +55,7 @@ pub const COMMON_FIELDS: [&str; 24] = [
     "reply_to",
     "schema",
     "seed",
+    "sent_at",
     "stop",
     "stream",
     "temperature",

@@ -74,7 +74,7 @@ impl<'c> Writer<'c> {
             stage: connection.prepare("UPDATE job SET stage = ?2, crashes = ?3 WHERE number = ?1")?,
             finish: connection.prepare(
                 "UPDATE job SET stage = ?2, at = ?3, wall = ?4, request = NULL, error = ?5, topic = ?6, content_type = ?7,
-                 correlation = ?8, payload = ?9 WHERE number = ?1",
+                 correlation = ?8, payload = ?9, part_head = ?10 WHERE number = ?1",
             )?,
             settle: connection.prepare("UPDATE job SET stage = ?2 WHERE number = ?1")?,
             remove: connection.prepare("DELETE FROM job WHERE number = ?1")?,
@@ -129,7 +129,7 @@ impl<'c> Writer<'c> {
     }
 
     fn finish(&mut self, job: JobId, at: Stamp, outcome: &Outcome) -> rusqlite::Result<()> {
-        let Outcome { error, topic, payload, content_type, correlation } = outcome;
+        let Outcome { error, topic, payload, content_type, correlation, part_head } = outcome;
         let values = params![
             number(job),
             stage::UNSETTLED,
@@ -139,7 +139,8 @@ impl<'c> Writer<'c> {
             topic,
             content_type,
             correlation,
-            payload.as_ref()
+            payload.as_ref(),
+            part_head.as_deref()
         ];
         self.finish.execute(values).map(|_| ())
     }
@@ -161,7 +162,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Rows> {
     // SQLite knows the length of a column without reading it.
     let sql = "SELECT number, stage, crashes, deaths, at, wall, reserve, client, id, fingerprint,
                ifnull(length(request), 0) + ifnull(length(topic), 0) + ifnull(length(content_type), 0)
-               + ifnull(length(correlation), 0) + ifnull(length(payload), 0) FROM job ORDER BY number";
+               + ifnull(length(correlation), 0) + ifnull(length(payload), 0) + ifnull(length(part_head), 0) FROM job ORDER BY number";
     let jobs = connection.prepare(sql)?.query_map([], read_job)?.collect::<Result<Vec<_>, _>>()?;
     let (noted, clean) = connection
         .query_row("SELECT at, wall, clean FROM node", [], |row| Ok((stamp(row, 0)?, row.get::<_, i64>(2)? == 1)))?;
@@ -209,7 +210,8 @@ pub(super) fn steps(connection: &Connection, job: JobId) -> rusqlite::Result<Vec
 }
 
 pub(super) fn outcome(connection: &Connection, job: JobId) -> rusqlite::Result<Option<Outcome>> {
-    let sql = "SELECT error, topic, content_type, correlation, payload FROM job WHERE number = ?1 AND stage >= ?2";
+    let sql =
+        "SELECT error, topic, content_type, correlation, payload, part_head FROM job WHERE number = ?1 AND stage >= ?2";
     let read = |row: &Row<'_>| {
         let error: Option<String> = row.get(0)?;
         let code = |text: String| ErrorCode::ALL.iter().copied().find(|code| code.as_str() == text);
@@ -220,6 +222,7 @@ pub(super) fn outcome(connection: &Connection, job: JobId) -> rusqlite::Result<O
             content_type: row.get(2)?,
             correlation: row.get(3)?,
             payload: row.get::<_, Vec<u8>>(4)?.into(),
+            part_head: row.get::<_, Option<Vec<u8>>>(5)?.map(Into::into),
         })
     };
     connection.query_row(sql, params![number(job), stage::UNSETTLED], read).optional()

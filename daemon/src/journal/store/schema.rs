@@ -60,10 +60,13 @@ pub(super) const STEPS: &[&str] = &["
         outcome BLOB NOT NULL,
         PRIMARY KEY (number, name)
     ) STRICT, WITHOUT ROWID;
+", "
+    -- Of an outcome that may go out in parts: what each of them begins with.
+    ALTER TABLE job ADD COLUMN part_head BLOB;
 "];
 
 /// The latest version.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// The version of a file; 0 if it is empty.

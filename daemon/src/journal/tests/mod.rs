@@ -229,6 +229,7 @@ fn reply(name: &str) -> ReplyTo {
         reference: Some("r".to_owned()),
         echo: echo.as_object().unwrap().clone(),
         format: ReplyFormat::Json,
+        parts: true,
         errors: true,
     }
 }
@@ -240,6 +241,7 @@ fn outcome(name: &str) -> Outcome {
         payload: format!("{{\"output\":\"an answer to {name}\"}}").into(),
         content_type: Some("application/json".to_owned()),
         correlation: Some(vec![0, 1, 255]),
+        part_head: Some("{\"event\":\"part\"}".into()),
     }
 }
 

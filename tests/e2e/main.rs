@@ -6,6 +6,7 @@ mod harness;
 
 mod announcements;
 mod answers;
+mod bad_input;
 mod bindings;
 mod bounded;
 mod broker_trouble;
@@ -31,6 +32,7 @@ mod gpu;
 mod groups;
 mod hostile;
 mod inputs;
+mod isolation;
 mod jobs;
 mod last_good;
 mod loading_trouble;

@@ -1,76 +1,9 @@
-//! Every request that can't be served, with its code and a message that names value and limit.
+//! Requests that are good and can't be served all the same.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, CAPITAL, Device, Heat, Node, Send, Setup, words};
-
-#[tokio::test]
-async fn bad_requests_get_their_code() {
-    let broker = Broker::start().await;
-    let setup = Setup { sequences: 1, tables: "[limits]\nrequest = \"64KiB\"".into(), ..Setup::default() };
-    let _node = Node::ready(&broker, setup).await;
-    let mut device = Device::connect(&broker, "dev").await;
-    let topic = "promptd/gw/request/generate/dev";
-    let long = words(4000, 1);
-    let cases: Vec<(&str, String, &str, &str)> = vec![
-        ("generate", r#"{"id":"1","prompt":"#.into(), "invalid_request", ""),
-        ("generate", "[1, 2]".into(), "invalid_request", "no object"),
-        ("generate", "   ".into(), "invalid_request", "empty"),
-        ("generate", r#"{"prompt":"a","prompt":"b"}"#.into(), "invalid_request", "prompt"),
-        ("generate", r#"{"prompt":"a","colour":1}"#.into(), "invalid_request", "colour"),
-        ("generate", r#"{"prompt":"a","max_tokens":"many"}"#.into(), "invalid_request", "max_tokens"),
-        ("generate", r#"{"prompt":"a","max_tokens":99999}"#.into(), "invalid_request", "4096"),
-        ("generate", r#"{"prompt":"a","temperature":-1}"#.into(), "invalid_request", "temperature"),
-        ("generate", r#"{"prompt":"a","parts":"yes"}"#.into(), "invalid_request", "parts"),
-        ("generate", r#"{"prompt":"a","input":"b"}"#.into(), "invalid_request", "input"),
-        ("generate", r#"{"prompt":""}"#.into(), "invalid_request", "prompt"),
-        ("generate", "{\"prompt\":\"a\\u0000b\"}".into(), "invalid_request", "NUL"),
-        ("generate", r#"{"prompt":"\ud800"}"#.into(), "invalid_request", ""),
-        (
-            "generate",
-            format!("{}1{}", r#"{"prompt":"a","x_a":"#.to_owned() + &"[".repeat(40), "]".repeat(40) + "}"),
-            "invalid_request",
-            "32",
-        ),
-        ("generate", "x".repeat(70_000), "too_large", "65536"),
-        ("generate", json!({ "prompt": long }).to_string(), "context_overflow", "1024"),
-        ("generate", r#"{"prompt":"a","model":"huge"}"#.into(), "unknown_model", "main"),
-        ("poem", r#"{"prompt":"a"}"#.into(), "unknown_task", "generate"),
-        ("chat", r#"{"messages":[]}"#.into(), "invalid_request", "messages"),
-        ("chat", r#"{"messages":[{"role":"root","content":"a"}]}"#.into(), "invalid_request", "role"),
-        ("generate", r#"{"prompt":"a","reply_to":"promptd/gw/request/generate/x"}"#.into(), "reply_forbidden", ""),
-        ("generate", r#"{"prompt":"a","reply_to":"promptd/gw/response/other/1"}"#.into(), "reply_forbidden", ""),
-        ("generate", r#"{"prompt":"a","reply_to":"$SYS/x"}"#.into(), "reply_forbidden", ""),
-        ("generate", r#"{"prompt":"a","reply_to":"promptd/gw/response/dev/#"}"#.into(), "reply_forbidden", ""),
-    ];
-    for (task, payload, code, mentioned) in cases {
-        let shown: String = payload.chars().take(80).collect();
-        device.send(Send::new(&topic.replace("generate", task), payload)).await;
-        let reply = device.next().await.json;
-        assert_eq!((&reply["event"], &reply["code"]), (&json!("error"), &json!(code)), "{shown}: {reply}");
-        let message = reply["message"].as_str().unwrap();
-        assert!(message.contains(mentioned), "{shown}: {message:?} does not mention {mentioned:?}");
-    }
-    let not_utf8 = Send::new(topic, vec![b'a', 0xff, 0xfe]);
-    device.send(not_utf8).await;
-    assert_eq!(device.next().await.json["code"], "invalid_request");
-
-    let retained = Send { retain: true, ..Send::new(topic, r#"{"id":"kept","prompt":"a"}"#) };
-    device.send(retained).await;
-    assert_eq!(device.outcome("kept").await["code"], "retained");
-    // And it is taken from the broker again, for the sake of other tests of the same broker.
-    device.send(Send { retain: true, ..Send::new(topic, Vec::new()) }).await;
-    assert_eq!(device.next().await.json["code"], "retained");
-
-    device.send(Send::new("promptd/gw/cancel/dev", r#"{"id":"nobody"}"#)).await;
-    assert_eq!(device.outcome("nobody").await["code"], "not_found");
-    // After all of that it still answers.
-    assert_eq!(
-        device.answer("generate", json!({ "id": "ok", "prompt": "Hi", "max_tokens": 1 })).await["event"],
-        "result"
-    );
-}
+use crate::harness::{Broker, CAPITAL, Device, Heat, Node, Send, Setup};
 
 #[tokio::test]
 async fn a_full_queue_and_deadlines() {

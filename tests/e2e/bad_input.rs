@@ -234,13 +234,16 @@ async fn a_retained_message_is_no_request_live_or_replayed() {
     assert_eq!(device.next().await.json["code"], "retained");
 }
 
+/// A task, and its request with a text.
+type Asking = (&'static str, fn(&str) -> Value);
+
 /// A control token in a client's text is text: as one it would be a single token, and would end a turn or begin another.
 #[tokio::test]
 async fn control_tokens_of_a_client_stay_text() {
     let broker = Broker::start().await;
     let _node = Node::ready(&broker, Setup { sequences: 1, ..Setup::default() }).await;
     let mut device = Device::connect(&broker, "dev").await;
-    let requests: [(&str, fn(&str) -> Value); 6] = [
+    let requests: [Asking; 6] = [
         ("generate", |text| json!({ "prompt": text })),
         (
             "chat",

@@ -1,11 +1,13 @@
 //! Brokers that die, come late or refuse.
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Broker, Device, Node, Setup, until};
+use crate::harness::{Broker, Device, Node, Setup, promptd, until};
 
 /// Settings of a broker that keeps sessions when it is killed.
 fn remembering(folder: &std::path::Path) -> String {
@@ -137,4 +139,46 @@ async fn a_clean_stop_says_so_and_a_crash_leaves_the_will() {
     while watcher.next().await.payload != "online" {}
     node.signal(Signal::KILL);
     while watcher.next().await.payload != "offline" {}
+}
+
+/// Answers each CONNECT as MQTT 3.1.1 has it, for as long as the test runs: another version than its own is refused.
+fn old_broker() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Whoever only looks whether somebody is there sends nothing.
+            let mut connect = [0; 256];
+            let length = stream.read(&mut connect).unwrap_or_default();
+            let Some(name) = connect[..length].windows(4).position(|bytes| bytes == b"MQTT") else { continue };
+            let refused = u8::from(connect[name + 4] != 4);
+            stream.write_all(&[0x20, 2, 0, refused]).unwrap_or_default();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_broker_that_speaks_only_the_version_before_is_named() {
+    let port = old_broker();
+    let broker = Broker::absent("");
+    let url = Some(format!("mqtt://127.0.0.1:{port}"));
+    let setup = Setup { with_model: false, url, ..Setup::default() };
+    let node = Node::start(&broker, &setup);
+    let reason = "the broker speaks MQTT 3.1.1 only; promptd needs MQTT 5";
+    until("the log says so", || node.log().contains(reason).then_some(())).await;
+    let status = node.operator_json(&["status"]);
+    let expected = json!([format!("old_broker: {reason}")]);
+    assert_eq!((&status["state"], &status["reasons"]), (&json!("misconfigured"), &expected), "{status}");
+    let examined = node.operator(&["doctor"]);
+    let told = String::from_utf8(examined.stdout).unwrap();
+    assert!(told.matches(reason).count() == 2 && told.contains("use a broker that speaks MQTT 5"), "{told}");
+    let asked = promptd().args(["ask", "--config"]).arg(node.config()).arg("Hi").output().unwrap();
+    assert!(String::from_utf8_lossy(&asked.stderr).contains(reason), "{asked:?}");
+
+    // Another one takes its place: it is found by who asks for a reload.
+    let broker = Broker::start().await;
+    node.configure(&broker, &Setup { with_model: false, ..Setup::default() });
+    assert!(node.operator(&["reload"]).status.success());
+    node.wait_for_state(&broker, "no_model").await;
 }

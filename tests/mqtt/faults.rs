@@ -191,3 +191,29 @@ async fn a_broker_without_keep_alive_is_not_stormed_with_pings() {
     connection.send(&publish_qos1(b"in/a", 1, b"alive")).await;
     assert_eq!(node.take().await, "alive");
 }
+
+/// It says so, or closes the connection, or waits for a CONNECT that it understands.
+#[tokio::test]
+async fn a_broker_of_the_version_before_is_named_and_asked_again_when_the_driver_wants_it() {
+    for answer in [&[0x20, 2, 0, 1][..], &[0x20, 3, 0, 0x84, 0], &[]] {
+        let mut script = Script::start().await;
+        let mut node = Node::start(config(script.port()));
+        for _ in 0..2 {
+            let mut connection = script.accept().await;
+            connection.send(answer).await;
+            drop(connection);
+            if answer != [0x20, 3, 0, 0x84, 0] {
+                // Asked in the old version.
+                script.accept().await.send(&[0x20, 2, 0, 5]).await;
+            }
+            assert_eq!(node.disconnected().await, Fault::OldVersion, "{answer:?}");
+            // Not for minutes, if nobody says that there is another one by now.
+            node.link.renew();
+            let mut connection = script.accept().await;
+            connection.serve(&connack(&[])).await;
+            node.ready().await;
+            drop(connection);
+            node.disconnected().await;
+        }
+    }
+}

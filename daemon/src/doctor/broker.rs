@@ -42,7 +42,7 @@ fn unreachable(config: &Config, error: &ProbeError) -> Finding {
         ProbeError::NoAddress { host, .. } => {
             format!("correct mqtt.url, or the name server: `getent hosts {host}` must tell an address")
         }
-        ProbeError::OldVersion => "use a broker that speaks MQTT 5, such as mosquitto 2".to_owned(),
+        ProbeError::Fault(Fault::OldVersion) => "use a broker that speaks MQTT 5, such as mosquitto 2".to_owned(),
         // The text of a refusal ends with its remedy.
         ProbeError::Fault(Fault::Refused { remedy, .. }) => (*remedy).to_owned(),
         ProbeError::Fault(Fault::Unreachable(_)) => {
@@ -148,7 +148,7 @@ mod tests {
                 ProbeError::NoAddress { host: "broker.local".to_owned(), reason: "unknown".to_owned() },
                 "getent hosts broker.local",
             ),
-            (ProbeError::OldVersion, "MQTT 5"),
+            (Fault::OldVersion.into(), "MQTT 5"),
             (refused.into(), "check mqtt.username"),
             (Fault::Unreachable("refused".to_owned()).into(), "nc -zv 127.0.0.1 1883"),
             (Fault::Password("x is empty".to_owned()).into(), "password_credential"),

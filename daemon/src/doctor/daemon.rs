@@ -135,6 +135,7 @@ fn mend(reason: &str) -> String {
     let (code, text) = reason.split_once(": ").unwrap_or_default();
     match code {
         "duplicate_node" => format!("give one of the two nodes another node.name or mqtt.client_id, then: {RESTART}"),
+        "old_broker" => format!("use a broker that speaks MQTT 5, such as mosquitto 2, then: {RELOAD}"),
         "subscription_refused" => {
             let filter = text.rsplit(' ').next().unwrap_or_default();
             format!("let the daemon's user read {filter} in the broker's access control ({ACL}), then: {RELOAD}")
@@ -189,6 +190,7 @@ mod tests {
     fn each_reason_has_its_remedy() {
         let status = json!({"state": "misconfigured", "connected": true, "reasons": [
             "duplicate_node: another client uses this client id",
+            "old_broker: the broker speaks MQTT 3.1.1 only",
             "subscription_refused: the broker refuses the subscription promptd/gw/control/+",
             "publication_refused: the broker takes nothing on promptd/gw/event: not authorized",
             "broken_configuration: 1 problem at promptd.toml:3:8; the running one stays in force",
@@ -197,6 +199,7 @@ mod tests {
         let found = look(status, json!([]));
         for (reason, remedy) in [
             ("another client", "node.name"),
+            ("3.1.1", "mosquitto 2"),
             ("control/+", "read promptd/gw/control/+"),
             ("gw/event", "write there"),
             ("promptd.toml:3:8", "promptd check"),

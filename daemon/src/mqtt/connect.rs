@@ -24,11 +24,17 @@ const CONNECT_TIMEOUT_S: u64 = 5;
 pub(super) async fn open(config: &LinkConfig, clean_start: bool, retain: bool) -> Result<(AsyncClient, Poller), Fault> {
     let password = (config.password)().map_err(Fault::Password)?;
     let mut options = options(config, password, clean_start, retain);
-    if let Some(files) = &config.tls {
-        let connector = tls::connector(files).await?;
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(connector)));
+    if let Some(transport) = transport(config).await? {
+        options.set_transport(transport);
     }
     Ok(Poller::spawn(options, requests_max(config)))
+}
+
+/// TLS with the files as they are now, if the broker wants it.
+pub(super) async fn transport(config: &LinkConfig) -> Result<Option<Transport>, Fault> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let connector = tls::connector(files).await?;
+    Ok(Some(Transport::tls_with_config(TlsConfiguration::Rustls(connector))))
 }
 
 /// `host:port`; an IPv6 address needs brackets.
@@ -43,6 +49,12 @@ pub(super) fn host(config: &LinkConfig) -> String {
     } else {
         config.host.clone()
     }
+}
+
+/// The host as rumqttc wants it: for TLS it takes it as the name in the certificate, where an address has no brackets; it can look
+/// it up so.
+pub(super) fn name(config: &LinkConfig) -> String {
+    if config.tls.is_some() { config.host.clone() } else { host(config) }
 }
 
 /// The keep-alive that is asked for.
@@ -70,9 +82,7 @@ fn requests_max(config: &LinkConfig) -> usize {
 }
 
 fn options(config: &LinkConfig, password: Option<String>, clean_start: bool, retain: bool) -> MqttOptions {
-    // For TLS rumqttc takes the host as the name in the certificate, where an address has no brackets; it can look it up so.
-    let host = if config.tls.is_some() { config.host.clone() } else { host(config) };
-    let mut options = MqttOptions::new(&config.client_id, host, config.port);
+    let mut options = MqttOptions::new(&config.client_id, name(config), config.port);
     let mut network = NetworkOptions::new();
     // Without it an answer within 40 ms of its request waits for a delayed ACK.
     network.set_tcp_nodelay(true);

@@ -183,9 +183,9 @@ impl LinkHandle {
     }
 
     /// Makes a new connection when all that is under way has been acknowledged, to ask the broker once more for what it
-    /// has refused. Without a connection the next one does.
+    /// has refused. Without a connection one is tried now.
     pub fn renew(&self) {
-        self.shared.state().renew = self.is_connected();
+        self.shared.state().renew = true;
         self.shared.wake.notify_one();
     }
 

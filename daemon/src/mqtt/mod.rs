@@ -39,6 +39,7 @@ mod incoming;
 mod inputs;
 mod link;
 mod message;
+mod old_version;
 mod outbox;
 #[cfg(test)]
 mod outbox_parts_tests;

@@ -14,11 +14,16 @@ const TAKEOVER_SOON: Duration = Duration::from_secs(30);
 /// Then somebody else has our client id, and each reconnect throws them out: leave them alone for long.
 const TAKEOVER_PAUSE: Duration = Duration::from_mins(5);
 
+/// A broker of the version before ours is replaced one day, and not in a moment.
+const OLD_VERSION_PAUSE: Duration = Duration::from_mins(5);
+
 /// How a connection, or the attempt to make one, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It never came up.
     Failed,
+    /// The broker speaks only the version of MQTT before ours.
+    OldVersion,
     /// The broker's certificate is not valid yet for our clock, which may be behind.
     TooEarly,
     /// It was up for some time.
@@ -67,6 +72,7 @@ impl Pacing {
     pub fn after(&mut self, ending: Ending, now: Instant, jitter: f64) -> Pause {
         match ending {
             Ending::TooEarly => return Pause { delay: CLOCK_PAUSE, duplicate: false },
+            Ending::OldVersion => return Pause { delay: OLD_VERSION_PAUSE, duplicate: false },
             Ending::Failed => {
                 // The broker was away: what looked like a takeover before was its restart.
                 self.takeovers.retain(|(_, kind)| *kind == Takeover::Certain);
@@ -132,6 +138,13 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(pacing.after(Ending::TooEarly, now, 0.0), Pause { delay: 5 * SECOND, duplicate: false });
         }
+        assert_eq!(pacing.after(Ending::Failed, now, 1.0).delay, SECOND, "the back-off starts from the beginning");
+    }
+
+    #[test]
+    fn a_broker_of_the_version_before_is_left_alone_for_long() {
+        let (mut pacing, now) = pacing();
+        assert_eq!(pacing.after(Ending::OldVersion, now, 0.0), Pause { delay: 300 * SECOND, duplicate: false });
         assert_eq!(pacing.after(Ending::Failed, now, 1.0).delay, SECOND, "the back-off starts from the beginning");
     }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::fault::words;
 use super::poller::Poller;
-use super::{Fault, LinkConfig, connect};
+use super::{Fault, LinkConfig, connect, old_version};
 
 /// How long a name server may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,9 +75,6 @@ pub enum ProbeError {
         /// What the resolver says.
         reason: String,
     },
-    /// The broker answers only the version of MQTT before ours.
-    #[error("the broker speaks MQTT 3.1.1 only")]
-    OldVersion,
     /// Anything else that ends connections.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -217,11 +214,7 @@ pub(super) async fn let_in(config: &LinkConfig) -> Result<(AsyncClient, Poller, 
             Some(_) => {}
             None => {
                 let fault = poller.fault(false).await;
-                return Err(if speaks_old_version(config, &fault).await {
-                    ProbeError::OldVersion
-                } else {
-                    fault.into()
-                });
+                return Err(old_version::look(config, fault).await.into());
             }
         }
     }
@@ -235,16 +228,4 @@ async fn look_up(config: &LinkConfig) -> Result<(), ProbeError> {
         Ok(Err(error)) => failed(error.to_string()),
         Ok(Ok(_)) => Ok(()),
     }
-}
-
-/// A broker of the old version closes the connection, or says so in a CONNACK that is too short for MQTT 5 and lets rumqttc
-/// wait for the rest. Asked in its own version it answers, whatever the answer is.
-async fn speaks_old_version(config: &LinkConfig, fault: &Fault) -> bool {
-    if !fault.is_mute() {
-        return false;
-    }
-    let options = rumqttc::MqttOptions::new(&config.client_id, connect::host(config), config.port);
-    let (_client, mut old) = rumqttc::AsyncClient::new(options, 1);
-    let answer = timeout(ANSWER_TIMEOUT, old.poll()).await;
-    matches!(answer, Ok(Ok(_) | Err(rumqttc::ConnectionError::ConnectionRefused(_))))
 }

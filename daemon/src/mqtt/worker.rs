@@ -1,6 +1,7 @@
 //! The connection to the broker: made, kept, and made again.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::outbox::Gone;
 use super::pacing::{Ending, Pacing, Takeover};
 use super::receipts::Receipts;
 use super::session::{Ended, Session, Up};
-use super::{Delivery, Fault, LinkConfig, LinkEvent, ShutdownEnd, TopicFilter, connect};
+use super::{Delivery, Fault, LinkConfig, LinkEvent, ShutdownEnd, TopicFilter, connect, old_version};
 
 /// How long the broker has to accept the connection with which we ask whether it is still there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -95,6 +96,7 @@ impl Worker {
                     continue;
                 }
                 Ended::Fault { fault, up: None } => {
+                    let fault = self.looked_at(fault).await;
                     let ending = self.failed(&fault);
                     (fault, ending)
                 }
@@ -159,6 +161,7 @@ impl Worker {
     }
 
     async fn connection(&mut self) -> Ended {
+        self.shared.state().renew = false;
         let clean_start = self.unreadable >= UNREADABLE_MAX;
         if clean_start {
             error!("giving up the broker's session, and what waits in it: something there cannot be read");
@@ -170,10 +173,34 @@ impl Worker {
         }
     }
 
+    /// A fault that is new is looked at more closely: a broker that gives no answer may speak another version.
+    async fn looked_at(&self, fault: Fault) -> Fault {
+        if self.reported.as_ref() == Some(&fault) || !fault.is_mute() || !self.broker_is_there().await {
+            return fault;
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut look = pin!(old_version::look(&self.config, fault.clone()));
+        loop {
+            {
+                let state = shared.state();
+                if state.closing.is_some() || state.renewal.is_some() {
+                    return fault;
+                }
+            }
+            tokio::select! {
+                found = &mut look => return found,
+                () = shared.wake.notified() => {}
+            }
+        }
+    }
+
     /// How the attempt at a connection failed.
     fn failed(&self, fault: &Fault) -> Ending {
-        let too_early = matches!(fault, Fault::NotYetValid(_)) && !(self.config.clock_synced)();
-        if too_early { Ending::TooEarly } else { Ending::Failed }
+        match fault {
+            Fault::OldVersion => Ending::OldVersion,
+            Fault::NotYetValid(_) if !(self.config.clock_synced)() => Ending::TooEarly,
+            _ => Ending::Failed,
+        }
     }
 
     /// Whether another client took the connection over. Without a word from the broker, it has to be the only
@@ -221,6 +248,7 @@ impl Worker {
         let (host, port) = (&self.config.host, self.config.port);
         match fault {
             Fault::Refused { .. }
+            | Fault::OldVersion
             | Fault::Password(_)
             | Fault::Certificates(_)
             | Fault::Tls { .. }
@@ -313,8 +341,11 @@ impl Worker {
                 self.end(ShutdownEnd::NotConnected);
                 return AfterPause::End;
             }
-            if shared.state().renewal.is_some() {
-                return AfterPause::Connect;
+            {
+                let state = shared.state();
+                if state.renewal.is_some() || state.renew {
+                    return AfterPause::Connect;
+                }
             }
             tokio::select! {
                 () = time::sleep_until(until) => return AfterPause::Connect,

@@ -30,7 +30,7 @@ use crate::config::{Config, Origin};
 use crate::engine::EngineReport;
 use crate::health::{Board, BoardKind, HealthSensors, MemorySensors, Roots};
 use crate::job::{ErrorCode, JobError, JobId};
-use crate::mqtt::{LinkEvent, LinkHandle, Replies, RequestReader, Slot, Topics};
+use crate::mqtt::{Fault, LinkEvent, LinkHandle, Replies, RequestReader, Slot, Topics};
 use crate::queue::{Queue, TokenRates};
 
 /// How often a node that drains looks whether it is done.
@@ -236,7 +236,15 @@ impl Driver {
                 drop(slot);
                 self.on_settled(tag, delivery);
             }
-            LinkEvent::Disconnected { .. } => {}
+            LinkEvent::Disconnected { reason } => {
+                let changed = match reason {
+                    Fault::OldVersion => self.faults.insert(NodeFault::OldBroker),
+                    _ => self.faults.remove(&NodeFault::OldBroker),
+                };
+                if changed {
+                    self.publish_status();
+                }
+            }
         }
     }
 

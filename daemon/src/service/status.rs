@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::health::Machine;
 use crate::job::{ModelName, NodeName};
-use crate::mqtt::{LinkHandle, Publication, Topics};
+use crate::mqtt::{Fault, LinkHandle, Publication, Topics};
 use crate::telemetry::{
     DOCUMENT_MAX, Documents, InfoLimits, ModelDocument, ModelEvent, NodeEvent, NodeInfo, NodeState, SelfTest, Status,
     TaskInfo, TlsDates,
@@ -241,6 +241,8 @@ pub enum NodeFault {
     Configuration(String),
     /// Another client uses our client id: two nodes of one name throw each other out.
     DuplicateNode,
+    /// The broker speaks only the version of MQTT before ours.
+    OldBroker,
     /// The broker's access control keeps requests from us.
     SubscriptionRefused(String),
     /// The broker's access control keeps what we say from others.
@@ -257,6 +259,7 @@ impl NodeFault {
         match self {
             Self::Configuration(reason) => format!("broken_configuration: {reason}"),
             Self::DuplicateNode => "duplicate_node: another client uses this client id".to_owned(),
+            Self::OldBroker => format!("old_broker: {}", Fault::OldVersion),
             Self::SubscriptionRefused(filter) => {
                 format!("subscription_refused: the broker refuses the subscription {filter}")
             }

@@ -23,6 +23,9 @@ pub enum Fault {
         /// What the operator can do.
         remedy: &'static str,
     },
+    /// The broker speaks only the version of MQTT before ours.
+    #[error("the broker speaks MQTT 3.1.1 only; promptd needs MQTT 5")]
+    OldVersion,
     /// The broker refuses a will that is retained.
     #[error("the broker takes no retained messages: status documents are lost on whoever subscribes later")]
     NoRetained,
@@ -113,6 +116,9 @@ impl Fault {
             ConnectionError::Timeout(_) => Fault::Unreachable("no answer to the connect in time".to_owned()),
             ConnectionError::Io(error) => Self::network(&error, was_up),
             ConnectionError::ConnectionRefused(ConnectReturnCode::RetainNotSupported) => Fault::NoRetained,
+            ConnectionError::ConnectionRefused(
+                ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion,
+            ) => Fault::OldVersion,
             ConnectionError::ConnectionRefused(code) => {
                 Fault::Refused { reason: words(&format!("{code:?}")), remedy: remedy(code) }
             }
@@ -193,7 +199,6 @@ fn remedy(code: ConnectReturnCode) -> &'static str {
             "check mqtt.username and mqtt.password_credential, and the broker's list of users"
         }
         Code::ClientIdentifierNotValid | Code::BadClientId => "check mqtt.client_id",
-        Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => "the broker must speak MQTT 5",
         Code::Banned => "the broker's operator has banned this client",
         Code::QoSNotSupported => "the broker must allow QoS 1",
         Code::PacketTooLarge => "the broker's maximum packet size is too small for the connect itself",

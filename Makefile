@@ -28,7 +28,7 @@ export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 export PROMPTD_TEST_PROMTOOL := $(PROMTOOL)
 
 .DEFAULT_GOAL := help
-.PHONY: chaos help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-tasks bench-peers clean-links
+.PHONY: chaos conformance conformance-clients help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-tasks bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -52,6 +52,9 @@ model-embed: deps ## Make the encoders for tests and check their SHA-256
 promtool: deps ## Fetch promtool, which checks metrics and alert rules in tests
 	@tests/tools/promtool.sh "$(PROMTOOL)"
 
+conformance-clients: deps ## Make the Python environment with paho-mqtt for the conformance test
+	@tests/conformance/setup.sh "$(TARGET)/conformance"
+
 demo: build model ## Start a broker and promptd on loopback, ask one question, show the answer
 	@tests/tools/demo.sh "$(PROMPTD)" "$(MODEL)"
 
@@ -71,8 +74,11 @@ lint: deps clean-links
 	bash -n tests/*/*.sh packaging/*.sh packaging/*/*.sh
 
 # Engine tests use both cores of a small machine by themselves.
-unit: deps clean-links model model-embed promtool vulkan
+unit: deps clean-links model model-embed promtool vulkan conformance-clients
 	$(CARGO) test --release --locked -- --test-threads=2
+
+conformance: deps clean-links model model-embed conformance-clients ## Ask a node everything that the interface promises, as plain clients do
+	$(CARGO) test --release --locked --test e2e -- conformance:: --nocapture
 
 chaos: deps clean-links model ## Kill daemon, engine and broker and cut the link two hundred times at random under load, as root: each job must end once
 	PROMPTD_CHAOS_KILLS=$(or $(KILLS),200) $(CARGO) test --release --locked --test e2e -- chaos:: --nocapture
@@ -83,7 +89,7 @@ deny: deps ## Check licences and advisories of the dependencies
 
 packaging-test: build model ## Check what packaging/ has for operators of a fleet
 	@tests/packaging/deps.sh
-	shellcheck .ci/run packaging/*.sh packaging/*/*.sh tests/tools/*.sh tests/packaging/*.sh tests/peers/*.sh tests/vm/*.sh
+	shellcheck .ci/run packaging/*.sh packaging/*/*.sh tests/tools/*.sh tests/packaging/*.sh tests/conformance/*.sh tests/peers/*.sh tests/vm/*.sh
 	tests/packaging/apt.sh $(wildcard $(TARGET)/deb/*.deb)
 	tests/packaging/fleet.sh "$(PROMPTD)" "$(MODEL)" "$(TARGET)/ansible"
 

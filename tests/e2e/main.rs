@@ -16,6 +16,7 @@ mod chaos;
 mod chat_command;
 mod chat_sessions;
 mod command_line;
+mod conformance;
 mod constrained;
 mod derive;
 mod deriving;

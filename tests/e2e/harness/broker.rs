@@ -45,6 +45,12 @@ impl Broker {
         settings.clone_into(&mut self.settings);
     }
 
+    /// The same lines but for one, from the next start on.
+    pub fn replace(&mut self, line: &str, other: &str) {
+        assert!(self.settings.contains(line), "no {line:?} in {}", self.settings);
+        self.settings = self.settings.replace(line, other);
+    }
+
     /// How many messages it keeps for a client, from the next start on.
     pub fn queues(&mut self, messages: u32) {
         self.queue = messages;

@@ -9,6 +9,7 @@ mod answers;
 mod bad_input;
 mod bindings;
 mod bounded;
+mod bridges;
 mod broker_trouble;
 mod busy;
 mod cancel;

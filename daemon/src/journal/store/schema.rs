@@ -88,7 +88,9 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows;
     use super::*;
+    use crate::job::JobId;
 
     fn memory() -> Connection {
         Connection::open_in_memory().unwrap()
@@ -112,6 +114,20 @@ mod tests {
         migrate(&mut connection, &steps).unwrap();
         assert_eq!(version(&connection).unwrap(), 3);
         assert_eq!(connection.query_row("SELECT x FROM a", [], |row| row.get::<_, i64>(0)).unwrap(), 15);
+    }
+
+    #[test]
+    fn outcomes_of_the_third_version_have_no_parts() {
+        let mut connection = memory();
+        migrate(&mut connection, &STEPS[..3]).unwrap();
+        let ended =
+            "INSERT INTO job (number, stage, crashes, deaths, at, reserve, client, id, fingerprint, topic, payload)
+                     VALUES (1, 6, 0, 0, 0, 0, 'c', 'i', zeroblob(32), 't', X'7B7D')";
+        connection.execute_batch(ended).unwrap();
+        migrate(&mut connection, STEPS).unwrap();
+        let outcome = rows::outcome(&connection, JobId(1)).unwrap().unwrap();
+        assert_eq!((outcome.payload.as_ref(), outcome.part_head), (&b"{}"[..], None));
+        assert_eq!(rows::read(&connection).unwrap().jobs[0].text, 3);
     }
 
     #[test]

@@ -29,14 +29,29 @@ const WORTH: f64 = 0.08;
 /// A first step so much dearer than before ends a trial at once.
 const HOPELESS: f64 = 1.5;
 
+/// Nothing is tried that would make a step take longer than this.
+const LONGEST_STEP: f64 = 5.0;
+
 /// Processors without work for which one more thread is tried.
 const IDLE_CORES: f64 = 0.6;
 
+/// When nothing has been computed for so long, everything may have changed.
+const FORGOTTEN: Duration = Duration::from_secs(3);
+
 /// Pause after a trial that was for nothing; doubles with each.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The same for more threads where nothing tells that processors are idle: programs that let others go first look busy.
+const BLIND_PAUSE: Duration = Duration::from_secs(30);
+
+/// The longest such pause.
+const BLIND_PAUSE_MAX: Duration = Duration::from_mins(10);
+
+/// A pause is at least so many times as long as the trial was.
+const RARELY: u32 = 20;
 
 /// Steps that may be compared with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +75,14 @@ pub struct Step {
     pub cpu: Duration,
 }
 
-impl Step {
-    /// A step of so many tokens, of so many sequences.
-    pub fn new(tokens: usize, sequences: usize, wall: Duration, cpu: Duration) -> Self {
-        let kind = if tokens == sequences { Kind::Decode(tokens) } else { Kind::Prompt(tokens.max(1).ilog2()) };
-        Self { kind, tokens, wall, cpu }
+impl Kind {
+    /// Of a step with so many tokens of so many sequences.
+    pub fn of(tokens: usize, sequences: usize) -> Self {
+        if tokens == sequences { Self::Decode(tokens) } else { Self::Prompt(tokens.max(1).ilog2()) }
     }
+}
 
+impl Step {
     /// Seconds for each token.
     fn cost(&self) -> f64 {
         self.wall.as_secs_f64() / self.tokens.max(1) as f64
@@ -76,20 +92,21 @@ impl Step {
 /// Another number of threads is being tried.
 #[derive(Debug)]
 struct Trial {
-    /// What it was before.
-    from: u32,
+    threads: u32,
     /// Kind of the steps, and what one cost before.
     kind: Kind,
     cost: f64,
     taken: Vec<Step>,
+    /// Steps of other kinds since it began.
     strange: u32,
 }
 
-/// When a direction may be tried again.
+/// When something may be tried again.
 #[derive(Debug)]
 struct Pause {
     until: Option<Instant>,
     next: Duration,
+    longest: Duration,
 }
 
 /// The number of threads, and what was learned of it.
@@ -97,12 +114,15 @@ struct Pause {
 pub struct Threads {
     adapts: bool,
     most: u32,
-    now: u32,
+    best: u32,
     /// The last steps with this number, all of one kind.
     recent: VecDeque<Step>,
     trial: Option<Trial>,
+    /// When the last step had been computed.
+    last: Option<Instant>,
     fewer: Pause,
     more: Pause,
+    blind: Pause,
     /// Even fewer than those that were tried for nothing: with them no core may have to be shared.
     next: Option<u32>,
 }
@@ -110,35 +130,40 @@ pub struct Threads {
 impl Threads {
     /// At most so many, and so many at first.
     pub fn adapting(most: u32) -> Self {
-        Self { most, adapts: most > 1, ..Self::fixed(most) }
+        Self { adapts: most > 1, ..Self::fixed(most) }
     }
 
     /// Always so many.
     pub fn fixed(threads: u32) -> Self {
-        let (fewer, more) = (Pause::default(), Pause::default());
         Self {
             adapts: false,
             most: threads,
-            now: threads,
+            best: threads,
             recent: VecDeque::new(),
             trial: None,
-            fewer,
-            more,
+            last: None,
+            fewer: Pause::new(PAUSE, PAUSE_MAX),
+            more: Pause::new(PAUSE, PAUSE_MAX),
+            blind: Pause::new(BLIND_PAUSE, BLIND_PAUSE_MAX),
             next: None,
         }
     }
 
-    /// How many shall compute the next step.
-    pub fn now(&self) -> u32 {
-        self.now
+    /// How many shall compute a step that begins now.
+    pub fn of_step(&mut self, kind: Kind, at: Instant) -> u32 {
+        if self.adapts && self.last.is_some_and(|last| at.saturating_duration_since(last) > FORGOTTEN) {
+            *self = Self::adapting(self.most);
+        }
+        self.trial.as_ref().filter(|trial| trial.kind == kind).map_or(self.best, |trial| trial.threads)
     }
 
-    /// Learns from a step. `idle` tells how many processors have no work, if that is known; it is asked only where more
-    /// threads are allowed.
+    /// Learns from a step that has been computed. `idle` tells how many processors have no work, if that is known; it is asked
+    /// only where more threads are allowed.
     pub fn measured(&mut self, step: Step, at: Instant, idle: impl FnOnce() -> Option<f64>) {
         if !self.adapts {
             return;
         }
+        self.last = Some(at);
         if let Some(trial) = self.trial.take() {
             return self.go_on(trial, step, at);
         }
@@ -149,12 +174,14 @@ impl Threads {
             self.recent.pop_front();
         }
         self.recent.push_back(step);
-        if let Some(candidate) = self.candidate(at, idle) {
-            let trial =
-                Trial { from: self.now, kind: step.kind, cost: mean(&self.recent), taken: Vec::new(), strange: 0 };
-            self.now = candidate;
-            self.trial = Some(trial);
-        }
+        let threads = self.candidate(at, idle).filter(|threads| self.is_bearable(*threads));
+        self.trial = threads.map(|threads| Trial {
+            threads,
+            kind: step.kind,
+            cost: mean(&self.recent),
+            taken: Vec::new(),
+            strange: 0,
+        });
     }
 
     /// Which number is worth a trial.
@@ -162,29 +189,36 @@ impl Threads {
         if !enough(self.recent.iter(), STEPS) {
             return None;
         }
-        if self.now > 1 && self.fewer.is_over(at) {
+        if self.best > 1 && self.fewer.is_over(at) {
             let got = got(&self.recent);
-            if f64::from(self.now) - got > crowded(self.now) {
-                return Some(self.next.unwrap_or_else(|| whole(got)).clamp(1, self.now - 1));
+            if f64::from(self.best) - got > crowded(self.best) {
+                return Some(self.next.unwrap_or_else(|| whole(got)).clamp(1, self.best - 1));
             }
         }
-        if self.now < self.most && self.more.is_over(at) {
-            let idle = idle()?;
-            if idle >= IDLE_CORES {
-                return Some((self.now + whole(idle + 1.0 - IDLE_CORES)).clamp(self.now + 1, self.most));
-            }
+        if self.best < self.most && self.more.is_over(at) {
+            return match idle() {
+                Some(idle) if idle >= IDLE_CORES => {
+                    Some((self.best + whole(idle + 1.0 - IDLE_CORES)).clamp(self.best + 1, self.most))
+                }
+                _ => self.blind.is_over(at).then_some(self.best + 1),
+            };
         }
         None
+    }
+
+    /// Whether a step does not take too long even if nothing but the number of threads counts.
+    fn is_bearable(&self, threads: u32) -> bool {
+        let longest = self.recent.iter().map(|step| step.wall.as_secs_f64()).fold(0.0, f64::max);
+        threads > self.best || longest * f64::from(self.best) / f64::from(threads) <= LONGEST_STEP
     }
 
     fn go_on(&mut self, mut trial: Trial, step: Step, at: Instant) {
         if step.kind != trial.kind {
             trial.strange += 1;
-            if trial.strange == STRANGE_STEPS {
-                // Nothing was learned.
-                self.now = trial.from;
-            } else {
+            if trial.strange < STRANGE_STEPS {
                 self.trial = Some(trial);
+            } else {
+                self.failed(&trial, at);
             }
             return;
         }
@@ -193,41 +227,43 @@ impl Threads {
         let hopeless = cost > trial.cost * HOPELESS;
         if !hopeless && !enough(trial.taken.iter(), LEAST_STEPS) {
             self.trial = Some(trial);
-            return;
-        }
-        let tried = self.now;
-        if cost <= trial.cost * (1.0 - WORTH) {
-            (self.fewer, self.more, self.next) = (Pause::default(), Pause::default(), None);
+        } else if cost <= trial.cost * (1.0 - WORTH) {
+            *self = Self { best: trial.threads, last: self.last, ..Self::adapting(self.most) };
             self.recent = trial.taken.into();
-            return;
-        }
-        self.now = trial.from;
-        self.recent.clear();
-        if tried > trial.from {
-            self.more.begin(at);
-        } else if tried > 1 {
-            self.next = Some(tried / 2);
+            self.blind.begin(at, Duration::ZERO);
         } else {
-            self.next = None;
-            self.fewer.begin(at);
+            self.failed(&trial, at);
         }
     }
-}
 
-impl Default for Pause {
-    fn default() -> Self {
-        Self { until: None, next: PAUSE_MIN }
+    fn failed(&mut self, trial: &Trial, at: Instant) {
+        let time = trial.taken.iter().map(|step| step.wall).sum();
+        self.recent.clear();
+        if trial.threads > self.best {
+            self.more.begin(at, time);
+            self.blind.begin(at, time);
+        } else if trial.threads > 1 && trial.strange < STRANGE_STEPS {
+            self.next = Some(trial.threads / 2);
+        } else {
+            self.next = None;
+            self.fewer.begin(at, time);
+        }
     }
 }
 
 impl Pause {
+    fn new(first: Duration, longest: Duration) -> Self {
+        Self { until: None, next: first, longest }
+    }
+
     fn is_over(&self, at: Instant) -> bool {
         self.until.is_none_or(|until| at >= until)
     }
 
-    fn begin(&mut self, at: Instant) {
-        self.until = Some(at + self.next);
-        self.next = (self.next * 2).min(PAUSE_MAX);
+    /// Begins after something that took so long.
+    fn begin(&mut self, at: Instant, took: Duration) {
+        self.until = Some(at + self.next.max(took * RARELY));
+        self.next = (self.next * 2).min(self.longest);
     }
 }
 

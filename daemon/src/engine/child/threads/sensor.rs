@@ -40,33 +40,36 @@ pub struct Idle {
     /// None where the kernel does not tell.
     system: Option<System>,
     counted: Option<Instant>,
+    last: Option<f64>,
 }
 
 impl Idle {
     /// Nothing is known yet.
     pub fn new() -> Self {
-        Self { system: System::new().ok(), counted: None }
+        Self { system: System::new().ok(), counted: None, last: None }
     }
 
-    /// How many had none since this was asked last, if that was not just now and not too long ago.
+    /// How many had none lately, if that is known.
     pub fn cores(&mut self, now: Instant) -> Option<f64> {
         let since = self.counted.map(|counted| now.saturating_duration_since(counted));
-        if since.is_some_and(|since| since < SHORTEST) {
-            return None;
+        if since.is_none_or(|since| since >= SHORTEST) {
+            let idle = self.count()?;
+            self.counted = Some(now);
+            self.last = since.filter(|since| *since <= LONGEST).map(|_| idle);
         }
+        self.last
+    }
+
+    /// How many had none since the last count.
+    fn count(&mut self) -> Option<f64> {
         let system = self.system.as_mut()?;
         system.refresh_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_usage()));
-        self.counted = Some(now);
-        if since.is_none_or(|since| since > LONGEST) {
-            return None;
-        }
         let allowed = sched_getaffinity(None).ok()?;
-        let cpus = system.cpus().iter().filter(|cpu| {
-            cpu.name()
-                .strip_prefix("cpu")
-                .and_then(|number| number.parse().ok())
-                .is_none_or(|number| allowed.is_set(number))
-        });
+        let number = |name: &str| name.strip_prefix("cpu")?.parse().ok();
+        let may = |name: &str| number(name).is_none_or(|number| allowed.is_set(number));
+        // Some containers count processors anew: then the mask means others.
+        let renamed = !system.cpus().iter().any(|cpu| may(cpu.name()));
+        let cpus = system.cpus().iter().filter(|cpu| renamed || may(cpu.name()));
         Some(cpus.map(|cpu| 1.0 - f64::from(cpu.usage()) / 100.0).sum())
     }
 }

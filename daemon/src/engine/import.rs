@@ -136,10 +136,10 @@ fn may_write(spec: &ImportSpec) -> Result<(), DeriveError> {
 }
 
 /// The service runs as the user whom the folder belongs to, and an import as root. Who may not give files away is that user.
-fn give_to_owner_of(folder: &Path, file: OwnedFd) {
+pub(super) fn give_to_owner_of(folder: &Path, file: OwnedFd) {
     let given = folder.metadata().and_then(|owner| fchown(file, Some(owner.uid()), Some(owner.gid())));
     if let Err(e) = given {
-        tracing::debug!("the model stays with the user who imports it: {e}");
+        tracing::debug!("a file stays with the user who made it: {e}");
     }
 }
 

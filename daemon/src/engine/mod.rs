@@ -29,4 +29,4 @@ pub use measure::{measure, probe};
 pub use model_file::ModelFile;
 pub use process::{CPU_BACKENDS, GPU_BACKENDS, backends_folder};
 pub use tune::tune;
-pub use tuned::{TUNED, Tuned};
+pub use tuned::Tuned;

@@ -1,16 +1,19 @@
 //! What `promptd tune` has found best, kept for the daemon: one small file for each model file.
 
-use std::fs;
-use std::io;
+use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::derive::LLAMA;
+use super::EngineError;
+use super::derive::{LLAMA, PRIVATE, Partial};
+use super::import::give_to_owner_of;
 use crate::plan::Tuning;
 
 /// The folder of these files, in the daemon's state.
-pub const TUNED: &str = "tuned";
+const FOLDER: &str = "tuned";
 
 /// Longest file that is read; ours have half a kilobyte.
 const SIZE_MAX: u64 = 16 * 1024;
@@ -37,25 +40,54 @@ impl Tuned {
         Self { sha256, machine, llama, threads, tuning }
     }
 
-    /// What was found for a file on this machine with this build, if anything was. A file that cannot be read, or that makes no
-    /// sense, is none: the defaults serve as well.
-    pub fn find(folder: &Path, sha256: &str, machine: &str) -> Option<Self> {
-        let path = path(folder, sha256);
-        let size = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?.len();
-        let bytes = (size <= SIZE_MAX).then(|| fs::read(&path).ok())??;
-        let tuned: Self = serde_json::from_slice(&bytes).ok()?;
-        let is_it = tuned.sha256 == sha256 && tuned.machine == machine && tuned.llama == LLAMA;
-        let makes_sense = (1..=512).contains(&tuned.threads) && (64..=4096).contains(&tuned.tuning.batch);
-        (is_it && makes_sense).then_some(tuned)
+    /// What was found for a file, if anything was: on this machine with this build, or else why it is not used. A file that
+    /// cannot be read or makes no sense is as good as none: the defaults serve as well.
+    pub fn find(state_dir: &Path, sha256: &str, machine: &str) -> Option<Result<Self, String>> {
+        let path = path(&state_dir.join(FOLDER), sha256);
+        let size = match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return None,
+            found => found.ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len()),
+        };
+        let bytes = size.filter(|size| *size <= SIZE_MAX).and_then(|_| fs::read(&path).ok());
+        let tuned = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        Some(match tuned.filter(|tuned| tuned.sha256 == sha256 && tuned.makes_sense()) {
+            None => Err(format!("{} cannot be read or makes no sense", path.display())),
+            Some(tuned) if tuned.machine != machine => {
+                Err(format!("it was measured on \"{}\", and this is \"{machine}\"", tuned.machine))
+            }
+            Some(tuned) if tuned.llama != LLAMA => {
+                Err(format!("it was measured with {}, and this is {LLAMA}", tuned.llama))
+            }
+            Some(tuned) => Ok(tuned),
+        })
     }
 
-    /// Keeps it, in place of what was found before.
-    pub fn keep(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let path = path(folder, &self.sha256);
-        let unfinished = path.with_extension("json.part");
-        fs::write(&unfinished, serde_json::to_vec_pretty(self)?)?;
-        fs::rename(&unfinished, &path)
+    fn makes_sense(&self) -> bool {
+        (1..=512).contains(&self.threads) && (64..=4096).contains(&self.tuning.batch)
+    }
+
+    /// Keeps it, in place of what was found before. Whoever measures as root gives it to the user whom the folder belongs to,
+    /// as whom the daemon runs.
+    pub fn keep(&self, state_dir: &Path) -> Result<(), EngineError> {
+        let folder = Self::make_folder(state_dir)?;
+        let partial = Partial::create(&path(&folder, &self.sha256), PRIVATE)?;
+        let failed = |source| EngineError::Unreadable { path: folder.clone(), source };
+        partial.write_at(&serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?, 0)?;
+        give_to_owner_of(state_dir, partial.descriptor().map_err(failed)?);
+        partial.sync()?;
+        Ok(partial.rename()?)
+    }
+
+    /// Makes the folder in which it is kept, so that whoever may not finds that out before measuring.
+    pub fn make_folder(state_dir: &Path) -> Result<PathBuf, EngineError> {
+        let folder = state_dir.join(FOLDER);
+        let failed = |source| EngineError::Unreadable { path: folder.clone(), source };
+        match DirBuilder::new().mode(0o750).create(&folder) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed(e)),
+            Err(_) => {}
+            Ok(()) => give_to_owner_of(state_dir, File::open(&folder).map_err(failed)?.into()),
+        }
+        Ok(folder)
     }
 }
 
@@ -71,22 +103,31 @@ mod tests {
 
     #[test]
     fn what_was_kept_is_found_on_the_same_machine_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("tuned");
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path();
+        let find = |sha256, machine| Tuned::find(state, sha256, machine);
         let tuned = Tuned::new("00ff", "a board", 3, Tuning { batch: 256, ..Tuning::default() });
-        assert_eq!(Tuned::find(&folder, "00ff", "a board"), None);
-        tuned.keep(&folder).unwrap();
-        tuned.keep(&folder).unwrap();
-        assert_eq!(Tuned::find(&folder, "00ff", "a board"), Some(tuned.clone()));
-        assert_eq!(Tuned::find(&folder, "00ff", "another board"), None);
-        assert_eq!(Tuned::find(&folder, "00fe", "a board"), None);
+        assert_eq!(find("00ff", "a board"), None);
+        tuned.keep(state).unwrap();
+        tuned.keep(state).unwrap();
+        assert_eq!(find("00ff", "a board"), Some(Ok(tuned.clone())));
+        assert_eq!(find("00fe", "a board"), None);
+        assert!(find("00ff", "another").unwrap().unwrap_err().contains("\"a board\", and this is \"another\""));
         let other_build = Tuned { llama: "another".to_owned(), ..tuned.clone() };
         let senseless = Tuned { threads: 0, ..tuned };
-        for wrong in [other_build, senseless] {
-            wrong.keep(&folder).unwrap();
-            assert_eq!(Tuned::find(&folder, "00ff", "a board"), None, "{wrong:?}");
+        for (wrong, reason) in [(other_build, "measured with another"), (senseless, "makes no sense")] {
+            wrong.keep(state).unwrap();
+            assert!(find("00ff", "a board").unwrap().unwrap_err().contains(reason), "{wrong:?}");
         }
-        fs::write(folder.join("00ff.json"), "{").unwrap();
-        assert_eq!(Tuned::find(&folder, "00ff", "a board"), None);
+        let file = state.join(FOLDER).join("00ff.json");
+        fs::write(&file, "{").unwrap();
+        assert!(find("00ff", "a board").unwrap().is_err());
+        // Nobody is led elsewhere by a link that waits there.
+        let (elsewhere, link) = (state.join("elsewhere"), state.join(FOLDER).join("00ff.json.partial"));
+        fs::write(&elsewhere, "precious").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let tuned = Tuned::new("00ff", "a board", 3, Tuning::default());
+        assert!(tuned.keep(state).is_err() || find("00ff", "a board") == Some(Ok(tuned)));
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
     }
 }

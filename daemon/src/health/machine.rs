@@ -19,6 +19,9 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// Cores that this process may use.
     pub cores: usize,
+    /// Processors of the machine, whoever may use them.
+    #[serde(skip)]
+    pub processors: usize,
     /// Bytes of memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
@@ -47,6 +50,7 @@ impl Machine {
             l4t,
             cpu: system.as_ref().and_then(|system| named(system.cpus().first()?.brand().to_owned())),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            processors: system.as_ref().map_or(0, |system| system.cpus().len()),
             memory_bytes: system.map(|system| system.total_memory()).filter(|bytes| *bytes > 0),
             os: System::long_os_version().ok().and_then(named),
             kernel: System::kernel_version().ok().and_then(named),
@@ -56,10 +60,11 @@ impl Machine {
 }
 
 impl Machine {
-    /// Which kind of machine it is: what was measured on one of a kind holds for the others.
+    /// Which kind of machine it is: what was measured on one of a kind holds for the others. All its processors count, however
+    /// few this process may use.
     pub fn name(&self) -> String {
         let name = self.board.as_deref().or(self.cpu.as_deref()).unwrap_or("unknown");
-        format!("{name}, {} cores", self.cores)
+        format!("{name}, {} processors", self.processors)
     }
 }
 

@@ -4,7 +4,7 @@ use super::ServiceError;
 use super::memory::{Held, MemoryWatch};
 use super::models::{Gpu, Preparation, Prepared, Variant, prepare};
 use crate::config::{Config, Model};
-use crate::engine::{TUNED, backends_folder};
+use crate::engine::backends_folder;
 use crate::health::{Board, MemorySensors, Roots};
 use crate::plan::{Candidate, Choice, Headroom, choose};
 
@@ -31,7 +31,7 @@ pub async fn fit(config: &Config, model: Model) -> Result<Fit, ServiceError> {
         model,
         known: Vec::new(),
         derived: config.service.state_dir.join("derived"),
-        tuned: config.service.state_dir.join(TUNED),
+        state_dir: config.service.state_dir.clone(),
         backends: backends_folder()?,
         unified_memory: Board::detect(&roots).unified_memory,
         reproducible: config.engine.reproducible,

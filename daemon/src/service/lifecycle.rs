@@ -18,7 +18,7 @@ use super::models::{
     prepare,
 };
 use crate::engine::protocol::ModelReport;
-use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport, TUNED};
+use crate::engine::{EngineEnd, EngineError, EngineEvent, EngineId, EngineReport};
 use crate::job::{ErrorCode, JobError};
 use crate::plan::{Choice, Chosen, Headroom, Rank, Rejection, Strategy, choose};
 use crate::telemetry::{EventKind, ModelEvent};
@@ -38,7 +38,7 @@ impl Driver {
             model: entry.wanted.as_ref().unwrap_or(&entry.config).clone(),
             known: if entry.review == Some(Review::Reread) { Vec::new() } else { entry.variants.clone() },
             derived: self.derived_folder(),
-            tuned: self.config.service.state_dir.join(TUNED),
+            state_dir: self.config.service.state_dir.clone(),
             backends: self.backends.clone(),
             unified_memory: self.unified_memory,
             reproducible: self.config.engine.reproducible,

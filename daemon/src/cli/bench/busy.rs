@@ -24,30 +24,28 @@ pub async fn measure(bench: &Bench, model: &Path, busy: u32) -> anyhow::Result<B
     let ways: Vec<ThreadCount> = (1..=most).map(ThreadCount::Fixed).chain([ThreadCount::UpTo(most)]).collect();
     let context = (bench.prompt_tokens * 2 + 128 + bench.tokens).next_multiple_of(256);
     let file = open(model).await?;
-    let mut ways_measured = Vec::new();
+    let mut measured: Vec<_> = ways.iter().map(|&threads| (threads, Vec::new(), Vec::new())).collect();
     let bar = ProgressBar::new(ways.len() as u64 * u64::from(bench.rounds) * 2).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len} turns, {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    for &threads in &ways {
-        let load = Load { kind: ModelKind::Decoder, context, sequences: 1, threads };
-        let (runner, _) = Runner::start(Arc::clone(&file), load).await?;
-        ways_measured.push((threads, runner, Vec::new(), Vec::new()));
-    }
     for _ in 0..bench.rounds {
-        for (threads, runner, alone, beside) in &mut ways_measured {
+        for (threads, alone, beside) in &mut measured {
+            // One after the other: each holds its own copy of some weights.
+            let load = Load { kind: ModelKind::Decoder, context, sequences: 1, threads: *threads };
+            let (mut runner, _) = Runner::start(Arc::clone(&file), load).await?;
             bar.set_message(format!("{}, alone", named(*threads)));
-            alone.push(turn(runner, bench).await?);
+            alone.push(turn(&mut runner, bench).await?);
             bar.inc(1);
             bar.set_message(format!("{}, beside {busy} busy programs", named(*threads)));
             let programs = Programs::start(busy)?;
-            beside.push(turn(runner, bench).await?);
+            beside.push(turn(&mut runner, bench).await?);
             drop(programs);
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    let results = ways_measured.into_iter().map(|(threads, _, alone, beside)| ThreadsReport {
+    let results = measured.into_iter().map(|(threads, alone, beside)| ThreadsReport {
         threads: named(threads),
         alone_tokens_per_second: Percentiles::of(alone).p50,
         beside_tokens_per_second: Percentiles::of(beside).p50,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A run: what was measured, when and where.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
-    /// When it began, RFC 3339, UTC.
+    /// When it ended, RFC 3339, UTC.
     pub at: String,
     /// promptd's version.
     pub version: String,

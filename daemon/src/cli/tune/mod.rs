@@ -12,21 +12,23 @@ use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use promptd::config::{Config, LogLevel, Model};
 use promptd::engine::derive::find;
-use promptd::engine::{ModelFile, TUNED, Tuned, backends_folder};
+use promptd::engine::{ModelFile, Tuned, backends_folder};
 use promptd::gguf::Cache;
 use promptd::health::Machine;
-use promptd::job::Precision;
+use promptd::job::{ModelName, Precision};
 
 use self::quality::Quality;
-use self::search::{Search, Trial};
+use self::search::{Search, Trial, Tried};
 use super::exit::Code;
+use super::fit::Survey;
 use super::{ConfigFile, Failure, logs};
 
 /// Find out what makes a model fast on this machine, and what each precision costs in quality.
 ///
-/// Threads, attention, the size of steps, weights in another order and mapped files are tried one after the other, each in
-/// an engine process of its own. The best are kept for the daemon, which takes them the next time that it loads the model
-/// (`promptd reload MODEL`); what the configuration says goes before. Nothing else should compute meanwhile.
+/// Threads, attention, the size of steps, weights in another order and mapped files are tried on the CPU one after the other,
+/// each in an engine process of its own. The best are kept for the daemon, which takes them the next time that it loads the
+/// model (`promptd reload MODEL`) to run on the CPU; another number of threads than the default in the configuration goes
+/// before. Nothing else should compute meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Quality is that of what a model says about a shipped text beside its most exact precision: how often both expect the same \
@@ -41,8 +43,8 @@ pub struct Tune {
     /// Answers at once where many are measured.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     sequences: u32,
-    /// Tokens of the prompt that is computed; half as many of a text are read one by one. Fewer are measured faster, and less
-    /// surely.
+    /// Tokens of the prompt that is computed; half as many of a text of 300 are read one by one. Fewer are measured faster, and
+    /// less surely.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=8192))]
     tokens: u32,
     /// Most threads that are tried; by default as many as this process may use.
@@ -68,7 +70,7 @@ pub struct Found {
     /// With the best.
     best: Trial,
     /// Every other trial that was made.
-    tried: Vec<Trial>,
+    tried: Vec<Tried>,
     /// Beside the most exact file; none for that one.
     quality: Option<Quality>,
 }
@@ -79,16 +81,38 @@ impl Tune {
         let config = self.config.load()?;
         let _stays = logs::init(LogLevel::Warn);
         let files = self.files(&config)?;
+        let keeps = !self.dry_run && !self.as_is;
+        if keeps {
+            let made = Tuned::make_folder(&config.service.state_dir);
+            made.context("nothing could be kept; --dry-run does without").map_err(Failure::unavailable)?;
+        }
+        for file in &files {
+            self.fits(&config, file)?;
+        }
         let backends = backends_folder().map_err(Failure::unavailable)?.join("cpu").display().to_string();
         // One thread: the children die with the one that starts them.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
         let found = runtime.block_on(self.measure(&files, &backends, config.profile.threads))?;
         let machine = Machine::this().name();
-        if !self.dry_run && !self.as_is {
-            keep(&config, &found, &machine)?;
-        }
         let text = if self.json { show::json(&machine, &found) } else { show::text(&machine, &found) };
-        stdout().lock().write_all(text.as_bytes()).map_err(Failure::software)
+        stdout().lock().write_all(text.as_bytes()).map_err(Failure::software)?;
+        if keeps { keep(&config, &found, &machine) } else { Ok(()) }
+    }
+
+    /// A measurement takes memory like any model, and what runs must not lose its own.
+    fn fits(&self, config: &Config, file: &ModelFile) -> Result<(), Failure> {
+        let name = ModelName::new("tune").map_err(Failure::software)?;
+        let mut model = Model::of_file(name, file.path.clone(), &config.profile);
+        (model.context, model.sequences) = (self.tokens, self.sequences);
+        let choice = Survey::by_formula(config, &model).choice;
+        if choice.chosen.is_some_and(|chosen| !chosen.squeezed) {
+            return Ok(());
+        }
+        let reasons: Vec<String> = choice.rejected.iter().map(ToString::to_string).collect();
+        let (path, Self { sequences, tokens, .. }) = (file.path.display(), self);
+        let text = format!("{path} does not fit beside what runs, with {sequences} sequences of {tokens} tokens");
+        let text = if reasons.is_empty() { text } else { format!("{text}: {}", reasons.join("; ")) };
+        Err(Failure::unavailable(anyhow!("{text}")))
     }
 
     /// The files, the most exact first.
@@ -124,12 +148,15 @@ impl Tune {
         let mut search = Search::new(backends, self.tokens, self.sequences, &bar);
         for file in files {
             let before = search.start(file, threads.min(most)).await.map_err(Failure::unavailable)?;
-            let (best, tried) = if self.as_is {
-                (before.clone(), Vec::new())
-            } else {
-                search.best(file, before.clone(), most).await.map_err(Failure::unavailable)?
-            };
-            let quality = found.first().map(|exact| Quality::of(&exact.before.report, &before.report));
+            let (best, tried) =
+                if self.as_is { (before.clone(), Vec::new()) } else { search.best(file, before.clone(), most).await };
+            let exact = found.first().map(|exact| &exact.before.report);
+            if exact.is_some_and(|exact| exact.text != before.report.text) {
+                let (path, exact) = (file.path.display(), files[0].path.display());
+                let text = format!("{path} has other tokens than {exact}: it is no precision of the same model");
+                return Err(Failure::new(Code::Data, anyhow!("{text}")));
+            }
+            let quality = exact.map(|exact| Quality::of(exact, &before.report));
             if found.is_empty() {
                 search.compare_with(&before.report);
             }
@@ -163,11 +190,9 @@ fn open(path: &std::path::Path, sha256: Option<&[u8; 32]>) -> Result<Arc<ModelFi
 }
 
 fn keep(config: &Config, found: &[Found], machine: &str) -> Result<(), Failure> {
-    let folder = config.service.state_dir.join(TUNED);
     for Found { file, best, .. } in found {
-        let kept = Tuned::new(&file.sha256, machine, best.threads, best.tuning).keep(&folder);
-        let kept =
-            kept.with_context(|| format!("cannot keep what was found in {}; --dry-run does without", folder.display()));
+        let tuned = Tuned::new(&file.sha256, machine, best.threads, best.tuning);
+        let kept = tuned.keep(&config.service.state_dir).context("what was found could not be kept");
         kept.map_err(Failure::unavailable)?;
     }
     Ok(())

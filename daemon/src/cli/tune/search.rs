@@ -15,6 +15,12 @@ const ANSWER: f64 = 128.0;
 /// A change must save this share of the time to be worth it: two measurements of the same differ by as much.
 const WORTH: f64 = 0.03;
 
+/// The same for attention without the tricks that make it cheap in long contexts.
+const WORTH_ATTENTION: f64 = 0.1;
+
+/// So much slower, and nothing further in that direction is tried.
+const HOPELESS: f64 = 1.3;
+
 /// Sizes of steps that are tried.
 const BATCHES: [u32; 4] = [128, 256, 512, 1024];
 
@@ -30,6 +36,17 @@ pub struct Trial {
     pub tuning: Tuning,
     /// What was measured.
     pub report: TuneReport,
+}
+
+/// Settings that were tried, and what they gave or why nothing.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    /// Threads that computed.
+    pub threads: u32,
+    /// The other settings.
+    pub tuning: Tuning,
+    /// What was measured.
+    pub outcome: Result<Trial, String>,
 }
 
 impl Trial {
@@ -70,16 +87,20 @@ impl<'a> Search<'a> {
     }
 
     /// The best settings for a file, and what else was tried.
-    pub async fn best(
-        &self,
-        file: &Arc<ModelFile>,
-        start: Trial,
-        threads_max: u32,
-    ) -> Result<(Trial, Vec<Trial>), EngineError> {
+    pub async fn best(&self, file: &Arc<ModelFile>, start: Trial, threads_max: u32) -> (Trial, Vec<Tried>) {
         let (mut best, mut tried) = (start, Vec::new());
         let counts = (1..=threads_max).filter(|count| *count <= EVERY || count % 2 == 0 || *count == threads_max);
-        for threads in counts.filter(|count| *count != best.threads).collect::<Vec<_>>() {
-            self.challenge(file, &mut best, &mut tried, |trial| trial.threads = threads).await?;
+        let (fewer, more): (Vec<u32>, Vec<u32>) =
+            counts.filter(|count| *count != best.threads).partition(|count| *count < best.threads);
+        // Away from the start in both directions, as long as it does not become much worse.
+        for direction in [fewer.into_iter().rev().collect(), more] {
+            for threads in direction {
+                let worst = best.seconds() * HOPELESS;
+                let seconds = self.challenge(file, &mut best, &mut tried, |trial| trial.threads = threads).await;
+                if seconds.is_none_or(|seconds| seconds > worst) {
+                    break;
+                }
+            }
         }
         let changes: [fn(&mut Tuning); 3] = [
             |tuning| tuning.flash_attention = !tuning.flash_attention,
@@ -87,30 +108,45 @@ impl<'a> Search<'a> {
             |tuning| tuning.map = !tuning.map,
         ];
         for change in changes {
-            self.challenge(file, &mut best, &mut tried, |trial| change(&mut trial.tuning)).await?;
+            self.challenge(file, &mut best, &mut tried, |trial| change(&mut trial.tuning)).await;
         }
-        for batch in BATCHES.into_iter().filter(|batch| *batch != best.tuning.batch).collect::<Vec<_>>() {
-            self.challenge(file, &mut best, &mut tried, |trial| trial.tuning.batch = batch).await?;
+        // A larger step than the prompt would compute the same.
+        for batch in BATCHES.into_iter().filter(|batch| *batch <= self.tokens) {
+            if batch != best.tuning.batch {
+                self.challenge(file, &mut best, &mut tried, |trial| trial.tuning.batch = batch).await;
+            }
         }
-        Ok((best, tried))
+        (best, tried)
     }
 
-    /// Tries a change of the best; it stays if it is worth it.
+    /// Tries a change of the best; it stays if it is worth it. Tells the seconds of the trial, if it did not fail.
     async fn challenge(
         &self,
         file: &Arc<ModelFile>,
         best: &mut Trial,
-        tried: &mut Vec<Trial>,
+        tried: &mut Vec<Tried>,
         change: impl FnOnce(&mut Trial),
-    ) -> Result<(), EngineError> {
+    ) -> Option<f64> {
         let mut wanted = best.clone();
         change(&mut wanted);
-        let mut trial = self.trial(file, wanted.threads, wanted.tuning).await?;
-        if trial.seconds() < best.seconds() * (1.0 - WORTH) {
-            std::mem::swap(best, &mut trial);
+        let Trial { threads, tuning, .. } = wanted;
+        match self.trial(file, threads, tuning).await {
+            Ok(mut trial) => {
+                let seconds = trial.seconds();
+                // Other attention needs more memory and time with the longer contexts that are not measured here.
+                let plain = best.tuning.flash_attention && !tuning.flash_attention;
+                let worth = if plain { WORTH_ATTENTION } else { WORTH };
+                if seconds < best.seconds() * (1.0 - worth) {
+                    std::mem::swap(best, &mut trial);
+                }
+                tried.push(Tried { threads: trial.threads, tuning: trial.tuning, outcome: Ok(trial) });
+                Some(seconds)
+            }
+            Err(error) => {
+                tried.push(Tried { threads, tuning, outcome: Err(error.to_string()) });
+                None
+            }
         }
-        tried.push(trial);
-        Ok(())
     }
 
     async fn trial(&self, file: &Arc<ModelFile>, threads: u32, tuning: Tuning) -> Result<Trial, EngineError> {

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use promptd::plan::Tuning;
 use serde_json::{Value, json};
 
 use super::Found;
-use super::search::{Trial, word};
+use super::search::{Trial, Tried, word};
 
 /// A table, and how each file runs best.
 pub fn text(machine: &str, found: &[Found]) -> String {
@@ -34,28 +35,25 @@ pub fn text(machine: &str, found: &[Found]) -> String {
     for Found { file, before, best, tried, .. } in found {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let gain = before.seconds() / best.seconds();
-        let _ = writeln!(out, "\n{name}: {}", settings(best));
+        let _ = writeln!(out, "\n{name}: {}", settings(best.threads, best.tuning));
         if !tried.is_empty() {
-            let _ = writeln!(out, "  {gain:.2} times as fast as with {}", settings(before));
+            let _ = writeln!(out, "  {gain:.2} times as fast as with {}", settings(before.threads, before.tuning));
         }
-        for trial in tried {
-            let ratio = best.seconds() / trial.seconds();
-            let _ = writeln!(out, "  {ratio:>5.2} of that speed: {}", settings(trial));
+        for Tried { threads, tuning, outcome } in tried {
+            let settings = settings(*threads, *tuning);
+            let _ = match outcome {
+                Ok(trial) => writeln!(out, "  {:>5.2} of that speed: {settings}", best.seconds() / trial.seconds()),
+                Err(reason) => writeln!(out, "  failed: {settings}: {reason}"),
+            };
         }
     }
     out
 }
 
-fn settings(trial: &Trial) -> String {
-    let tuning = &trial.tuning;
-    format!(
-        "{} threads, steps of {}, flash attention {}, repacked {}, mapped {}",
-        trial.threads,
-        tuning.batch,
-        word(tuning.flash_attention),
-        word(tuning.repack),
-        word(tuning.map)
-    )
+fn settings(threads: u32, tuning: Tuning) -> String {
+    let Tuning { flash_attention, batch, repack, map } = tuning;
+    let [flash_attention, repack, map] = [flash_attention, repack, map].map(word);
+    format!("{threads} threads, steps of {batch}, flash attention {flash_attention}, repacked {repack}, mapped {map}")
 }
 
 /// Everything.
@@ -64,11 +62,18 @@ pub fn json(machine: &str, found: &[Found]) -> String {
         json!({
             "file": found.file.path, "sha256": found.file.sha256, "precision": found.file.facts.file_type,
             "quality": found.quality, "before": trial(&found.before), "best": trial(&found.best),
-            "tried": found.tried.iter().map(trial).collect::<Vec<_>>(),
+            "tried": found.tried.iter().map(tried).collect::<Vec<_>>(),
         })
     };
     let all = json!({ "machine": machine, "files": found.iter().map(file).collect::<Vec<_>>() });
     format!("{all:#}\n")
+}
+
+fn tried(tried: &Tried) -> Value {
+    match &tried.outcome {
+        Ok(outcome) => trial(outcome),
+        Err(reason) => json!({ "threads": tried.threads, "tuning": tried.tuning, "error": reason }),
+    }
 }
 
 fn trial(trial: &Trial) -> Value {

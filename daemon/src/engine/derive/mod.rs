@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval};
 
-use self::partial::{PRIVATE, PUBLIC};
+use self::partial::PUBLIC;
 use super::connection::Launch;
 use super::protocol::{FromChild, QuantizeParams, ToChild};
 use super::{EngineError, ModelFile, errand};
@@ -25,7 +25,7 @@ use crate::job::{ModelName, Precision};
 use crate::plan::Bytes;
 
 pub use error::DeriveError;
-pub(super) use partial::{Partial, sync_folder};
+pub(super) use partial::{PRIVATE, Partial, sync_folder};
 pub(super) use recipe::ROWS_MAX;
 pub use recipe::{FileType, Recipe};
 pub(in crate::engine) use store::LLAMA;

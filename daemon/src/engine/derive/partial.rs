@@ -21,7 +21,7 @@ static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 pub(super) const PUBLIC: u32 = 0o666;
 
 /// Bits of a new file's mode for its owner only.
-pub(super) const PRIVATE: u32 = 0o600;
+pub(in crate::engine) const PRIVATE: u32 = 0o600;
 
 /// An unfinished file. Dropping it removes it. The lock ends with the last descriptor, however that process ends, so that
 /// one without a lock is what a crash has left.

@@ -14,7 +14,7 @@ pub struct TuneParams {
     pub backends: Vec<String>,
     /// Threads that compute.
     pub threads: u32,
-    /// Tokens of the prompt; half as many of the text are read one by one.
+    /// Tokens of the prompt; half as many of the text, if it has so many, are read one by one.
     pub tokens: u32,
     /// Answers at once where many are measured.
     pub sequences: u32,
@@ -39,6 +39,8 @@ pub struct TuneReport {
     pub together: f64,
     /// What the process holds.
     pub memory: RealMemory,
+    /// The text's tokens: models with others cannot be compared.
+    pub text: Vec<i32>,
     /// What the model says after each token of the text.
     pub places: Vec<Place>,
 }

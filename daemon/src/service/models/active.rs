@@ -12,7 +12,7 @@ use crate::engine::protocol::{Golden, LoadParams, ModelKind, ModelReport, Thread
 use crate::engine::{CPU_BACKENDS, Duty, Engine, EngineId, EngineReport, EngineSpec, ModelFile, Tuned};
 use crate::gguf::{Cache, ModelFacts, Pooling};
 use crate::job::Ability;
-use crate::plan::{Bytes, Chosen, GpuLayers, Rejection, Strategy, Tuning};
+use crate::plan::{Bytes, Chosen, GpuLayers, Placement, Rejection, Strategy, Tuning};
 
 /// An engine that loads, serves or ends.
 pub struct Active {
@@ -71,13 +71,14 @@ impl Active {
         let spec = settings.spec(&chosen, Arc::clone(&file));
         let engine = Engine::start(spec, settings.id, driver);
         let request_max = settings.config.limits.request;
+        let cpu = chosen.strategy.placement == Placement::Cpu;
         Self {
             engine,
             chosen,
             rejected,
             only: None,
             file,
-            tuning: settings.tuned.map(|tuned| tuned.tuning),
+            tuning: settings.tuned.filter(|_| cpu).map(|tuned| tuned.tuning),
             pid: None,
             request_max,
             running: 0,
@@ -137,8 +138,8 @@ impl EngineSettings<'_> {
                 kind: kind_of(&file.facts),
                 layers: chosen.option.gpu_layers,
                 shape: chosen.option.shape,
-                threads: self.threads(),
-                tuning: tuning_of(self.tuned),
+                threads: self.threads(chosen.strategy),
+                tuning: tuning_of(self.tuned, chosen.strategy, chosen.option.shape.kv_type),
                 max_stall: config.engine.max_stall,
                 reproducible: config.engine.reproducible,
                 prompt_bytes: config.limits.request as u64,
@@ -154,11 +155,12 @@ impl EngineSettings<'_> {
 }
 
 impl EngineSettings<'_> {
-    /// Who has said how many threads shall compute is obeyed.
-    fn threads(&self) -> ThreadCount {
+    /// Another number of threads than the default is somebody's wish.
+    fn threads(&self, strategy: Strategy) -> ThreadCount {
         let Self { config, model, .. } = self;
         let by_default = model.threads == config.profile.threads;
-        let threads = self.tuned.filter(|_| by_default).map_or(model.threads, |tuned| tuned.threads);
+        let tuned = self.tuned.filter(|_| by_default && strategy.placement == Placement::Cpu);
+        let threads = tuned.map_or(model.threads, |tuned| tuned.threads);
         // Other numbers of threads add up in another order.
         let adapts = config.engine.adapt_threads && !config.engine.reproducible;
         if adapts { ThreadCount::UpTo(threads) } else { ThreadCount::Fixed(threads) }

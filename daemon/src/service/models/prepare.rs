@@ -12,8 +12,8 @@ use crate::engine::{CPU_BACKENDS, EngineError, GPU_BACKENDS, ModelFile, Tuned, m
 use crate::health::Machine;
 use crate::job::Precision;
 use crate::plan::{
-    Bytes, Candidate, DeviceKind, DeviceNeed, Devices, GpuLayers, HostNeed, LoadOption, LoadShape, Need, Placement,
-    Strategy, Tuning, ladder, squeezes, wanted_precisions,
+    Bytes, Candidate, DeviceKind, DeviceNeed, Devices, GpuLayers, HostNeed, KvType, LoadOption, LoadShape, Need,
+    Placement, Strategy, Tuning, ladder, squeezes, wanted_precisions,
 };
 
 /// Shares of the layers that `partial` tries on the GPU, in quarters.
@@ -31,8 +31,8 @@ pub struct Preparation {
     pub known: Vec<Variant>,
     /// Where derived models lie.
     pub derived: PathBuf,
-    /// Where lies what was measured of models on this machine.
-    pub tuned: PathBuf,
+    /// Where the daemon keeps its state.
+    pub state_dir: PathBuf,
     /// Folder with one folder for each kind of back end.
     pub backends: PathBuf,
     /// Whether GPUs of this machine share the host's memory, whatever their drivers say.
@@ -94,7 +94,14 @@ pub async fn prepare(preparation: Preparation) -> Prepared {
     let mut variants = open_all(&preparation).await;
     let machine = Machine::this().name();
     for usable in variants.iter_mut().filter_map(|variant| variant.file.as_mut().ok()) {
-        usable.tuned = Tuned::find(&preparation.tuned, &usable.file.sha256, &machine);
+        usable.tuned = match Tuned::find(&preparation.state_dir, &usable.file.sha256, &machine) {
+            Some(Err(reason)) => {
+                let path = usable.file.path.display();
+                tracing::info!(model = %preparation.model.name, "what was found best for {path} is not used: {reason}");
+                None
+            }
+            found => found.and_then(Result::ok),
+        };
     }
     let usable = one_of_each(&variants);
     for unused in variants.iter().filter(|v| v.file.is_ok() && !usable.iter().any(|usable| usable.file.path == v.path))
@@ -190,9 +197,11 @@ pub(in crate::service) fn one_of_each(variants: &[Variant]) -> Vec<Usable> {
     all
 }
 
-/// How to run a file.
-pub(super) fn tuning_of(tuned: Option<&Tuned>) -> Tuning {
-    tuned.map_or_else(Tuning::default, |tuned| tuned.tuning)
+/// How to run a file. What was measured on the CPU is of no use on a GPU, and a quantized KV cache needs flash attention.
+pub(super) fn tuning_of(tuned: Option<&Tuned>, strategy: Strategy, kv_type: KvType) -> Tuning {
+    let tuned = tuned.filter(|_| strategy.placement == Placement::Cpu);
+    let tuning = tuned.map_or_else(Tuning::default, |tuned| tuned.tuning);
+    Tuning { flash_attention: tuning.flash_attention || kv_type != KvType::F16, ..tuning }
 }
 
 fn wants_gpu(ladder: Option<&[Strategy]>) -> bool {
@@ -234,7 +243,7 @@ async fn measure_strategy(
     gpu: Option<&Gpu>,
     strategy: Strategy,
 ) -> Result<Vec<LoadOption>, EngineError> {
-    let tuning = tuning_of(tuned.as_ref());
+    let tuning = tuning_of(tuned.as_ref(), strategy, preparation.model.kv_type);
     let points = points(preparation, file, tuning, strategy);
     let backends = backend_folders(&preparation.backends, gpu, points[0].layers);
     let report = run(preparation, file, tuning, backends, points.clone()).await?;

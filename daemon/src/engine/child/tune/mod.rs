@@ -41,8 +41,9 @@ pub fn tune(link: &Link, params: &TuneParams, model_file: &OwnedFd) -> Result<Tu
         return Err(LoadError::EncoderDecoder);
     }
     let model = Rc::new(model);
-    let shape =
-        LoadShape { context: params.tokens.max(2 * STEPS), sequences: params.sequences, kv_type: params.kv_type };
+    // Some models know no more positions than they were trained with.
+    let tokens = params.tokens.max(2 * STEPS).min(model.trained_context());
+    let shape = LoadShape { context: tokens, sequences: params.sequences, kv_type: params.kv_type };
     let (batch, flash_attention) = (params.tuning.batch, params.tuning.flash_attention);
     let mut context =
         Context::new(&model, ContextParams { shape, batch, threads: params.threads, flash_attention }, &link.shared)?;
@@ -56,7 +57,7 @@ pub fn tune(link: &Link, params: &TuneParams, model_file: &OwnedFd) -> Result<Tu
     let prefill = prefill(&mut context, &text, tokens)?;
     let (decode, places) = read(&mut context, &text[..text.len().min(tokens / 2)], &params.wanted, &link.shared)?;
     let together = together(&mut context, &text)?;
-    Ok(TuneReport { load, prefill, decode, together, memory: own_memory(), places })
+    Ok(TuneReport { load, prefill, decode, together, memory: own_memory(), text, places })
 }
 
 /// Tokens of a prompt a second, at best: what disturbs only makes it slower.

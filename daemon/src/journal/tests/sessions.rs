@@ -78,14 +78,16 @@ fn a_turn_is_there_with_its_outcome_in_the_next_run_whatever_ended_this_one() {
 
 #[test]
 fn what_is_not_written_yet_is_remembered_already_and_forgotten_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = TestClock::new(Some(WALL));
+    let mut bench = Bench::new();
+    bench.turn("cam/1", "s", &memory(1), 8);
+    let Bench { folder, clock, runtime, journal, last } = bench;
+    close(&runtime, journal);
     let slow = Settings { commit_window: Duration::from_hours(1), ..settings(folder.path()) };
     let (journal, _) = Journal::open(&slow, clock.clock()).unwrap();
-    let mut bench = Bench { folder, clock, runtime: runtime(), journal, last: 0 };
+    let mut bench = Bench { folder, clock, runtime, journal, last };
     // The first transaction waits for nobody, the next one for an hour.
-    bench.turn("cam/1", "s", &memory(1), 8);
-    let (job, _) = bench.accept("cam/2");
+    let (job, accepted) = bench.accept("cam/2");
+    bench.commit(accepted);
     let turn = Turn { session: session("s"), memory: memory(2), per_client: 8 };
     let ticket = bench.journal.finish_turn(job, outcome("cam/2"), &turn).unwrap().unwrap();
     assert_eq!(bench.recall("cam", "s"), Some(memory(2)));

@@ -28,7 +28,7 @@ export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 export PROMPTD_TEST_PROMTOOL := $(PROMTOOL)
 
 .DEFAULT_GOAL := help
-.PHONY: chaos conformance conformance-clients help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-tasks bench-peers clean-links
+.PHONY: api chaos conformance conformance-clients help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-tasks bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -38,6 +38,9 @@ deps: ## Install the Debian packages that building and testing need
 
 build: deps clean-links ## Build target/release/promptd
 	$(CARGO) build --release --locked
+
+api: build ## Write the contract of the interface, config/api/v1, anew
+	"$(PROMPTD)" schema --dir config/api/v1
 
 vulkan: deps ## Build the Vulkan back end, and install the software driver that tests run it on
 	@packaging/backends/vulkan.sh --software-driver "$(TARGET)"

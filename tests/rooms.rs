@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and its floor. A room imports only from floors below its own.
-const ROOMS: [(&str, u8); 16] = [
+const ROOMS: [(&str, u8); 17] = [
     ("job", 1),
     ("plan", 1),
     ("queue", 1),
@@ -22,6 +22,7 @@ const ROOMS: [(&str, u8); 16] = [
     ("web", 3),
     ("telemetry", 4),
     ("doctor", 4),
+    ("contract", 5),
     ("service", 5),
     ("cli", 6),
 ];
@@ -33,7 +34,7 @@ const VOCABULARY: &str = "job";
 const LINES_MAX: usize = 400;
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 22] = [
+const CRATES: [(&str, &[&str]); 23] = [
     ("llguidance", &["engine/child"]),
     ("llama_cpp_2", &["engine/child"]),
     ("llama_cpp_sys_2", &["engine/child"]),
@@ -50,7 +51,8 @@ const CRATES: [(&str, &[&str]); 22] = [
     ("nvml_wrapper", &["health"]),
     ("rusqlite", &["journal"]),
     ("toml", &["config"]),
-    ("jsonschema", &["task"]),
+    ("jsonschema", &["contract", "task"]),
+    ("serde_saphyr", &["contract"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

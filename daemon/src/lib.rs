@@ -1,6 +1,7 @@
 //! promptd: a language-model appliance for the devices around an edge computer. See `ARCHITECTURE.md` for the rooms.
 
 pub mod config;
+pub mod contract;
 pub mod control;
 pub mod doctor;
 pub mod engine;

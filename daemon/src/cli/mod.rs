@@ -19,6 +19,7 @@ mod prompting;
 mod quantize;
 mod run;
 mod run_pipeline;
+mod schema;
 mod signals;
 mod submit;
 mod top;
@@ -113,6 +114,8 @@ enum Command {
     /// Make a model of fewer bits from one of more, to run it with less memory.
     Quantize(quantize::Quantize),
     Tune(tune::Tune),
+    /// Print the contract of the interface: JSON Schemas of every message, and an AsyncAPI document of the topics.
+    Schema(schema::Schema),
     /// Write man pages, shell completions and the configuration of a fresh installation into a folder.
     #[command(hide = true)]
     Generate(generate::Generate),
@@ -216,6 +219,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Bench(bench) => bench.execute(),
         Command::Quantize(quantize) => quantize.execute(),
         Command::Tune(tune) => tune.execute(),
+        Command::Schema(schema) => schema.execute(),
         Command::Generate(generate) => generate.execute(),
         Command::Engine(child) => child.execute(),
     }

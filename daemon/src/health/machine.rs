@@ -1,12 +1,13 @@
 //! Which machine this is, for those who look after many.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sysinfo::{CpuRefreshKind, System};
 
 use super::{Board, Roots};
 
 /// What does not change while the daemon runs. What can't be read is left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Machine {
     /// The board's name in its device tree.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most texts of which an answer may be one.
@@ -43,7 +44,7 @@ impl fmt::Debug for Constraint {
 }
 
 /// How likely a token of an answer was, in the model's eyes: before a constraint, a temperature or any other sampler.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenLogprob {
     /// Its text. An incomplete character is U+FFFD.
     pub token: String,
@@ -54,7 +55,7 @@ pub struct TokenLogprob {
 }
 
 /// A token that might have come.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alternative {
     /// Its text.
     pub token: String,

@@ -1,5 +1,6 @@
 //! What an operator can ask of a node, over MQTT and over the control socket alike.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -93,19 +94,25 @@ pub enum Which {
     All,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Fields {
+pub(super) struct Fields {
+    /// The model.
     model: Option<ModelName>,
+    /// How it shall run, such as `cpu:int8`.
     strategy: Option<String>,
+    /// The client.
     client: Option<ClientName>,
+    /// The client's name for one of its jobs.
     job: Option<RequestId>,
+    /// One of the client's sessions.
     session: Option<SessionName>,
+    /// Every job.
     all: Option<bool>,
 }
 
 /// Every verb, as topics and the control socket name them, and the fields that it takes.
-const VERBS: [(&str, &[&str]); 14] = [
+pub(super) const VERBS: [(&str, &[&str]); 14] = [
     ("load", &["model", "strategy"]),
     ("unload", &["model"]),
     ("switch", &["model", "strategy"]),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a task needs of a model.
@@ -61,7 +62,7 @@ impl fmt::Debug for Input {
 }
 
 /// How the numbers of an embedding are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Encoding {
     /// 32-bit little-endian floats in base64: a third of the size, and exact.
     #[default]
@@ -92,7 +93,7 @@ pub struct Embedding {
 }
 
 /// A class and how likely it is the one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Labelled {
     /// The class, as the model's file calls it.
     pub label: String,
@@ -101,7 +102,7 @@ pub struct Labelled {
 }
 
 /// A part of a text that names something.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entity {
     /// The part, as it stands in the text.
     pub text: String,
@@ -147,7 +148,7 @@ pub const ENTITY_TYPES_MAX: usize = 64;
 pub const ENTITY_TYPE_BYTES_MAX: usize = 64;
 
 /// A document and how well it fits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
     /// Its place in the request, from 0.
     pub index: usize,

@@ -3,7 +3,9 @@
 
 mod composite;
 mod constraint;
+mod contract;
 mod control;
+mod control_schema;
 mod encode;
 mod error;
 mod name;
@@ -14,13 +16,14 @@ mod session;
 
 pub use composite::{Long, OnError, Overflow, Pipeline, PipelineStep, step_failed};
 pub use constraint::{Alternative, CHOICES_MAX, Constraint, LOGPROBS_MAX, TokenLogprob};
+pub use contract::{schema_of, sparse_schema_of};
 pub use control::{Control, Which};
 pub use encode::{Ability, Embedding, Encoding, Entity, Found, Input, Labelled, Part, Ranked};
 pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, LABEL_BYTES_MAX, LABELS_MAX};
 pub use error::{ErrorCode, JobError};
 pub use name::{
-    BINDING_NAME_MAX, BindingName, ClientName, GroupName, InvalidName, ModelName, NodeName, PolicyName, RequestId,
-    SessionName, StepName, TaskName,
+    BINDING_NAME_MAX, BindingName, ClientName, GroupName, InvalidName, ModelName, NAME_PATTERN, NodeName, PolicyName,
+    RequestId, SessionName, StepName, TaskName,
 };
 pub use outcome::{Completion, Finish, Outcome, Output, Timings, Usage};
 pub use precision::Precision;

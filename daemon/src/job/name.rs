@@ -1,13 +1,18 @@
 //! Names that become segments of MQTT topics and keys of journals.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 /// Longest name in bytes, so that a topic always fits and a log line stays readable.
 const NAME_MAX: usize = 64;
+
+/// The rule of names, as the contract says it.
+pub const NAME_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 
 /// What the names of clients begin with that are bindings.
 const BINDING: &str = "binding.";
@@ -77,6 +82,20 @@ macro_rules! names {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": NAME_PATTERN })
             }
         }
 

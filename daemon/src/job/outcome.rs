@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Embedding, Entity, ErrorCode, Found, JobError, Labelled, ModelName, Ranked, SessionReport, TokenLogprob};
@@ -100,7 +101,7 @@ impl fmt::Debug for Output {
 }
 
 /// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// The model ended it, or a stop text was met.
@@ -132,7 +133,7 @@ impl Finish {
 }
 
 /// Token counts of one job.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Tokens of the prompt, template included.
     pub prompt_tokens: u32,

@@ -7,9 +7,10 @@ use crate::task::{Definition, Form};
 
 use super::RequestLimits;
 use super::address::check_address;
-use super::body::{Body, GENERATING, KNOWN, check_names};
+use super::body::{Body, check_names};
 use super::fields::{Fields, invalid};
 use super::inputs::read_each_defined;
+use super::kind::{GENERATING, KNOWN};
 
 /// Fields of which the text of `generate` and `chat` is made. A definition says itself what its text is made of.
 const TEXTS: [&str; 3] = ["input", "messages", "prompt"];
@@ -22,6 +23,13 @@ pub(super) fn fields_of(text: String) -> Map<String, Value> {
     Map::from_iter([("input".to_owned(), Value::String(text))])
 }
 
+/// The fields that a request of such a task has besides its own.
+pub(super) fn common_fields(form: &Form) -> impl Iterator<Item = &'static str> {
+    let is_fixed = matches!(form, Form::Fixed(_));
+    let every = KNOWN.into_iter().chain(GENERATING);
+    every.filter(move |name| !(TEXTS.contains(name) || is_fixed && FORMS.contains(name)))
+}
+
 /// From a request object.
 pub(super) fn read_defined(
     definition: &Definition,
@@ -30,10 +38,9 @@ pub(super) fn read_defined(
 ) -> Result<Body, JobError> {
     let is_own = |name: &str| definition.fields().iter().any(|field| field == name);
     let form = &definition.parts().defaults.form;
-    let is_fixed = |name: &str| matches!(form, Form::Fixed(_)) && FORMS.contains(&name);
-    let is_common =
-        |name: &str| !TEXTS.contains(&name) && !is_fixed(name) && (KNOWN.contains(&name) || GENERATING.contains(&name));
-    check_names(definition.name().as_str(), &map, |name| is_own(name) || is_common(name))?;
+    check_names(definition.name().as_str(), &map, |name| {
+        is_own(name) || common_fields(form).any(|field| field == name)
+    })?;
     let own: Map<String, Value> = definition.fields().iter().filter_map(|name| map.remove_entry(name)).collect();
     let inputs = map.remove("inputs");
     let mut fields = Fields::new(map);

@@ -6,8 +6,9 @@ use crate::job::{JobError, Task};
 use crate::task::Definition;
 
 use super::RequestLimits;
-use super::body::{TaskKind, not_blank, read_messages};
+use super::body::{not_blank, read_messages};
 use super::fields::{invalid, wrong_type};
+use super::kind::TaskKind;
 
 /// Conversations of all inputs together may have so many times the bytes of the largest request: what a definition's template
 /// says, and the fields that all of them share, are in each.

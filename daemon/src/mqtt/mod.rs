@@ -19,6 +19,7 @@ mod connect;
 mod constraint;
 #[cfg(test)]
 mod constraint_tests;
+mod contract;
 mod control;
 #[cfg(test)]
 mod control_tests;
@@ -37,6 +38,7 @@ mod handle;
 mod inbound;
 mod incoming;
 mod inputs;
+mod kind;
 mod link;
 mod message;
 mod old_version;
@@ -74,6 +76,7 @@ mod worker;
 
 pub use body::Asked;
 pub use config::{LinkConfig, PasswordSource};
+pub use contract::{addressed_fields, reply_schemas, request_schemas, sent_object};
 pub use control::AcceptedControl;
 pub use counters::Counters;
 pub use error::TopicError;

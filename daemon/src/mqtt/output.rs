@@ -1,10 +1,11 @@
 //! The output of a job as the interface has it.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::ser::SerializeStruct;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -24,9 +25,9 @@ impl Serialize for OutputBody<'_> {
                 Ok(value) => value.serialize(serializer),
                 Err(_) => serializer.serialize_str(text),
             },
-            Output::Embedding(embedding) => write_embedding(embedding, serializer),
+            Output::Embedding(embedding) => EmbeddingBody::from(embedding).serialize(serializer),
             Output::Labels(labels) => labels.serialize(serializer),
-            Output::Found(found) => write_found(found, serializer),
+            Output::Found(found) => FoundBody::from(found).serialize(serializer),
             Output::Entities(entities) => entities.serialize(serializer),
             Output::Ranking(documents) => documents.serialize(serializer),
             Output::Each(outputs) => serializer.collect_seq(outputs.iter().map(Item::from)),
@@ -34,35 +35,89 @@ impl Serialize for OutputBody<'_> {
     }
 }
 
-fn write_found<S: Serializer>(found: &Found, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut body = serializer.serialize_struct("Found", 4)?;
-    body.serialize_field("text", &found.part.as_ref().map(|part| &part.text))?;
-    body.serialize_field("start", &found.part.as_ref().map(|part| part.start))?;
-    body.serialize_field("end", &found.part.as_ref().map(|part| part.end))?;
-    body.serialize_field("score", &found.score)?;
-    body.end()
+/// Which of these it is follows from the task; what a schema asks for can be any value.
+impl JsonSchema for OutputBody<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Output".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "What the task gives: a text, or the value of a schema; other tasks as `allOf` says." })
+    }
 }
 
-fn write_embedding<S: Serializer>(embedding: &Embedding, serializer: S) -> Result<S::Ok, S::Error> {
-    let Embedding { values, encoding } = embedding;
-    let mut body = serializer.serialize_struct("Embedding", 3)?;
-    body.serialize_field("dim", &values.len())?;
-    body.serialize_field("encoding", encoding.as_str())?;
-    match encoding {
-        Encoding::Base64 => {
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            body.serialize_field("data", &STANDARD.encode(bytes))?;
+/// What a context tells about a question; without a text, it does not tell.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Found")]
+pub(super) struct FoundBody<'a> {
+    /// The part that answers it, as it stands in the context.
+    text: Option<&'a str>,
+    /// Where it begins, in Unicode code points from the start of the context.
+    start: Option<usize>,
+    /// Where it ends: the first code point that is not part of it.
+    end: Option<usize>,
+    /// How sure that is, 0 to 1.
+    score: f32,
+}
+
+impl<'a> From<&'a Found> for FoundBody<'a> {
+    fn from(Found { part, score }: &'a Found) -> Self {
+        let part = part.as_ref();
+        Self {
+            text: part.map(|part| part.text.as_str()),
+            start: part.map(|part| part.start),
+            end: part.map(|part| part.end),
+            score: *score,
         }
-        Encoding::Array => body.serialize_field("data", values)?,
     }
-    body.end()
+}
+
+/// An embedding: a vector of length 1.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Embedding")]
+pub(super) struct EmbeddingBody<'a> {
+    /// How many numbers it has.
+    dim: usize,
+    /// How they are written.
+    encoding: Encoding,
+    /// The numbers.
+    data: Numbers<'a>,
+}
+
+/// The numbers of an embedding.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Numbers<'a> {
+    /// 32-bit little-endian floats in base64.
+    Base64(String),
+    /// As they are.
+    Array(&'a [f32]),
+}
+
+impl<'a> From<&'a Embedding> for EmbeddingBody<'a> {
+    fn from(Embedding { values, encoding }: &'a Embedding) -> Self {
+        let data = match encoding {
+            Encoding::Base64 => {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                Numbers::Base64(STANDARD.encode(bytes))
+            }
+            Encoding::Array => Numbers::Array(values),
+        };
+        Self { dim: values.len(), encoding: *encoding, data }
+    }
 }
 
 /// What one of many inputs gives.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Item<'a> {
+pub(super) enum Item<'a> {
+    /// What it gives, as it would alone.
     Output(OutputBody<'a>),
+    /// Why it gives nothing.
     Error(ErrorBody<'a>),
 }
 

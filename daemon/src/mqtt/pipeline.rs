@@ -6,9 +6,10 @@ use crate::job::{Ability, JobError, Pipeline, PipelineStep, Task, TaskName};
 use crate::task::{OF_TEMPLATES, PipelineDefinition, Plan, read_step};
 
 use super::address::check_address;
-use super::body::{Body, KNOWN, TaskKind, check_names};
+use super::body::{Body, check_names};
 use super::defined::read_defined;
 use super::fields::{Fields, invalid, wrong_type};
+use super::kind::{KNOWN, TaskKind};
 use super::request::Named;
 use super::{RequestLimits, RequestReader, StepRequest};
 

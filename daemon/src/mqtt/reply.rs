@@ -1,7 +1,9 @@
 //! The messages that promptd sends to a client, exactly as the interface has them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -140,39 +142,55 @@ fn publication(payload: Vec<u8>, content_type: &'static str, to: &ReplyTo) -> Pu
     }
 }
 
-#[derive(Serialize)]
-struct Reply<'a, B> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(extend("patternProperties" = { "^x_": { "description": "As the request has it." } }))]
+pub(super) struct Reply<'a, B> {
+    /// What kind of message this is.
     event: &'static str,
+    /// The request's id, or the one that promptd made for it.
     id: &'a str,
+    /// The request's `ref`.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
+    /// The node that answers.
     node: &'a str,
     #[serde(flatten)]
     body: B,
     #[serde(flatten)]
+    #[schemars(skip)]
     echo: &'a Map<String, Value>,
 }
 
-#[derive(Serialize)]
-struct ResultBody<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ResultBody<'a> {
+    /// The task that was asked for.
     task: &'a str,
     output: OutputBody<'a>,
     finish: Finish,
+    /// How likely each token was, if the request has asked.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     logprobs: &'a [TokenLogprob],
+    /// The model that answered.
     model: &'a str,
+    /// How it ran, such as `cpu:int4`.
     strategy: &'a str,
     usage: UsageBody,
     timings: TimingsBody,
+    /// How many `delta` messages were sent for it.
     deltas: u32,
+    /// What became of its session.
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<SessionBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
 struct SessionBody<'a> {
+    /// The session.
     name: &'a str,
+    /// Turns that it has now.
     turns: usize,
+    /// Earlier turns that were left out of the prompt, because they would not fit.
     dropped: usize,
 }
 
@@ -182,20 +200,27 @@ impl<'a> From<&'a SessionReport> for SessionBody<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Usage")]
 struct UsageBody {
     #[serde(flatten)]
     tokens: Usage,
+    /// Energy that the board used for it, where that is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     energy_joules: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[expect(clippy::struct_field_names, reason = "the interface names the unit in each field")]
+#[schemars(rename = "Timings")]
 struct TimingsBody {
+    /// From receipt to the engine.
     queue_ms: Millis,
+    /// From the engine's receipt to the first token.
     prefill_ms: Millis,
+    /// From the first token to the last.
     decode_ms: Millis,
+    /// From receipt to the outcome.
     total_ms: Millis,
 }
 
@@ -210,11 +235,15 @@ impl From<Timings> for TimingsBody {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 pub(super) struct ErrorBody<'a> {
     code: ErrorCode,
+    /// For people: names the value and the limit, never the text of a prompt or an answer.
     message: &'a str,
+    /// Whether the same request may succeed later.
     retryable: bool,
+    /// When a retry is worth it, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
 }
@@ -230,26 +259,34 @@ impl<'a> From<&'a JobError> for ErrorBody<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct AcceptedBody {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AcceptedBody {
+    /// Jobs before it.
     position: usize,
+    /// When it will be answered, by the node's pace so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     eta_ms: Option<Millis>,
 }
 
-#[derive(Serialize)]
-struct DeltaBody<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DeltaBody<'a> {
+    /// Counts from 0, without gaps when none was lost.
     seq: u32,
+    /// Which output it belongs to.
     index: u32,
+    /// The next piece of it.
     text: &'a str,
 }
 
 /// One of the messages in which an answer goes out that the broker does not take whole: `text` is piece `seq`, from 0, of `of`
 /// pieces. One after the other they are the text of the `result` message.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct PartBody<'a> {
+    /// Which piece it is, from 0; a 0 begins anew.
     pub seq: u32,
+    /// How many pieces there are.
     pub of: u32,
+    /// The piece. One after the other they are the text of the `result` message.
     pub text: &'a str,
 }
 
@@ -257,24 +294,33 @@ pub(super) struct PartBody<'a> {
 #[derive(Serialize)]
 struct NoBody {}
 
-#[derive(Serialize)]
-struct ProgressBody<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ProgressBody<'a> {
+    /// The step of the pipeline.
     step: &'a str,
+    /// What it does.
+    #[schemars(extend("enum" = ["running", "ended", "skipped", "failed"]))]
     state: &'static str,
+    /// Why it has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
 }
 
-#[derive(Serialize)]
-struct ControlResultBody<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ControlResultBody<'a> {
+    /// What was asked for.
     verb: &'a str,
+    /// What the verb gives, as `allOf` says.
     output: &'a Value,
 }
 
-#[derive(Serialize)]
-struct ControlProgressBody<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ControlProgressBody<'a> {
+    /// What was asked for.
     verb: &'a str,
+    /// What is being done.
     step: &'a str,
+    /// The share of the whole that is done, 0 to 1, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<f32>,
 }
@@ -290,5 +336,19 @@ impl Serialize for Millis {
         } else {
             serializer.serialize_f64(micros as f64 / 1000.0)
         }
+    }
+}
+
+impl JsonSchema for Millis {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Millis".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0 })
     }
 }

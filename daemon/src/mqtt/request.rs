@@ -13,9 +13,10 @@ use crate::job::{
 use crate::task::{Definition, PipelineDefinition};
 
 use super::address::Address;
-use super::body::{Asked, Body, TaskKind, not_blank};
+use super::body::{Asked, Body, not_blank};
 use super::defined::{fields_of, read_defined};
 use super::fields::invalid;
+use super::kind::TaskKind;
 use super::pipeline::read_named;
 use super::sent::Timing;
 use super::strict::{JsonLimits, parse_object, shown};

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::job::{ClientName, ErrorCode, NodeName, Priority, ReplyFormat, RequestId, Role, Task};
 
-use super::body::TaskKind;
 use super::defined_tests::repeat;
+use super::kind::TaskKind;
 use super::{
     Accepted, Asked, InboundMessage, Rejected, ReplyPolicy, RequestLimits, RequestReader, Topics, parse_cancel,
 };

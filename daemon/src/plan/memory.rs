@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// llama.cpp rounds the context of one sequence up to a multiple of this.
@@ -21,7 +22,7 @@ const LIBRARIES: u64 = 11 * 1024 * 1024;
 const VOCABULARY_TOKEN: u64 = 576;
 
 /// How keys and values are stored, narrowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum KvType {
     /// 4 bits and a scale for every 32 numbers.
     #[serde(rename = "q4_0")]

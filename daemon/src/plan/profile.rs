@@ -3,6 +3,7 @@
 //! The numbers are starting points: whoever measures better ones on a machine of theirs writes them into the configuration,
 //! which always wins.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Bytes, Percent};
@@ -61,7 +62,7 @@ impl Cores {
 }
 
 /// What suits a machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Profile {
     /// Its name, such as `orin-nano-8gb`.
     pub name: &'static str,
@@ -78,7 +79,7 @@ pub struct Profile {
 }
 
 /// How far promptd keeps from the temperatures at which the hardware acts. All in degrees Celsius.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HeatMargins {
     /// So far below its passive limit promptd begins to slow down.
     pub soft: u8,

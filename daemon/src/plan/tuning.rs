@@ -1,9 +1,10 @@
 //! Settings of llama.cpp that change how fast a model is and how much memory it takes, and not what it says beyond rounding.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a model is run. The defaults are what suits most machines; `promptd tune` finds out what suits one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tuning {
     /// Attention that never writes its scores to memory.
     pub flash_attention: bool,

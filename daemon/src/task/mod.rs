@@ -21,7 +21,7 @@ pub use pipeline::{InvalidPipeline, OF_TEMPLATES, PipelineDefinition, PipelinePa
 pub use plan::{PipelineError, Plan};
 pub use run::{Bounds, Next, Order, PARALLEL, PartOf, Progress, Run, StepKey, StepState, What};
 pub use schema::check_schema;
-pub use step::read_step;
+pub use step::{OF_REQUESTS, read_step};
 
 /// The definitions that every node has, by their names. An operator's of the same name is laid over them, key by key.
 pub const BUILT_IN: [(&str, &str); 3] = [

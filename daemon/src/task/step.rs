@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::job::{ModelName, OnError, PipelineStep, StepName, TaskName};
 
 /// Fields of a whole request, which are no step's.
-const OF_REQUESTS: [&str; 11] =
+pub const OF_REQUESTS: [&str; 11] =
     ["ack", "deadline_ms", "id", "parts", "priority", "ref", "reply", "reply_to", "sent_at", "session", "stream"];
 
 /// Longest name: it is part of the names in the journal.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{NodeState, timestamp};
@@ -27,16 +28,25 @@ pub struct Documents {
     epoch: u64,
 }
 
-#[derive(Serialize)]
-struct StatusDocument<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Status")]
+pub(super) struct StatusDocument<'a> {
     state: NodeState,
+    /// Why it is not better.
     reasons: Vec<&'a str>,
+    /// Since when the node is in this state, RFC 3339 in UTC.
     since: String,
+    /// The kernel's id of this boot.
     boot: &'a str,
+    /// When this run of the daemon started, milliseconds since 1970: a reader tells an old document by it.
     epoch: u64,
+    /// The longest silence of `telemetry` while the broker can be reached.
     heartbeat_s: u64,
+    /// Whether the clock can be believed, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_synced: Option<bool>,
+    /// Whether accepted jobs outlive the daemon.
+    #[schemars(extend("enum" = ["full", "memory"]))]
     durability: &'a str,
 }
 
@@ -58,7 +68,7 @@ pub struct Status<'a> {
 }
 
 /// Where a model is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelStage {
     /// Its file is hashed and read, or its engine starts again.
@@ -84,7 +94,7 @@ impl ModelStage {
 }
 
 /// A better strategy than the one in use.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RejectedStrategy {
     /// Such as `cpu:int8`.
     pub strategy: String,
@@ -99,7 +109,7 @@ pub struct RejectedStrategy {
 }
 
 /// Memory of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct ModelMemory {
     /// Bytes that it was expected to take, without the margin.
     pub estimate: Bytes,
@@ -112,7 +122,7 @@ pub struct ModelMemory {
 }
 
 /// `model/<name>`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ModelDocument {
     /// The model's name.
     pub name: ModelName,

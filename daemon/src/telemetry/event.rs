@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::documents::{Documents, REASON_MAX, json, short};
@@ -10,7 +11,7 @@ use crate::job::{ErrorCode, Finish, ModelName, Outcome, StepName};
 use crate::task::Progress;
 
 /// What can happen to a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// It serves.
@@ -49,16 +50,20 @@ impl EventKind {
 }
 
 /// Something that happened to a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ModelEvent {
     #[serde(rename = "event")]
     kind: EventKind,
+    /// The strategy before.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
+    /// The strategy after.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
+    /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The time from the decision until it was carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     took_ms: Option<u64>,
 }
@@ -100,9 +105,10 @@ impl ModelEvent {
 }
 
 /// Something that happened to the node as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodeEvent {
-    /// What: `reloaded`, `misconfigured`, `thermal`, `binding_failed`.
+    /// What.
+    #[schemars(extend("enum" = ["reloaded", "misconfigured", "thermal", "binding_failed"]))]
     pub event: &'static str,
     /// The level before, of what has levels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,10 +121,13 @@ pub struct NodeEvent {
     pub reason: String,
 }
 
-#[derive(Serialize)]
-struct Event<'a, What> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Event<'a, What> {
+    /// The node.
     node: &'a str,
+    /// When, RFC 3339 in UTC to milliseconds.
     at: String,
+    /// The model that it happened to.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a ModelName>,
     #[serde(flatten)]
@@ -140,19 +149,29 @@ pub enum JobChange<'a> {
     Ended(&'a Outcome),
 }
 
-#[derive(Serialize)]
-struct JobState<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct JobState<'a> {
+    /// What it does.
+    #[schemars(extend("enum" = ["waiting", "parked", "running", "ended"]))]
     state: &'static str,
+    /// The task that was asked for.
     task: &'a str,
+    /// The model that shall answer.
     model: &'a ModelName,
+    /// Jobs before it, when it begins to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<usize>,
+    /// The step of a pipeline that this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<&'a StepName>,
+    /// What that step does.
+    #[schemars(extend("enum" = ["running", "ended", "skipped", "failed"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     step_state: Option<&'static str>,
+    /// Why its answer ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     finish: Option<Finish>,
+    /// Why there is no answer, or none of that step.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
 }

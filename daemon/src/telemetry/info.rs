@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::Documents;
+use super::contract::API_VERSION;
 use super::documents::json;
 use crate::health::Machine;
 use crate::job::{GroupName, ModelName};
 use crate::plan::Profile;
 
 /// What `info` tells besides the node's name and version.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct NodeInfo<'a> {
     /// Tasks that can be asked for.
     pub tasks: &'a [TaskInfo<'a>],
@@ -38,23 +40,30 @@ pub struct NodeInfo<'a> {
     pub self_test: Option<&'a SelfTest>,
 }
 
-#[derive(Serialize)]
-struct Info<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Info")]
+pub(super) struct Info<'a> {
+    /// The node's name.
     node: &'a str,
+    /// The version of promptd.
     version: &'a str,
+    /// The version of this interface; within 1, only optional fields are added.
+    #[schemars(regex(pattern = r"^1\.[0-9]+$"))]
     api: &'a str,
     #[serde(flatten)]
     rest: &'a NodeInfo<'a>,
 }
 
 /// When certificates of the link to the broker end. What does not exist or can't be read is left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TlsDates {
     /// The first one of our own certificate and those that lead to its authority.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "date")]
+    #[schemars(with = "Option<String>")]
     pub client_cert_expires: Option<SystemTime>,
     /// The first one of the authorities that the configuration names.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "date")]
+    #[schemars(with = "Option<String>")]
     pub ca_expires: Option<SystemTime>,
 }
 
@@ -66,7 +75,7 @@ fn date<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok
 }
 
 /// What the daemon found when it looked at itself and its machine at the start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SelfTest {
     /// How many findings were as they should be.
     pub pass: usize,
@@ -74,7 +83,7 @@ pub struct SelfTest {
     pub warn: Vec<&'static str>,
     /// Checks with something that does not work, each once.
     pub fail: Vec<&'static str>,
-    /// When, as [`timestamp`] writes it; left out if the clock can't be trusted.
+    /// When, RFC 3339 in UTC; left out if the clock can't be trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
 }
@@ -85,7 +94,7 @@ pub fn timestamp(at: SystemTime) -> String {
 }
 
 /// A task as `info` lists it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TaskInfo<'a> {
     /// The segment of the request topic.
     pub name: &'a str,
@@ -95,7 +104,7 @@ pub struct TaskInfo<'a> {
 }
 
 /// The limits that a client should know before it asks.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct InfoLimits {
     /// Bytes of a request.
     pub request_bytes: usize,
@@ -120,7 +129,7 @@ pub struct InfoLimits {
 impl Documents {
     /// `info`.
     pub fn info(&self, info: &NodeInfo<'_>) -> Vec<u8> {
-        json(&Info { node: self.node.as_str(), version: env!("CARGO_PKG_VERSION"), api: "1.0", rest: info })
+        json(&Info { node: self.node.as_str(), version: env!("CARGO_PKG_VERSION"), api: API_VERSION, rest: info })
     }
 }
 

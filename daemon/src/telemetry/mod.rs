@@ -1,5 +1,6 @@
 //! What the fleet sees: documents, metrics, and what both are made of.
 
+mod contract;
 mod deadband;
 mod documents;
 mod energy;
@@ -11,6 +12,7 @@ mod health;
 mod history;
 mod home_assistant;
 mod info;
+mod machine;
 mod metrics;
 mod page;
 mod snapshot;
@@ -19,6 +21,7 @@ mod thin_edge;
 #[cfg(test)]
 mod topics_tests;
 
+pub use contract::{API_VERSION, TELEMETRY_NUMBERS, document_schemas};
 pub use deadband::{HealthPace, HealthWatch};
 pub use documents::{DOCUMENT_MAX, Documents, ModelDocument, ModelMemory, ModelStage, RejectedStrategy, Status, json};
 pub use energy::EnergyMeter;

@@ -1,9 +1,10 @@
 //! The state of a node in one word.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// From the interface's list; the words that later parts of promptd give are not here yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Before the first look at the models.

@@ -19,6 +19,7 @@ mod chat_sessions;
 mod command_line;
 mod conformance;
 mod constrained;
+mod contract;
 mod derive;
 mod deriving;
 mod doctor;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::contract::Contract;
 use crate::harness::{Broker, Device, Node, Reply, Setup, promptd};
 
 /// Larger than the node's own documents.
@@ -24,6 +25,7 @@ fn large_in_parts(id: &str) -> Value {
 async fn parts(device: &mut Device, id: &str) -> (Vec<Reply>, String) {
     let mut parts = Vec::new();
     let mut text = String::new();
+    let mut contract = Contract::committed();
     loop {
         let part = device.next().await;
         let Reply { json, qos, payload, .. } = &part;
@@ -31,6 +33,7 @@ async fn parts(device: &mut Device, id: &str) -> (Vec<Reply>, String) {
         assert_eq!((&json["ref"], &json["x_a"], &json["node"]), (&json!("r"), &json!("\"ä\""), &json!("gw")), "{json}");
         assert_eq!(json["seq"], parts.len(), "in order");
         assert!(payload.len() < PACKET_MAX, "{}", payload.len());
+        contract.check(&part);
         text.push_str(json["text"].as_str().unwrap());
         let of = json["of"].as_u64().unwrap();
         parts.push(part);

@@ -4,6 +4,7 @@
 pub mod authority;
 mod broker;
 mod cgroup;
+pub mod contract;
 mod crowd;
 mod device;
 mod disk;

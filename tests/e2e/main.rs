@@ -49,6 +49,7 @@ mod pipelines;
 mod policies;
 mod power;
 mod preemption;
+mod prefixes;
 mod pressure;
 mod pressure_models;
 mod private;

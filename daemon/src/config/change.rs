@@ -293,6 +293,7 @@ fn rules(found: &mut Differences, old: &Config, new: &mut Config) {
             crash_quarantine: Effect::None,
             reproducible: Effect::Engine,
             adapt_threads: Effect::Engine,
+            prefix_cache: Effect::Engine,
         }
     );
     compare!(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::section::Section;
-use super::unit::Span;
+use super::unit::{Size, Span};
+use crate::plan::Bytes;
 
 /// Loading of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Engine {
     pub reproducible: bool,
     /// Whether fewer threads compute while other programs want the processors.
     pub adapt_threads: bool,
+    /// Most memory of each engine for what is kept of prompts, and most disk for that of all. 0 keeps nothing.
+    pub prefix_cache: Bytes,
 }
 
 impl Load {
@@ -46,6 +49,7 @@ impl Engine {
             crash_quarantine: section.number("crash_quarantine", 2, 1..=10),
             reproducible: section.flag("reproducible", false),
             adapt_threads: section.flag("adapt_threads", true),
+            prefix_cache: section.size("prefix_cache", Size::mib(64), Size::kib(0)..=Size::gib(64)).into(),
         };
         section.report.below(
             ("engine.max_stall", Span(engine.max_stall)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::protocol::{Answer, EngineJob, EngineLoad, LoadParams, ModelReport};
+use super::protocol::{Answer, EngineJob, EngineLoad, LoadParams, ModelReport, Opening};
 use super::session::Session;
 use super::{Duty, EngineError};
 use crate::engine::ModelFile;
@@ -129,7 +129,10 @@ pub(super) enum Command {
     Cancel(JobId),
     Park(JobId),
     Resume(JobId),
+    Openings(Vec<Opening>),
+    Forget { client: u64, session: Option<u64> },
     Trim,
+    Ease,
     Duty(Duty),
     Stop,
 }
@@ -146,9 +149,9 @@ pub struct Engine {
 impl Engine {
     /// Starts a child. Must be called within a runtime on the daemon's main thread.
     pub fn start(spec: EngineSpec, id: EngineId, driver: mpsc::Sender<EngineReport>) -> Self {
-        // For each running job a submit or resume, a cancel and a park, for each parked job a cancel; a trim, a duty and a stop;
-        // and room for those that a dying child doesn't read.
-        let (commands, commands_out) = mpsc::channel((4 + PARKED_PER_SEQUENCE) * spec.load.jobs() as usize + 8);
+        // For each running job a submit or resume, a cancel, a park and a session that begins anew, for each parked job a cancel; a
+        // trim, an ease, a duty, openings and a stop; and room for those that a dying child doesn't read.
+        let (commands, commands_out) = mpsc::channel((5 + PARKED_PER_SEQUENCE) * spec.load.jobs() as usize + 8);
         let (shown, load) = watch::channel(EngineLoad::default());
         let reports = Reports { model: spec.model.clone(), engine: id, driver, load: shown };
         let task = tokio::spawn(run(spec, commands_out, reports));
@@ -186,11 +189,25 @@ impl Engine {
         self.commands.try_send(Command::Resume(job)).is_ok()
     }
 
-    /// Has the child give back memory that it doesn't need now.
-    pub fn trim(&self) {
-        if self.commands.try_send(Command::Trim).is_err() {
-            tracing::debug!("a trim was left out: the engine is busy");
-        }
+    /// Tells what prompts of the operator's begin with; false if that could not be told now.
+    pub fn set_openings(&self, openings: Vec<Opening>) -> bool {
+        self.commands.try_send(Command::Openings(openings)).is_ok()
+    }
+
+    /// Has the child forget what the sessions of a client have left, or one of them; false if that could not be told now.
+    pub fn forget(&self, client: u64, session: Option<u64>) -> bool {
+        self.commands.try_send(Command::Forget { client, session }).is_ok()
+    }
+
+    /// Has the child give back memory that it doesn't need now, and keep nothing that is only there to be fast; false if that could
+    /// not be told now.
+    pub fn trim(&self) -> bool {
+        self.commands.try_send(Command::Trim).is_ok()
+    }
+
+    /// Tells that memory is short no more; false if that could not be told now.
+    pub fn ease(&self) -> bool {
+        self.commands.try_send(Command::Ease).is_ok()
     }
 
     /// Has the child compute so much of the time; false if that could not be told now.

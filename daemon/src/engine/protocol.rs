@@ -3,6 +3,7 @@
 //! A frame is a big-endian `u32` length and that many bytes of postcard. The first frame of the child is a [`Hello`];
 //! then the daemon sends [`ToChild::Load`], and jobs once it has seen [`FromChild::Loaded`].
 
+mod prefixes;
 mod sizes;
 mod tuning;
 
@@ -11,16 +12,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::prefixes::{Opening, PrefixFolder, Prefixes, SessionNumber, SessionUse};
 pub use self::sizes::{BufferSizes, Buffers, CpuBackend, GpuDevice, MeasureParams, MeasurePoint, MeasureReport};
 pub use self::tuning::{Place, TuneParams, TuneReport};
 use super::Duty;
 use super::derive::FileType;
 pub use super::real_memory::RealMemory;
-use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Overflow, Sampling, Task, TokenLogprob, Usage};
+use crate::job::{
+    ErrorCode, Finish, JobId, Output, OutputLimits, Overflow, Sampling, Task, TaskName, TokenLogprob, Usage,
+};
 use crate::plan::{GpuLayers, LoadShape, Tuning};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 12;
+pub const PROTOCOL: u16 = 13;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -84,8 +88,19 @@ pub enum ToChild {
     Resume(JobId),
     /// The driver has taken this many deltas.
     Credit(u32),
-    /// Give back memory that is not needed now.
+    /// What prompts of the operator's begin with from now on.
+    Openings(Vec<Opening>),
+    /// Forget what the sessions of a client have left, or one of them.
+    Forget {
+        /// Whose.
+        client: u64,
+        /// Which; none is all.
+        session: Option<u64>,
+    },
+    /// Give back memory that is not needed now, and keep nothing that is only there to be fast.
     Trim,
+    /// Memory is short no more.
+    Ease,
     /// Compute so much of the time from now on.
     Duty(Duty),
 }
@@ -152,6 +167,8 @@ pub struct EngineLoad {
     pub generated_tokens: u64,
     /// Threads that compute; 0 before it serves.
     pub threads: u32,
+    /// Bytes that are kept of prompts.
+    pub prefix_bytes: u64,
 }
 
 /// What a child is at.
@@ -198,6 +215,8 @@ pub struct LoadParams {
     pub golden: Golden,
     /// Whether to compute a step as large as they get before it is used. Left out when jobs wait for the model to come back.
     pub warm_up: bool,
+    /// What is kept of prompts.
+    pub prefixes: Prefixes,
 }
 
 impl LoadParams {
@@ -278,6 +297,11 @@ pub struct EngineJob {
     pub task: Task,
     /// Messages of a chat that a session remembers. Where the context is full, its oldest turns are left out.
     pub memory: Range<usize>,
+    /// The task or pipeline of the operator's that it is or belongs to. What that begins with is found by such a job only: others could
+    /// find out by guesses what an operator has written.
+    pub instructions: Option<TaskName>,
+    /// The session that it is a turn of: what its prompt has in common with the turn before need not be computed again.
+    pub session: Option<SessionUse>,
     /// How to choose tokens.
     pub sampling: Sampling,
     /// Where to stop, and in what form.

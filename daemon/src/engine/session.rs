@@ -102,7 +102,10 @@ impl<'a> Session<'a> {
                 self.running.insert(job);
                 self.connection.send(&ToChild::Resume(job)).await
             }
+            Command::Openings(openings) => self.connection.send(&ToChild::Openings(openings)).await,
+            Command::Forget { client, session } => self.connection.send(&ToChild::Forget { client, session }).await,
             Command::Trim => self.connection.send(&ToChild::Trim).await,
+            Command::Ease => self.connection.send(&ToChild::Ease).await,
             Command::Duty(duty) => self.connection.send(&ToChild::Duty(duty)).await,
             Command::Stop => Ok(()),
         }

@@ -15,6 +15,9 @@ const MARGIN_SHARE: u64 = 50;
 /// the texts of the jobs in hand.
 const MARGIN_FIXED: u64 = 4 << 20;
 
+/// What is kept of prompts takes this part of the keys and values at most.
+const PREFIXES_SHARE: u64 = 4;
+
 /// What a model needs of the host's memory, without the margin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct HostNeed {
@@ -23,7 +26,7 @@ pub struct HostNeed {
     /// Weights that a back end keeps in a layout of its own, in anonymous memory. Their pages of the file are not needed
     /// any more: they count here and not among the weights.
     pub repack: Bytes,
-    /// Keys and values; prefixes that are kept between jobs lie in them.
+    /// Keys and values.
     pub kv: Bytes,
     /// Outputs.
     pub output: Bytes,
@@ -90,6 +93,18 @@ impl Need {
         Self { margin: Bytes(self.margin.0.saturating_add(tables_bytes(n_vocab))), ..self }
     }
 
+    /// What may be kept of prompts, where the configuration allows so much: a quarter of what contexts hold at most, so that it never
+    /// takes more than it can be worth.
+    pub fn prefixes(&self, most: Bytes) -> Bytes {
+        most.min(Bytes(self.host.kv.0.saturating_add(self.device.kv.0) / PREFIXES_SHARE))
+    }
+
+    /// The same with room for what is kept of prompts, which is filled when there are such prompts.
+    #[must_use]
+    pub fn with_prefixes(self, most: Bytes) -> Self {
+        Self { margin: Bytes(self.margin.0.saturating_add(self.prefixes(most).0)), ..self }
+    }
+
     /// Every part from the numbers of model and context, all on the CPU, before anything was measured. For parts that
     /// were, make a new need of [`parts`](Self::parts).
     pub fn estimate(model: &ModelShape, context: &ContextShape) -> Self {
@@ -114,7 +129,7 @@ impl Need {
         self.device
     }
 
-    /// What is added to the host's parts: 2 % and 4 MiB, and the tables of constrained output.
+    /// What is added to the host's parts: 2 % and 4 MiB, the tables of constrained output, and what is kept of prompts.
     pub fn margin(&self) -> Bytes {
         self.margin
     }
@@ -193,6 +208,14 @@ mod tests {
         let later = need.with_tables(49_152);
         assert_eq!(later.host().0 - need.host().0, 49_152 * 350);
         assert_eq!(later.expected(), need.expected());
+    }
+
+    #[test]
+    fn what_is_kept_of_prompts_has_room_and_is_a_quarter_of_what_contexts_hold_at_most() {
+        let need = Need::new(host(), device());
+        assert_eq!(need.prefixes(Bytes(64 * MIB)), Bytes(90 * MIB / 4));
+        assert_eq!(need.with_prefixes(Bytes(2 * MIB)).margin(), Bytes(10 * MIB));
+        assert_eq!(need.with_prefixes(Bytes(2 * MIB)).expected(), need.expected());
     }
 
     #[test]

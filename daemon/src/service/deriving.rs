@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::driver::Driver;
 use super::governor::Level;
 use super::models::{ModelEntry, Stage, missing, one_of_each};
+use super::prefixes::disk_reserve;
 use super::thermal::Heat;
 use crate::engine::EngineError;
 use crate::engine::derive::{DeriveSpec, Derived, DiskLimits, clean, derive, recipe};
@@ -88,13 +89,14 @@ impl Driver {
         if self.headroom(index, None).shortage(&need).is_some() {
             return None;
         }
+        let reserve = disk_reserve(self.config.disk.reserve, &self.config.service.state_dir);
         let spec = DeriveSpec {
             model: entry.name().clone(),
             source: Arc::clone(&source.file),
             to,
             folder: self.derived_folder(),
             threads: entry.config.threads,
-            disk: DiskLimits { reserve: self.disk_reserve(), derived_max: self.config.disk.derived_max },
+            disk: DiskLimits { reserve, derived_max: self.config.disk.derived_max },
         };
         tracing::info!(model = %entry.name(), "deriving {to} from {}", source.file.path.display());
         let (model, done) = (entry.name().clone(), self.derived.clone());
@@ -106,12 +108,6 @@ impl Driver {
             let _ = done.send((model, to, derived)).await;
         });
         Some(Deriving { model, to, task })
-    }
-
-    /// What must stay free of the file system with the state folder.
-    fn disk_reserve(&self) -> Bytes {
-        let total = rustix::fs::statvfs(&self.config.service.state_dir).map_or(0, |fs| fs.f_blocks * fs.f_frsize);
-        self.config.disk.reserve.of(Bytes(total))
     }
 
     /// Takes the end of a derivation: its file is one of the model's from now on.

@@ -44,6 +44,9 @@ impl Driver {
     pub(super) fn on_gone(&mut self, index: usize, id: EngineId, end: EngineEnd) {
         if let EngineEnd::Failed { error, .. } = &end {
             self.reporting.metrics.engines.fault(self.models[index].name(), fault_of(error));
+            if !matches!(error, EngineError::Killed) {
+                self.remove_prefixes("an engine has failed that may have read it");
+            }
         }
         let entry = &mut self.models[index];
         if entry.retiring.iter().any(|old| old.id() == id) {

@@ -35,6 +35,7 @@ pub async fn fit(config: &Config, model: Model) -> Result<Fit, ServiceError> {
         backends: backends_folder()?,
         unified_memory: Board::detect(&roots).unified_memory,
         reproducible: config.engine.reproducible,
+        prefix_cache: config.engine.prefix_cache,
         heartbeat_timeout: config.engine.heartbeat_timeout,
     };
     let Prepared { variants, candidates, gpu, .. } = prepare(preparation).await;

@@ -44,6 +44,7 @@ impl Driver {
             None => {}
         }
         if level == Level::Normal {
+            self.allow_caches();
             self.unload_idle(now);
         }
         if !self.is_too_hot() {
@@ -61,10 +62,19 @@ impl Driver {
     }
 
     fn drop_caches(&mut self) {
-        for engine in self.models.iter().flat_map(ModelEntry::engines).filter(|engine| engine.report.is_some()) {
-            engine.engine().trim();
+        let engines = self.models.iter_mut().flat_map(ModelEntry::engines_mut);
+        for active in engines.filter(|engine| engine.report.is_some()) {
+            active.trimmed |= active.engine().trim();
         }
         self.stop_deriving("memory is short");
+    }
+
+    /// Lets engines keep again what is only there to be fast.
+    fn allow_caches(&mut self) {
+        let engines = self.models.iter_mut().flat_map(ModelEntry::engines_mut);
+        for active in engines.filter(|engine| engine.trimmed) {
+            active.trimmed = !active.engine().ease();
+        }
     }
 
     /// Gives memory back: an idle model's, else that of the model that was used longest ago, which steps down.

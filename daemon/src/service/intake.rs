@@ -6,7 +6,7 @@ use super::driver::{Driver, Phase};
 use super::jobs::{self, Mark, Owner};
 use super::models::{Down, DownWhy, Stage, Then, unavailable};
 use super::recording::Promise;
-use crate::engine::protocol::EngineJob;
+use crate::engine::protocol::{EngineJob, SessionUse};
 use crate::job::{
     Ability, ClientName, ErrorCode, JobError, JobId, ModelName, ReplyFormat, ReplyTo, Request, RequestId, Task,
 };
@@ -272,6 +272,7 @@ impl Driver {
     }
 
     fn start(&mut self, index: usize, id: JobId) {
+        let instructions = self.instructions_of(id);
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.deadline <= Instant::now() {
             self.fail(id, JobError::new(ErrorCode::DeadlineExceeded, "the deadline passed while the job waited"));
@@ -291,6 +292,8 @@ impl Driver {
             id,
             task: job.request.task.for_engine(),
             memory: 0..0,
+            instructions,
+            session: self.sessions.of_engines(&job.request, self.config.session.keep),
             sampling: job.request.sampling.clone(),
             output: job.request.output.clone(),
             stream: job.request.stream && !job.deltas.ended,
@@ -309,11 +312,17 @@ impl Driver {
             self.queue.grows(&job.model, id, bytes as u64 / BYTES_PER_TOKEN);
         }
         let engine = active.id();
+        let begins_anew = job.request.session.as_ref().is_some_and(|session| session.reset);
         let (taken, since) = match job.stage {
             jobs::Stage::Parked { engine: parked_in, since, at } if parked_in == engine => {
                 (active.engine().resume(id), since + at.elapsed())
             }
-            _ => (active.engine().submit(work), Instant::now()),
+            _ => {
+                if let Some(SessionUse { number, .. }) = work.session.filter(|_| begins_anew) {
+                    active.engine().forget(number.client, Some(number.session));
+                }
+                (active.engine().submit(work), Instant::now())
+            }
         };
         job.stage = jobs::Stage::Running { engine, since, stopping: None, parking: false };
         if taken {

@@ -42,6 +42,7 @@ impl Driver {
             backends: self.backends.clone(),
             unified_memory: self.unified_memory,
             reproducible: self.config.engine.reproducible,
+            prefix_cache: self.config.engine.prefix_cache,
             heartbeat_timeout: self.config.engine.heartbeat_timeout,
         };
         let done = self.prepared.clone();
@@ -254,7 +255,11 @@ impl Driver {
                 self.report_progress(index, share);
                 self.publish_model(index);
             }
-            EngineEvent::Ready(report) => self.on_ready(index, id, report),
+            EngineEvent::Ready(report) => {
+                // Before its first job.
+                self.tell_openings(index, id);
+                self.on_ready(index, id, report);
+            }
             EngineEvent::Delta { job, text } => self.publish_delta(job, &text),
             EngineEvent::Ended { job, result } => {
                 self.left(index, id);

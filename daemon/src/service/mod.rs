@@ -31,6 +31,7 @@ mod operator;
 mod pages;
 mod policy;
 mod preempting;
+mod prefixes;
 mod recording;
 mod recovering;
 mod reload;

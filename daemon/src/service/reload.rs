@@ -68,6 +68,7 @@ impl Driver {
         for step in steps {
             self.carry_out(step);
         }
+        self.tell_all_openings();
         self.renew_credentials();
         self.keep_a_default();
         self.board.publish_info(&self.link, &self.topics, &self.config);

@@ -149,6 +149,7 @@ impl Driver {
     pub(super) fn look_around(&mut self, now: Instant) {
         let health = self.health.reading().clone();
         self.memory.read();
+        self.reclaim_disk(health.disk);
         let synced = clock(&Roots::this(), SystemTime::now()).synced;
         self.board.set_clock_synced(&self.link, &self.topics, synced);
         let snapshot = self.snapshot(now, health, synced);

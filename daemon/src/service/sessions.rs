@@ -4,11 +4,13 @@
 //! remembers. That is asked for as soon as a job is the first, so that it does not lose its turn over it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use super::driver::Driver;
 use super::operator::Answer;
 use super::policy;
-use crate::engine::protocol::EngineJob;
+use crate::engine::protocol::{EngineJob, SessionNumber, SessionUse};
 use crate::job::{
     ClientName, ErrorCode, JobError, JobId, Memory, Message, Output, Recalled, Request, Session, SessionName,
     SessionReport, Task,
@@ -21,6 +23,8 @@ type Key = (ClientName, SessionName);
 #[derive(Default)]
 pub(super) struct Sessions {
     lines: HashMap<Key, Line>,
+    /// Makes the numbers by which engines know them, which are others in each run.
+    numbers: RandomState,
 }
 
 /// The open jobs of a session.
@@ -62,6 +66,21 @@ impl Sessions {
             (if is_reset { &nothing } else { known }).recall(messages, bytes_max);
         line.dropped = dropped;
         EngineJob { task: Task::Chat { messages }, memory, ..job }
+    }
+
+    /// The session of a request as engines know it, where it goes on with one.
+    pub(super) fn of_engines(&self, request: &Request, keep: Duration) -> Option<SessionUse> {
+        let session = request.session.as_ref()?;
+        let client = self.client_number(&request.client);
+        Some(SessionUse { number: SessionNumber { client, session: self.session_number(&session.name) }, keep })
+    }
+
+    fn client_number(&self, client: &ClientName) -> u64 {
+        self.numbers.hash_one(client)
+    }
+
+    fn session_number(&self, session: &SessionName) -> u64 {
+        self.numbers.hash_one(session)
     }
 
     /// The job in front of a session, and whether what it needs to know is on its way.
@@ -241,6 +260,10 @@ impl Driver {
             let text = format!("no session {session} of the client {client}");
             return Err(JobError::new(ErrorCode::NotFound, text));
         }
+        self.forget_in_engines(
+            self.sessions.client_number(client),
+            session.map(|session| self.sessions.session_number(session)),
+        );
         let meant = |key: &Key| key.0 == *client && session.is_none_or(|session| key.1 == *session);
         let lines = self.sessions.lines.iter_mut().filter(|(key, _)| meant(key));
         let released: Vec<Key> = lines

@@ -62,6 +62,7 @@ fn model_reading(entry: &ModelEntry) -> ModelReading {
     ModelReading {
         document: entry.document(),
         running: entry.engines().map(|engine| engine.running).sum(),
+        prefix_bytes: serving().map(|engine| engine.engine().load().prefix_bytes).sum(),
         context_used: (room > 0).then(|| held as f64 / room as f64),
         threads: serving().map(|engine| engine.engine().load().threads).filter(|&threads| threads > 0).max(),
         resident: pids.into_iter().map(resident).reduce(|a, b| Some(a? + b?)).flatten(),

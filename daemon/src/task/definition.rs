@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::DefinitionError;
 use super::fields::Schema;
+use super::opening::opening;
 use super::template::Template;
 use crate::job::{Constraint, ErrorCode, JobError, Long, Message, ModelName, Role, Task, TaskName};
 
@@ -116,6 +117,12 @@ impl Definition {
     /// The fields that a request may give besides those of every task, sorted.
     pub fn fields(&self) -> &[String] {
         self.compiled.schema.fields()
+    }
+
+    /// What every conversation begins with that is made of it: whole messages, and the beginning of the last one.
+    pub fn opening(&self) -> Vec<Message> {
+        let system = self.parts.system.iter().map(|source| (Role::System, source.trim()));
+        opening(system.chain([(Role::User, self.parts.prompt.trim())]))
     }
 
     /// The task for a request with these fields, whose messages have no more than so many bytes together.

@@ -8,6 +8,7 @@ mod definition;
 mod error;
 mod expression;
 mod fields;
+mod opening;
 mod pipeline;
 mod plan;
 mod run;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::fields::Schema;
+use super::opening::of_step;
 use super::{DefinitionError, PipelineError, Plan};
-use crate::job::{JobError, ModelName, Pipeline, PipelineStep, TaskName};
+use crate::job::{JobError, Message, ModelName, Pipeline, PipelineStep, TaskName};
 
 /// What a definition is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +73,12 @@ impl PipelineDefinition {
     /// The fields that a request may give besides those of every task, sorted.
     pub fn fields(&self) -> &[String] {
         self.schema.fields()
+    }
+
+    /// What the conversations of its steps begin with, whatever a request says, as of [`Definition::opening`](super::Definition::opening).
+    pub fn openings(&self) -> impl Iterator<Item = Vec<Message>> {
+        let of_steps = self.parts.steps.iter().map(|step| of_step(step.task.as_str(), &step.fields));
+        of_steps.filter(|opening| !opening.is_empty())
     }
 
     /// The pipeline for a request with these fields. One that is not given is nothing to the templates.

@@ -24,6 +24,7 @@ pub fn snapshot() -> Snapshot {
             running: 3,
             context_used: Some(0.25),
             threads: Some(5),
+            prefix_bytes: 9_000_000,
             resident: Some(2_500_000_000),
         }],
         limits: vec![limit("host", 8_000_000_000), limit("cgroup /system.slice/promptd.service", 9_000_000_000)],

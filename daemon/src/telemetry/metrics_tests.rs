@@ -43,6 +43,7 @@ fn an_answer_moves_its_counters_and_times() {
         ("promptd_jobs_failed_total{code=\"cancelled\"}", 1.0),
         ("promptd_prompt_tokens_total{model=\"main\"}", 31.0),
         ("promptd_cached_tokens_total{model=\"main\"}", 24.0),
+        ("promptd_prefix_hits_total{model=\"main\"}", 1.0),
         ("promptd_generated_tokens_total{model=\"main\"}", 11.0),
         ("promptd_time_to_first_token_seconds_sum{model=\"main\"}", 0.06),
         ("promptd_inter_token_latency_seconds_sum{model=\"main\"}", 0.03),

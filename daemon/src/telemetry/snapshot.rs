@@ -97,6 +97,8 @@ pub struct ModelReading {
     pub context_used: Option<f64>,
     /// Threads that compute now.
     pub threads: Option<u32>,
+    /// Bytes that its engines keep of prompts.
+    pub prefix_bytes: u64,
     /// Memory of its engines' processes, bytes.
     pub resident: Option<u64>,
 }

@@ -148,6 +148,7 @@ fn snapshot(number: usize, round: u64) -> Snapshot {
             document: model(number),
             running: 1,
             context_used: Some(0.25),
+            prefix_bytes: 0,
             resident: Some(2 << 30),
         }],
         limits: vec![limit],

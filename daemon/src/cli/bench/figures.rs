@@ -68,6 +68,9 @@ pub struct Report {
     /// Engines beside busy programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub busy: Vec<BusyReport>,
+    /// Instructions of an operator's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<PrefixReport>,
     /// A node over MQTT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttReport>,
@@ -163,6 +166,27 @@ pub struct ThreadsReport {
     pub alone_tokens_per_second: f64,
     /// Beside the busy programs.
     pub beside_tokens_per_second: f64,
+}
+
+/// Medians over the rounds of prompts that begin with an operator's instructions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PrefixReport {
+    /// The file.
+    pub file: String,
+    /// Tokens of a prompt, instructions included.
+    pub prompt_tokens: u32,
+    /// From the request to the first token, when nobody has asked with these instructions.
+    pub cold_ms: f64,
+    /// The same, when somebody has.
+    pub warm_ms: f64,
+    /// The same for the first one after a restart of the engine.
+    pub restarted_ms: f64,
+    /// How many ask at once.
+    pub clients: u32,
+    /// Until all of them have their answers of 16 tokens, when nobody has asked before.
+    pub clients_cold_seconds: f64,
+    /// The same, when somebody has.
+    pub clients_warm_seconds: f64,
 }
 
 /// The task of an encoder.

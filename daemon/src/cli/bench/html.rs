@@ -182,6 +182,22 @@ fn others(runs: &[Run]) -> String {
             let _ = write!(out, "<h2>Beside {} busy programs, tokens a second (run {})</h2>", busy.busy, number + 1);
             out.push_str(&table(&["threads", "alone", "beside them"], rows));
         }
+        for prefix in &report.prefix {
+            let rows = [
+                ("first token, the first time (ms)", prefix.cold_ms),
+                ("again (ms)", prefix.warm_ms),
+                ("after a restart (ms)", prefix.restarted_ms),
+                ("all answers at once, the first time (s)", prefix.clients_cold_seconds),
+                ("again (s)", prefix.clients_warm_seconds),
+            ];
+            let title =
+                format!("Prompts of {} tokens that begin alike, {} clients", prefix.prompt_tokens, prefix.clients);
+            let _ = write!(out, "<h2>{title} (run {})</h2>", number + 1);
+            out.push_str(&table(
+                &["what", "value"],
+                rows.into_iter().map(|(what, value)| vec![what.to_owned(), short(value)]),
+            ));
+        }
         for tasks in &report.tasks {
             let rows = tasks.results.iter().map(|r| {
                 let mut row = vec![r.words.to_string(), r.tokens.to_string()];

@@ -8,6 +8,7 @@ mod figures;
 mod html;
 mod machine;
 mod node_tasks;
+mod prefix;
 mod print;
 mod runner;
 mod server;
@@ -37,7 +38,7 @@ pub struct Bench {
     #[arg(long, value_name = "FILE")]
     model: Vec<PathBuf>,
     /// A server of chat completions, such as llama-server at `http://127.0.0.1:8080`: it gets the same load in turn with the models.
-    #[arg(long, value_name = "URL", requires = "model", conflicts_with_all = ["tasks", "busy"])]
+    #[arg(long, value_name = "URL", requires = "model", conflicts_with_all = ["tasks", "busy", "prefix"])]
     compare: Vec<reqwest::Url>,
     /// Numbers of answers to generate at once.
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -64,6 +65,10 @@ pub struct Bench {
     /// number that the engine finds by itself.
     #[arg(long, value_name = "N", requires = "model", conflicts_with_all = ["tasks", "mqtt"], value_parser = clap::value_parser!(u32).range(1..=64))]
     busy: Option<u32>,
+    /// Measure an operator's instructions of so many words before a question: the first time, again, after a restart of the engine,
+    /// and for eight clients at once.
+    #[arg(long, value_name = "N", requires = "model", conflicts_with_all = ["busy", "tasks", "mqtt"], value_parser = clap::value_parser!(u32).range(8..=100_000))]
+    prefix: Option<u32>,
     /// Measure tasks: that of an encoder, embed, classify or extract, or with --mqtt all that the node can do.
     #[arg(long)]
     tasks: bool,
@@ -111,6 +116,10 @@ impl Bench {
         if let Some(programs) = self.busy {
             for model in &self.model {
                 report.busy.push(busy::measure(self, model, programs).await.map_err(Failure::unavailable)?);
+            }
+        } else if let Some(words) = self.prefix {
+            for model in &self.model {
+                report.prefix.push(prefix::measure(self, model, words).await.map_err(Failure::unavailable)?);
             }
         } else if self.tasks {
             for model in &self.model {

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use super::figures::{
-    BusyReport, Measured, NodeTasksReport, Percentiles, PromptReport, Report, Run, StreamsReport, TaskReport,
-    TasksReport, TextsReport, ThreadsReport,
+    BusyReport, Measured, NodeTasksReport, Percentiles, PrefixReport, PromptReport, Report, Run, StreamsReport,
+    TaskReport, TasksReport, TextsReport, ThreadsReport,
 };
 
 impl Run {
@@ -25,6 +25,9 @@ impl Report {
         }
         for busy in &self.busy {
             busy.print(out)?;
+        }
+        for prefix in &self.prefix {
+            prefix.print(out)?;
         }
         if let Some(tasks) = &self.node_tasks {
             tasks.print(out)?;
@@ -96,6 +99,19 @@ impl BusyReport {
             writeln!(out, "{threads:<16} {alone:>11.1}  {beside:>22.1}")?;
         }
         Ok(())
+    }
+}
+
+impl PrefixReport {
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "prompts of {} tokens that begin alike, first token (ms)", self.prompt_tokens)?;
+        for (when, ms) in
+            [("the first time", self.cold_ms), ("again", self.warm_ms), ("after a restart", self.restarted_ms)]
+        {
+            writeln!(out, "  {when:<16} {ms:>8.0}  {:>6.3} of the first", ms / self.cold_ms)?;
+        }
+        let Self { clients, clients_cold_seconds: cold, clients_warm_seconds: warm, .. } = self;
+        writeln!(out, "{clients} clients at once, 16 tokens each: {cold:.2} s, again {warm:.2} s")
     }
 }
 

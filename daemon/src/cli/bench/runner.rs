@@ -1,15 +1,17 @@
 //! An engine that runs jobs to be measured.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use promptd::engine::protocol::{Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport, ThreadCount};
+use promptd::engine::protocol::{
+    Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport, Opening, PrefixFolder, Prefixes, ThreadCount,
+};
 use promptd::engine::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec, ModelFile, backends_folder};
 use promptd::health::{Roots, process_memory};
-use promptd::job::{JobId, ModelName, OutputLimits, Sampling, Task};
-use promptd::plan::{GpuLayers, KvType, LoadShape, Tuning};
+use promptd::job::{JobId, Message, ModelName, OutputLimits, Sampling, Task, TaskName};
+use promptd::plan::{Bytes, GpuLayers, KvType, LoadShape, Tuning};
 use tokio::sync::mpsc;
 
 /// Words for texts that no two jobs share.
@@ -18,6 +20,9 @@ const WORDS: [&str; 24] = [
     "thunder", "paper", "window", "island", "method", "silver", "travel", "corner", "animal", "sensor", "harbor",
     "candle", "planet",
 ];
+
+/// What may be kept of prompts, in memory and on disk: large models have large ones.
+const PREFIXES: Bytes = Bytes(1 << 30);
 
 /// How a model is loaded.
 pub struct Load {
@@ -37,15 +42,25 @@ pub struct Runner {
     reports: mpsc::Receiver<EngineReport>,
     pid: Option<u32>,
     jobs: u64,
+    /// The task whose jobs it gets.
+    instructions: Option<TaskName>,
 }
 
 impl Runner {
     /// Starts it and waits until the model is loaded.
     pub async fn start(file: Arc<ModelFile>, load: Load) -> anyhow::Result<(Self, ModelReport)> {
+        Self::start_with(file, load, None).await
+    }
+
+    /// The same with a folder for what is kept of prompts.
+    pub async fn start_with(
+        file: Arc<ModelFile>,
+        load: Load,
+        folder: Option<PathBuf>,
+    ) -> anyhow::Result<(Self, ModelReport)> {
         let Load { kind, context, sequences, threads } = load;
         let spec = EngineSpec {
             model: ModelName::new("bench")?,
-            file,
             load: LoadParams {
                 backends: vec![format!("{}/cpu", backends_folder()?.display())],
                 kind,
@@ -59,7 +74,13 @@ impl Runner {
                 multi_label: false,
                 golden: Golden::Loss,
                 warm_up: true,
+                prefixes: Prefixes {
+                    most: PREFIXES,
+                    model: file.sha256.clone(),
+                    disk: folder.map(|path| PrefixFolder { path, most: PREFIXES, reserve: Bytes(0) }),
+                },
             },
+            file,
             load_timeout: Duration::from_mins(10),
             heartbeat_timeout: Duration::from_mins(1),
         };
@@ -69,18 +90,29 @@ impl Runner {
         loop {
             match reports.recv().await.context("the engine is gone")?.event {
                 EngineEvent::Started(child) => pid = Some(child),
-                EngineEvent::Ready(report) => return Ok((Self { engine, reports, pid, jobs: 0 }, *report)),
+                EngineEvent::Ready(report) => {
+                    return Ok((Self { engine, reports, pid, jobs: 0, instructions: None }, *report));
+                }
                 EngineEvent::Gone(end) => bail!(why(end)),
                 _ => {}
             }
         }
     }
 
+    /// Further jobs are of a task whose prompts begin with these messages, the last of which goes on.
+    pub fn set_opening(&mut self, messages: Vec<Message>) -> anyhow::Result<()> {
+        let task = TaskName::new("bench")?;
+        self.instructions = Some(task.clone());
+        let taken = self.engine.set_openings(vec![Opening { task, messages }]);
+        if taken { Ok(()) } else { bail!("the engine takes no openings") }
+    }
+
     /// Starts a job whose task is made of its number.
     pub fn submit(&mut self, output: OutputLimits, task: impl FnOnce(u64) -> Task) -> anyhow::Result<()> {
         self.jobs += 1;
         let (id, task) = (JobId(self.jobs), task(self.jobs));
-        let job = EngineJob { id, task, memory: 0..0, sampling: Sampling::default(), output, stream: false };
+        let (instructions, sampling) = (self.instructions.clone(), Sampling::default());
+        let job = EngineJob { id, task, memory: 0..0, instructions, session: None, sampling, output, stream: false };
         if self.engine.submit(job) { Ok(()) } else { bail!("the engine took no job") }
     }
 

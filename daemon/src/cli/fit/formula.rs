@@ -1,5 +1,6 @@
 //! What a model needs by the numbers of its header alone: weights and KV cache are exact, the rest errs on the large side.
 
+use promptd::config::Engine;
 use promptd::gguf::{Cache, ModelFacts};
 use promptd::plan::{Attention, ContextShape, LoadShape, ModelShape, Need};
 
@@ -7,7 +8,7 @@ use promptd::plan::{Attention, ContextShape, LoadShape, ModelShape, Need};
 const UBATCH: u32 = 512;
 
 /// The need on the CPU. Flash attention is off where output has to be reproducible.
-pub fn need(facts: &ModelFacts, shape: LoadShape, reproducible: bool) -> Need {
+pub fn need(facts: &ModelFacts, shape: LoadShape, engine: &Engine) -> Need {
     let LoadShape { context, sequences, kv_type } = shape;
     let context = ContextShape {
         context_per_sequence: context,
@@ -16,11 +17,11 @@ pub fn need(facts: &ModelFacts, shape: LoadShape, reproducible: bool) -> Need {
         // An encoder sees a whole text at once.
         ubatch: if facts.cache == Cache::None { context } else { UBATCH },
         outputs_max: sequences,
-        attention: if reproducible { Attention::Plain } else { Attention::Flash },
+        attention: if engine.reproducible { Attention::Plain } else { Attention::Flash },
     };
-    // Encoders write nothing that could be held to a form.
-    let tables_for = if facts.cache == Cache::None { 0 } else { facts.n_vocab };
-    Need::estimate(&model(facts), &context).with_tables(tables_for)
+    let need = Need::estimate(&model(facts), &context);
+    // Encoders write nothing that could be held to a form, and remember nothing.
+    if facts.cache == Cache::None { need } else { need.with_tables(facts.n_vocab).with_prefixes(engine.prefix_cache) }
 }
 
 fn model(facts: &ModelFacts) -> ModelShape {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use promptd::config::{Config, Model};
+use promptd::config::{Config, Engine, Model};
 use promptd::engine::ModelFile;
 use promptd::gguf::ModelFacts;
 use promptd::health::{MemorySensors, Roots};
@@ -59,7 +59,7 @@ impl Survey {
         let precisions: Vec<Precision> = usable.iter().map(|(precision, _)| *precision).collect();
         let candidate = |strategy: Strategy| {
             let (_, facts) = usable.iter().find(|(precision, _)| *precision == strategy.precision)?;
-            Some(Candidate { strategy, options: Ok(options(model, facts, config.engine.reproducible)) })
+            Some(Candidate { strategy, options: Ok(options(model, facts, &config.engine)) })
         };
         let steps = ladder(model.ladder.as_deref(), &precisions, Devices::None);
         let candidates: Vec<Candidate> = steps.into_iter().filter_map(candidate).collect();
@@ -84,12 +84,11 @@ impl Found {
 }
 
 /// The shapes that the daemon would measure.
-fn options(model: &Model, facts: &ModelFacts, reproducible: bool) -> Vec<LoadOption> {
+fn options(model: &Model, facts: &ModelFacts, engine: &Engine) -> Vec<LoadOption> {
     let trained = facts.n_ctx_train.max(1);
     let wanted = LoadShape { context: model.context.min(trained), sequences: model.sequences, kv_type: model.kv_type };
-    let shapes = squeezes(wanted, model.min_context.min(trained), !reproducible);
-    let option =
-        |shape| LoadOption { shape, gpu_layers: GpuLayers::None, need: formula::need(facts, shape, reproducible) };
+    let shapes = squeezes(wanted, model.min_context.min(trained), !engine.reproducible);
+    let option = |shape| LoadOption { shape, gpu_layers: GpuLayers::None, need: formula::need(facts, shape, engine) };
     shapes.into_iter().map(option).collect()
 }
 

@@ -77,6 +77,7 @@ pub(super) const ALL: &[Bounds] = &[
     bounds("engine.max_stall", ["'9ms'", "10ms", "10s", "'10001ms'"], ""),
     bounds("engine.heartbeat_timeout", ["'999ms'", "1s", "1h", "'3600001ms'"], ""),
     bounds("engine.crash_quarantine", ["0", "1", "10", "11"], ""),
+    bounds("engine.prefix_cache", ["-1", "0", "64GiB", "68719476737"], ""),
     bounds("journal.commit_window", ["'-1s'", "0s", "1s", "'1001ms'"], ""),
     bounds("journal.keep", ["'59999ms'", "1m", "30d", "'2592000001ms'"], ""),
     bounds("session.keep", ["'999ms'", "1s", "365d", "'31536001s'"], ""),

@@ -135,6 +135,7 @@ fn engines_are_made_anew_only_for_what_they_are_made_of() {
         "engine.reproducible = true",
         "engine.adapt_threads = false",
         "engine.heartbeat_timeout = '1m'",
+        "engine.prefix_cache = '1MiB'",
     ] {
         let config = good(&format!("{text}\n{MODEL}"));
         assert_eq!(Change::between(&with_model(""), config.clone()).steps, [Step::Renew(config.models[0].clone())]);

@@ -60,6 +60,7 @@ fn are_the_documented_ones() {
     assert_eq!(engine.max_stall, Duration::from_millis(250));
     assert_eq!(engine.heartbeat_timeout, Duration::from_secs(30));
     assert_eq!((engine.crash_quarantine, engine.reproducible, engine.adapt_threads), (2, false, true));
+    assert_eq!(engine.prefix_cache, Bytes(64 << 20));
     assert_eq!((journal.durability, journal.on_unwritable), (Durability::Full, OnUnwritable::Refuse));
     assert_eq!((journal.commit_window, journal.keep), (Duration::from_millis(2), Duration::from_hours(1)));
     assert_eq!(journal.size_max, Bytes(256 << 20));

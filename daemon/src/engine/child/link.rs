@@ -30,6 +30,7 @@ pub struct Shared {
     context_tokens: AtomicU64,
     generated_tokens: AtomicU64,
     threads: AtomicU32,
+    prefix_bytes: AtomicU64,
     /// Makes llama.cpp leave the compute graph that it is working on.
     abort: AtomicBool,
     /// Jobs whose prompt is part of the step that runs now, so that it is worth an abort when they shall leave.
@@ -44,6 +45,7 @@ impl Shared {
             context_tokens: AtomicU64::new(0),
             generated_tokens: AtomicU64::new(0),
             threads: AtomicU32::new(0),
+            prefix_bytes: AtomicU64::new(0),
             abort: AtomicBool::new(false),
             prefilling: Mutex::new(Vec::new()),
         }
@@ -69,6 +71,11 @@ impl Shared {
     /// Says how many threads compute from now on.
     pub fn computes_with(&self, threads: u32) {
         self.threads.store(threads, Ordering::Relaxed);
+    }
+
+    /// Says how many bytes are kept of prompts now.
+    pub fn keeps(&self, bytes: usize) {
+        self.prefix_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// Whether the running step should be left; asked for each node of the graph, so it counts as progress.
@@ -110,6 +117,7 @@ impl Shared {
             context_tokens: self.context_tokens.load(Ordering::Relaxed),
             generated_tokens: self.generated_tokens.load(Ordering::Relaxed),
             threads: self.threads.load(Ordering::Relaxed),
+            prefix_bytes: self.prefix_bytes.load(Ordering::Relaxed),
         };
         FromChild::Heartbeat { phase, counter: self.counter.load(Ordering::Relaxed), load }
     }

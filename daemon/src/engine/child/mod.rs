@@ -1,6 +1,7 @@
 //! The child side: `promptd engine`. It loads one model, answers jobs in a batch loop, and ends with its daemon.
 
 mod asks;
+mod cache;
 mod chooser;
 mod encoder;
 mod frame;
@@ -34,8 +35,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use self::cache::disk::Key;
 use self::encoder::{Encoder, Head, HeadError};
 use self::golden::GoldenError;
 use self::link::Link;
@@ -45,7 +48,10 @@ use self::pace::Pace;
 use self::prompt::Prompter;
 use self::scheduler::Scheduler;
 use self::threads::Crew;
-use super::protocol::{FromChild, Hello, LoadParams, MODEL_FD, ModelReport, Phase, RealMemory, SOCKET_FD, ToChild};
+use super::derive::LLAMA;
+use super::protocol::{
+    BUILD, FromChild, Hello, LoadParams, MODEL_FD, ModelReport, PROTOCOL, Phase, RealMemory, SOCKET_FD, ToChild,
+};
 use crate::plan::{Bytes, GpuLayers, KvType, LoadShape, Tuning};
 
 /// Why a child ended by itself.
@@ -157,17 +163,31 @@ fn stack_size(prompt_bytes: u64) -> usize {
 fn serve(link: Link, params: &LoadParams, model_file: &OwnedFd) -> Result<(), ChildError> {
     match load(&link, params, model_file) {
         Ok((model, context, prompter, head, report)) => {
-            link.send(FromChild::Loaded(Box::new(report)));
             if !model.generates() {
+                link.send(FromChild::Loaded(Box::new(report)));
                 return Ok(Encoder::new(model, context, head, link, params).run()?);
             }
             let pace = Pace::new(params.max_stall);
             let crew = Crew::new(params, &link.shared);
-            let scheduler = Scheduler::new(model, context, prompter, link, pace, crew, params.reproducible);
+            let prefixes = (&params.prefixes, states_key(&model, params, &report), params.reproducible);
+            link.send(FromChild::Loaded(Box::new(report)));
+            let scheduler = Scheduler::new(model, context, prompter, link, (pace, crew), prefixes);
             Ok(scheduler.run()?)
         }
         Err(e) => answer(link, Err(e)),
     }
+}
+
+/// What the state of a sequence depends on besides its tokens: who computes it, from which weights, and in which form. The template
+/// is in the model's file; it is named because a later version may take it from elsewhere.
+fn states_key(model: &Model, params: &LoadParams, report: &ModelReport) -> Key {
+    let template = Sha256::digest(model.chat_template().unwrap_or_default());
+    let LoadParams { layers, shape, threads, tuning, reproducible, prefixes, .. } = params;
+    let ModelReport { context, devices, cpu_features, .. } = report;
+    let how =
+        format!("{layers:?} {shape:?} {threads:?} {tuning:?} {reproducible} {context} {devices:?} {cpu_features}");
+    let parts = format!("{BUILD} {PROTOCOL} {LLAMA} {} {template:?} {how}", prefixes.model);
+    Sha256::digest(parts).into()
 }
 
 type Loaded = (Rc<Model>, Context, Prompter, Option<Head>, ModelReport);

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::asks;
 use super::llama::{ControlToken, LlamaError, Model, Token};
 use super::template::{ChatTemplate, TemplateError};
+use crate::engine::protocol::Opening;
 use crate::job::{Input, Message, Role, Task};
 
 /// Why a task has no prompt.
@@ -106,11 +107,29 @@ impl Prompter {
     }
 
     /// The tokens that every prompt of the template begins with: nothing in them is a client's.
-    pub fn common_prefix(&self, model: &Model) -> Vec<Token> {
-        let tokens = |text: &str| self.tokens(model, &Task::Generate { prompt: text.to_owned() }).unwrap_or_default();
-        let (mut one, other) = (tokens("A"), tokens("0"));
-        one.truncate(shared_length(&one, &other));
-        one
+    pub fn common_opening(&self, model: &Model) -> Vec<Token> {
+        shared(|text| self.tokens(model, &Task::Generate { prompt: text.to_owned() }))
+    }
+
+    /// The tokens with which prompts begin that go on after what we ask.
+    pub fn own_openings(&self, model: &Model) -> Vec<Vec<Token>> {
+        let asks: [fn(&str) -> Vec<Message>; 3] = [
+            |text| asks::classify(&[text.to_owned()], text),
+            |text| asks::extract(&[text.to_owned()], text),
+            |text| asks::answer(text, text),
+        ];
+        asks.map(|ask| shared(|text| self.ask(model, &ask(text)))).into()
+    }
+
+    /// The tokens with which prompts begin that go on after an operator's opening; none if the template refuses it.
+    pub fn opening(&self, model: &Model, opening: &Opening) -> Vec<Token> {
+        shared(|text| {
+            let mut messages = opening.messages.clone();
+            if let Some(last) = messages.last_mut() {
+                last.content.push_str(text);
+            }
+            self.tokens(model, &Task::Chat { messages })
+        })
     }
 
     /// A text without template, as the beginning of a document.
@@ -151,6 +170,13 @@ impl Prompter {
         }
         Ok(tokens)
     }
+}
+
+/// The tokens that two prompts have in common at their beginning, which go on with texts that have none in common.
+fn shared(prompt: impl Fn(&str) -> Result<Vec<Token>, PromptError>) -> Vec<Token> {
+    let (Ok(mut one), Ok(other)) = (prompt("A"), prompt("0")) else { return Vec::new() };
+    one.truncate(shared_length(&one, &other));
+    one
 }
 
 /// How many tokens two texts have in common at their beginning.

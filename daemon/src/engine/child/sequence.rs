@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::cache::Asker;
 use super::chooser::argmax;
 use super::grammar::{Grammar, GrammarError};
 use super::llama::{Model, Token};
+use super::pace::CHUNK;
 use super::scorer::{Place, Scorer, kept};
 use super::writer::Writer;
-use crate::engine::protocol::Answer;
-use crate::job::{ErrorCode, Finish, JobId, Usage};
+use crate::engine::protocol::{Answer, SessionUse};
+use crate::job::{ErrorCode, Finish, JobId, TaskName, Usage};
 
 /// Where a sequence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +62,29 @@ impl From<GrammarError> for Failure {
     }
 }
 
+/// Where a job comes from.
+pub struct Source {
+    /// The session that it is a turn of.
+    pub session: Option<SessionUse>,
+    /// The task of the operator's that it is or belongs to.
+    pub task: Option<TaskName>,
+}
+
+impl Source {
+    /// Who asks.
+    pub fn asker(&self) -> Asker<'_> {
+        Asker { session: self.session.map(|session| session.number), task: self.task.as_ref() }
+    }
+}
+
 /// One job that runs.
 pub struct Sequence {
     /// Which job.
     pub job: JobId,
     /// Where it is.
     pub state: State,
+    /// What it may find of other prompts.
+    pub source: Source,
     /// The prompt, and as much of the answer as is chosen.
     tokens: Vec<Token>,
     /// How many of them are the prompt.
@@ -81,15 +100,47 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A job of whose prompt `cached` tokens are in memory; the prompt lacks so many remembered turns.
-    pub fn new(job: JobId, received: Instant, (prompt, dropped): (Vec<Token>, u32), cached: usize, work: Work) -> Self {
+    /// A job whose prompt lacks so many remembered turns.
+    pub fn new(
+        job: JobId,
+        received: Instant,
+        (prompt, dropped): (Vec<Token>, u32),
+        source: Source,
+        work: Work,
+    ) -> Self {
         let usage = Usage {
             prompt_tokens: u32::try_from(prompt.len()).unwrap_or(u32::MAX),
-            cached_tokens: u32::try_from(cached).unwrap_or(u32::MAX),
+            cached_tokens: 0,
             generated_tokens: 0,
         };
-        let (state, began, first_token) = (State::Prefill(cached), Instant::now(), None);
-        Self { job, state, prompt: prompt.len(), tokens: prompt, dropped, usage, work, received, began, first_token }
+        Self {
+            job,
+            state: State::Prefill(0),
+            source,
+            prompt: prompt.len(),
+            tokens: prompt,
+            dropped,
+            usage,
+            work,
+            received,
+            began: Instant::now(),
+            first_token: None,
+        }
+    }
+
+    /// So many tokens of its prompt were computed before it, and are in its memory now.
+    pub fn restored(&mut self, tokens: usize) {
+        let saved = u32::try_from(tokens - self.length().min(tokens)).unwrap_or(u32::MAX);
+        // One that made room gets them again.
+        self.usage.cached_tokens = self.usage.cached_tokens.max(saved);
+        self.state = State::Prefill(tokens);
+    }
+
+    /// What the next turn of its session may begin with, if it is one: all that is in its memory. Where the same values must
+    /// come of it, what was computed on the grid of prompts.
+    pub fn turn(&self, reproducible: bool) -> Option<(SessionUse, Vec<Token>)> {
+        let most = if reproducible { self.prompt - self.prompt % CHUNK } else { self.tokens.len() };
+        self.source.session.map(|session| (session, self.tokens[..most].to_vec()))
     }
 
     /// Whether it waits for its grammar, and takes part in no step.

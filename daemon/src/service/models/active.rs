@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::super::prefixes::prefixes;
 use super::Gpu;
 use super::prepare::tuning_of;
 use crate::config::{Classification, Config, Model};
@@ -35,6 +36,8 @@ pub struct Active {
     pub running: usize,
     /// How much of the time it computes.
     pub duty: Duty,
+    /// Whether it was told that memory is short.
+    pub trimmed: bool,
     /// The share of the file that is read, 0 to 1.
     pub share: f32,
     /// What it is, once it serves.
@@ -83,6 +86,7 @@ impl Active {
             request_max,
             running: 0,
             duty: Duty::FULL,
+            trimmed: false,
             share: 0.0,
             report: None,
         }
@@ -146,6 +150,7 @@ impl EngineSettings<'_> {
                 multi_label: model.classification == Classification::MultiLabel,
                 golden,
                 warm_up: !self.urgent,
+                prefixes: prefixes(config, &file, chosen.option.need.prefixes(config.engine.prefix_cache)),
             },
             file,
             load_timeout: config.load.timeout,

@@ -39,6 +39,8 @@ pub struct Preparation {
     pub unified_memory: bool,
     /// As configured.
     pub reproducible: bool,
+    /// Most memory for what is kept of prompts.
+    pub prefix_cache: Bytes,
     /// Longest time without progress of a dry run.
     pub heartbeat_timeout: Duration,
 }
@@ -248,13 +250,16 @@ async fn measure_strategy(
     let backends = backend_folders(&preparation.backends, gpu, points[0].layers);
     let report = run(preparation, file, tuning, backends, points.clone()).await?;
     let process = report.process;
-    // Encoders write nothing that could be held to a form.
-    let tables_for = if kind_of(&file.facts) == ModelKind::Decoder { file.facts.n_vocab } else { 0 };
+    // Encoders write nothing that could be held to a form, and remember nothing.
+    let with_room = |need: Need| match kind_of(&file.facts) {
+        ModelKind::Decoder => need.with_tables(file.facts.n_vocab).with_prefixes(preparation.prefix_cache),
+        ModelKind::Encoder => need,
+    };
     let mut options = Vec::new();
     let mut failed = None;
     for (point, buffers) in points.iter().zip(report.buffers) {
         match buffers {
-            Ok(buffers) => options.push(option(point, &buffers, process, tables_for)),
+            Ok(buffers) => options.push(option(point, &buffers, process, with_room)),
             Err(reason) => failed = Some(reason),
         }
     }
@@ -286,7 +291,7 @@ fn points(preparation: &Preparation, file: &ModelFile, tuning: Tuning, strategy:
     }
 }
 
-fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes, tables_for: u32) -> LoadOption {
+fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes, with_room: impl Fn(Need) -> Need) -> LoadOption {
     let Buffers { host, device } = *buffers;
     let on_host = HostNeed {
         weights: host.weights,
@@ -298,11 +303,7 @@ fn option(point: &MeasurePoint, buffers: &Buffers, process: Bytes, tables_for: u
     };
     let on_device =
         DeviceNeed { weights: device.weights, kv: device.kv, output: device.output, compute: device.compute };
-    LoadOption {
-        shape: point.shape,
-        gpu_layers: point.layers,
-        need: Need::new(on_host, on_device).with_tables(tables_for),
-    }
+    LoadOption { shape: point.shape, gpu_layers: point.layers, need: with_room(Need::new(on_host, on_device)) }
 }
 
 async fn run(

@@ -34,6 +34,7 @@ pub struct JobMetrics {
     preempted: Counter,
     prompt: Family<Labels, Counter>,
     cached: Family<Labels, Counter>,
+    hits: Family<Labels, Counter>,
     generated: Family<Labels, Counter>,
     /// Prompt, cached and generated tokens of all models.
     all_tokens: [AtomicU64; 3],
@@ -80,6 +81,7 @@ impl JobMetrics {
             preempted: Counter::default(),
             prompt: Family::default(),
             cached: Family::default(),
+            hits: Family::default(),
             generated: Family::default(),
             all_tokens: Default::default(),
             deltas: Counter::default(),
@@ -126,6 +128,8 @@ impl JobMetrics {
         registry.register_with_unit("prompt", "Tokens of answered prompts", tokens(), self.prompt.clone());
         let help = "Tokens of answered prompts that were in memory and not computed again";
         registry.register_with_unit("cached", help, tokens(), self.cached.clone());
+        let help = "Answered prompts of which some tokens were not computed again";
+        registry.register("prefix_hits", help, self.hits.clone());
         registry.register_with_unit("generated", "Tokens of answers", tokens(), self.generated.clone());
     }
 
@@ -154,7 +158,7 @@ impl JobMetrics {
     /// The counters of a model begin.
     pub fn begin(&self, model: &ModelName) {
         let labels = by_model(model);
-        for family in [&self.prompt, &self.cached, &self.generated] {
+        for family in [&self.prompt, &self.cached, &self.hits, &self.generated] {
             drop(family.get_or_create(&labels));
         }
         for family in [&self.queue, &self.prefill, &self.first_token, &self.inter_token, &self.whole] {
@@ -212,6 +216,7 @@ impl JobMetrics {
         };
         count(&self.prompt, usage.prompt_tokens);
         count(&self.cached, usage.cached_tokens);
+        count(&self.hits, u32::from(usage.cached_tokens > 0));
         count(&self.generated, usage.generated_tokens);
         let tokens = [usage.prompt_tokens, usage.cached_tokens, usage.generated_tokens];
         for (all, tokens) in self.all_tokens.iter().zip(tokens) {

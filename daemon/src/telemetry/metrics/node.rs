@@ -85,6 +85,8 @@ pub(super) fn write_models(to: &mut Writer<'_>, models: &[ModelReading]) -> std:
     each(measured("model_context_used", "ratio", help), &|model| model.context_used)?;
     let help = "Threads that compute a model now";
     each(plain("model_threads", help), &|model| model.threads.map(f64::from))?;
+    let help = "Memory that a model keeps of prompts, so that they are not computed again";
+    each(measured("model_prefix_cache", "bytes", help), &|model| Some(float(model.prefix_bytes)))?;
     let help = "Memory that a model was expected to take";
     each(measured("model_memory_estimate", "bytes", help), &|model| Some(float(model.document.memory?.estimate.0)))?;
     let help = "Memory that it took after its largest step";

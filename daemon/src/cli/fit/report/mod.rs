@@ -4,7 +4,7 @@ mod way;
 
 use std::path::PathBuf;
 
-use promptd::config::{Config, Model};
+use promptd::config::{Config, Engine, Model};
 use promptd::gguf::{Cache, ModelFacts};
 use promptd::job::{ModelName, Precision};
 use promptd::plan::{
@@ -169,7 +169,7 @@ impl Report {
     /// Gathers it. `name` is the model's where it comes from the configuration.
     pub fn new(name: Option<ModelName>, model: &Model, config: &Config, survey: Survey) -> Self {
         let chosen = survey.choice.chosen.as_ref().map(|chosen| chosen.strategy);
-        let estimates = Estimates::of(&survey.files, chosen, model.kv_type, config.engine.reproducible);
+        let estimates = Estimates::of(&survey.files, chosen, model.kv_type, &config.engine);
         let strategies = way::strategies(&survey);
         Self {
             model: name,
@@ -228,7 +228,7 @@ impl Limits {
 }
 
 impl Estimates {
-    fn of(files: &[Found], chosen: Option<Strategy>, kv_type: KvType, reproducible: bool) -> Option<Self> {
+    fn of(files: &[Found], chosen: Option<Strategy>, kv_type: KvType, engine: &Engine) -> Option<Self> {
         let usable = files.iter().filter_map(|file| Some((&file.path, file.content.as_ref().ok()?)));
         // Of equal ones the first, as in the daemon.
         let rank = |precision: Precision| {
@@ -241,16 +241,16 @@ impl Estimates {
             rung: *rung,
             kv_type,
             state_on_top: matches!(facts.cache, Cache::Recurrent | Cache::Hybrid),
-            contexts: contexts.map(|context| ContextEstimates::of(facts, context, kv_type, reproducible)).collect(),
+            contexts: contexts.map(|context| ContextEstimates::of(facts, context, kv_type, engine)).collect(),
         })
     }
 }
 
 impl ContextEstimates {
-    fn of(facts: &ModelFacts, context: u32, kv_type: KvType, reproducible: bool) -> Self {
+    fn of(facts: &ModelFacts, context: u32, kv_type: KvType, engine: &Engine) -> Self {
         let total = |sequences| {
             let shape = LoadShape { context, sequences, kv_type };
-            Estimate { sequences, total: formula::need(facts, shape, reproducible).total() }
+            Estimate { sequences, total: formula::need(facts, shape, engine).total() }
         };
         Self { context, totals: SEQUENCES.map(total) }
     }

@@ -128,8 +128,8 @@ impl Encoder {
             },
             ToChild::Trim => memory::trim(),
             ToChild::Duty(duty) => self.duty = duty,
-            // Embeddings are not streamed.
-            ToChild::Credit(_) => {}
+            // Embeddings are not streamed, and nothing is remembered.
+            ToChild::Credit(_) | ToChild::Openings(_) | ToChild::Forget { .. } | ToChild::Ease => {}
             ToChild::Load(_) | ToChild::Measure(_) | ToChild::Tune(_) | ToChild::Quantize(_) => {
                 tracing::error!("a second order was given; ignored");
             }

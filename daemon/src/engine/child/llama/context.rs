@@ -297,6 +297,11 @@ impl Context {
         (written == size && size > 0).then_some(state)
     }
 
+    /// Whether a copy between sequences waits for the next step: until then nothing can be saved or restored.
+    pub fn copies_wait(&self) -> bool {
+        self.copies_wait
+    }
+
     /// Puts back what [`Context::save`] gave, into any sequence of the same context; false if that failed or a copy waits,
     /// which would be made over it. The sequence is then empty.
     pub fn restore(&mut self, sequence: usize, state: &[u8]) -> bool {

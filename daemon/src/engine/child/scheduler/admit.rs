@@ -7,7 +7,7 @@ use crate::engine::child::asks;
 use crate::engine::child::llama::Token;
 use crate::engine::child::prompt::PromptError;
 use crate::engine::child::scorer::Scorer;
-use crate::engine::child::sequence::{Sequence, Work};
+use crate::engine::child::sequence::{Sequence, Source, Work};
 use crate::engine::child::writer::{Shape, Writer};
 use crate::engine::protocol::{EngineJob, FromChild};
 use crate::job::{ErrorCode, JobError, Task};
@@ -28,6 +28,7 @@ impl Scheduler {
         let (prompt, dropped) = self.prompt(&job, context)?;
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();
+        let source = Source { session: job.session, task: job.instructions.clone() };
         let (id, recipe) = (job.id, Shape::recipe(&job));
         let work = match &job.task {
             Task::Classify { labels, .. } => Work::Scores(self.scorer(labels, &prompt, context)?),
@@ -36,8 +37,8 @@ impl Scheduler {
         if let Some(recipe) = recipe {
             self.order_grammar(id, recipe).map_err(plain)?;
         }
-        let cached = self.provide_prefix(slot, &prompt);
-        self.slots[slot] = Some(Sequence::new(id, received, (prompt, dropped), cached, work));
+        self.expire();
+        self.slots[slot] = Some(Sequence::new(id, received, (prompt, dropped), source, work));
         self.waiting.push(slot);
         Ok(())
     }

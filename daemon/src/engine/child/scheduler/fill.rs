@@ -9,6 +9,7 @@ impl Scheduler {
     /// Fills the batch, by rising slot, and tells what is in it.
     pub(super) fn fill(&mut self, part: Part) -> Vec<Entry> {
         self.batch.clear();
+        self.provide();
         let shares = self.shares(part);
         let mut entries = Vec::with_capacity(self.slots.len());
         for (slot, share) in shares.into_iter().enumerate() {
@@ -52,11 +53,18 @@ impl Scheduler {
         let room = self.context.n_batch() - shares.iter().sum::<usize>();
         let given = self.pace.prompt_budget(bounded, self.context.n_batch()).min(room);
         let mut budget = given;
+        let mut begun = Vec::new();
         for &slot in &self.waiting {
             let Some(sequence) = self.slots[slot].as_ref().filter(|sequence| self.is_prefilling(sequence)) else {
                 continue;
             };
-            let left = self.left(sequence);
+            let opening = self.opening_of(sequence);
+            // The first that needs it computes it, up to its end, and the others wait for it.
+            if opening.is_some_and(|opening| begun.contains(&opening)) {
+                continue;
+            }
+            begun.extend(opening);
+            let left = opening.map_or_else(|| self.left(sequence), |opening| opening.len() - sequence.length());
             let share = if self.reproducible { left.min((budget / CHUNK).max(1) * CHUNK) } else { left.min(budget) };
             // The first gets on in any case; a crumb of the next would cost a pass over the weights and finish nothing.
             if share < left && share < CHUNK && budget < given {

@@ -15,17 +15,18 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use self::park::Parked;
-use self::prefix::CommonPrefix;
+use super::cache::disk::{Disk, Key, Writer};
+use super::cache::{Cache, Rule};
 use super::grammar::Grammars;
 use super::link::{IDLE_TURN, Link, Received};
 use super::llama::{Batch, Context, DecodeFailed, Decoded, Model};
 use super::memory;
-use super::pace::Pace;
+use super::pace::{CHUNK, Pace};
 use super::prompt::Prompter;
 use super::sequence::{Advance, Failure, Sequence, State};
 use super::threads::Crew;
 use crate::engine::Duty;
-use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, ToChild};
+use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, Prefixes, ToChild};
 use crate::job::{ErrorCode, JobId};
 
 /// A free slot below a used one splits the batch in llama.cpp, which then reads the weights twice. When no new job has
@@ -72,9 +73,15 @@ pub struct Scheduler {
     slots: Vec<Option<Sequence>>,
     /// Jobs that have made room for others.
     parked: HashMap<JobId, Parked>,
-    /// Whether memory is short: then nothing is kept for them, until all is done.
+    /// Whether memory is short: then nothing is kept for them or of prompts.
     short_of_memory: bool,
-    prefix: CommonPrefix,
+    /// What is kept of prompts.
+    cache: Cache,
+    /// Most bytes of it.
+    cache_most: usize,
+    /// Where it is kept for the next start.
+    disk: Option<Disk>,
+    writer: Option<Writer>,
     longest_token: usize,
     /// Where grammars are built, once a job has needed one.
     grammars: Option<Grammars>,
@@ -86,27 +93,29 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A loop without jobs.
+    /// A loop without jobs. `key` tells what the states of sequences depend on besides their tokens.
     pub fn new(
         model: Rc<Model>,
-        mut context: Context,
+        context: Context,
         prompter: Prompter,
         link: Link,
-        pace: Pace,
-        crew: Crew,
-        reproducible: bool,
+        (pace, crew): (Pace, Crew),
+        (prefixes, key, reproducible): (&Prefixes, Key, bool),
     ) -> Self {
         let slots = (0..context.n_sequences()).map(|_| None).collect();
-        // A prefix computed at another time than the rest would take a prompt off its grid.
-        let prefix = if reproducible || !model.can_rewind() {
-            CommonPrefix::none(context.n_sequences())
-        } else {
-            CommonPrefix::compute(&model, &mut context, &prompter)
+        let rule = match (model.can_rewind(), reproducible) {
+            (false, _) => Rule::AsWhole,
+            // What was computed on the grid of the rest is what would be computed with it.
+            (true, true) => Rule::InPart(CHUNK),
+            (true, false) => Rule::InPart(1),
         };
+        let cache_most = usize::try_from(prefixes.most.0).unwrap_or(usize::MAX);
+        let disk = prefixes.disk.as_ref().map(|folder| Disk::new(folder.clone(), key));
+        let writer = disk.clone().and_then(|disk| {
+            Writer::start(disk).inspect_err(|e| tracing::warn!("prefixes are not kept on disk: {e}")).ok()
+        });
         let longest_token = model.longest_token();
-        let batch = Batch::default();
-        let waiting = Vec::new();
-        Self {
+        let mut scheduler = Self {
             model,
             context,
             prompter,
@@ -118,14 +127,19 @@ impl Scheduler {
             slots,
             parked: HashMap::new(),
             short_of_memory: false,
-            prefix,
+            cache: Cache::new(cache_most, rule),
+            cache_most,
+            disk,
+            writer,
             longest_token,
             grammars: None,
-            waiting,
-            batch,
+            waiting: Vec::new(),
+            batch: Batch::default(),
             credits: DELTA_CREDITS,
             gap_age: 0,
-        }
+        };
+        scheduler.prepare_common();
+        scheduler
     }
 
     /// Runs until the daemon goes away or llama.cpp fails for good.
@@ -136,7 +150,7 @@ impl Scheduler {
             if self.slots.iter().all(Option::is_none) {
                 self.tell_load(0);
                 self.link.shared.enter(Phase::Idle);
-                self.short_of_memory = false;
+                self.expire();
                 worked = Duration::ZERO;
                 match self.link.inbox.recv_timeout(IDLE_TURN) {
                     Ok(message) => self.handle(message),
@@ -194,11 +208,15 @@ impl Scheduler {
             ToChild::Park(job) => self.park(job),
             ToChild::Resume(job) => self.resume(job),
             ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
+            ToChild::Openings(openings) => self.set_openings(&openings),
+            ToChild::Forget { client, session } => self.forget(client, session),
             ToChild::Trim => {
                 self.forget_states();
+                self.cache.clear();
                 self.forget_grammars();
                 memory::trim();
             }
+            ToChild::Ease => self.short_of_memory = false,
             ToChild::Duty(duty) => self.duty = duty,
             ToChild::Load(_) | ToChild::Measure(_) | ToChild::Tune(_) | ToChild::Quantize(_) => {
                 tracing::error!("a second order was given; ignored");
@@ -227,6 +245,7 @@ impl Scheduler {
             Ok(Decoded::Done) => {
                 self.pace.measured(prompt_tokens, start.elapsed());
                 self.take_results(&entries);
+                self.keep_openings(&entries);
                 let chosen = entries.iter().filter(|entry| entry.output.is_some()).count();
                 self.tell_load(chosen);
             }
@@ -256,6 +275,7 @@ impl Scheduler {
     }
 
     fn take_results(&mut self, entries: &[Entry]) {
+        let mut ended = Vec::new();
         for entry in entries {
             let Some(sequence) = self.slots[entry.slot].as_mut() else { continue };
             if let State::Prefill(done) = sequence.state {
@@ -276,13 +296,18 @@ impl Scheduler {
                     }
                 }
                 Ok(Advance::Ended(finish)) => {
-                    if let Some(sequence) = self.free(entry.slot) {
-                        let job = sequence.job;
+                    if let Some(sequence) = self.take(entry.slot) {
+                        let (job, turn) = (sequence.job, sequence.turn(self.reproducible));
                         self.link.send(FromChild::Finished { job, answer: sequence.finish(finish) });
+                        ended.push((entry.slot, turn));
                     }
                 }
                 Err(failure) => self.fail(entry.slot, failure.code, &failure.message),
             }
+        }
+        // Nobody waits for it, and the logits of the others are read.
+        for (slot, turn) in ended {
+            self.clear(slot, turn);
         }
     }
 
@@ -302,7 +327,7 @@ impl Scheduler {
         }
     }
 
-    /// What jobs hold of the context memory; the common prefix that free slots keep is not theirs.
+    /// What jobs hold of the context memory.
     fn tell_load(&self, chosen: usize) {
         let tokens = self.slots.iter().flatten().map(Sequence::length).sum();
         self.link.shared.loaded(tokens, chosen);
@@ -327,10 +352,16 @@ impl Scheduler {
         }
     }
 
-    fn free(&mut self, slot: usize) -> Option<Sequence> {
+    /// Takes a sequence out of its slot, whose memory is to be cleared.
+    fn take(&mut self, slot: usize) -> Option<Sequence> {
         self.waiting.retain(|&waiting| waiting != slot);
-        let sequence = self.slots[slot].take()?;
-        self.keep_prefix(slot, &sequence);
+        self.slots[slot].take()
+    }
+
+    /// Frees a slot, and keeps nothing of what was in its memory.
+    fn free(&mut self, slot: usize) -> Option<Sequence> {
+        let sequence = self.take(slot)?;
+        self.context.truncate(slot, 0);
         Some(sequence)
     }
 
@@ -346,10 +377,7 @@ impl Scheduler {
         if self.gap_age > GAP_STEPS {
             self.context.copy(last, gap);
             self.slots.swap(last, gap);
-            if let Some(moved) = self.slots[gap].take() {
-                self.keep_prefix(last, &moved);
-                self.slots[gap] = Some(moved);
-            }
+            self.context.truncate(last, 0);
             for slot in self.waiting.iter_mut().filter(|slot| **slot == last) {
                 *slot = gap;
             }

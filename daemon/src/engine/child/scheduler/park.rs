@@ -49,12 +49,11 @@ impl Scheduler {
         };
         sequence.paused(since.elapsed());
         let restored = state.is_some_and(|state| {
-            self.forget(slot);
+            self.context.truncate(slot, 0);
             self.context.restore(slot, &state)
         });
         if !restored {
-            let cached = self.provide_prefix(slot, sequence.prompt());
-            sequence.recompute(cached);
+            sequence.recompute(0);
         }
         if let State::Prefill(_) = sequence.state {
             self.waiting.push(slot);

@@ -1,80 +1,141 @@
-//! What every prompt of the template begins with is computed once. Nothing in it is a client's; nothing of a client's is
-//! ever kept for another.
+//! What many prompts begin with is computed once: prompts that need the same wait while the first of them computes it, and
+//! then take it from memory. Nothing of one client's is ever taken for another's.
 
-use super::Scheduler;
-use crate::engine::child::llama::{Context, Decoded, Model, Token};
-use crate::engine::child::prompt::{Prompter, shared_length};
-use crate::engine::child::sequence::Sequence;
+use std::sync::Arc;
+use std::time::Instant;
 
-/// A shorter prefix is computed faster than copied.
-const WORTH_COPYING: usize = 8;
+use super::{Entry, Scheduler};
+use crate::engine::child::cache::{Asker, State as Kept};
+use crate::engine::child::llama::{Decoded, Token};
+use crate::engine::child::sequence::{Sequence, State};
+use crate::engine::protocol::{Opening, SessionUse};
 
-/// The common prefix and where it is.
-pub(super) struct CommonPrefix {
-    tokens: Vec<Token>,
-    /// How many of its tokens are in each free slot's memory.
-    kept: Vec<usize>,
-}
-
-impl CommonPrefix {
-    /// No prefix is kept.
-    pub(super) fn none(slots: usize) -> Self {
-        Self { tokens: Vec::new(), kept: vec![0; slots] }
-    }
-
-    /// Computes the prefix in the first slot.
-    pub(super) fn compute(model: &Model, context: &mut Context, prompter: &Prompter) -> Self {
-        let tokens = prompter.common_prefix(model);
-        let mut prefix = Self::none(context.n_sequences());
-        let fits = (WORTH_COPYING..context.tokens_per_sequence().min(context.n_batch())).contains(&tokens.len());
-        if fits && matches!(context.decode_alone(&tokens, 0), Ok(Decoded::Done)) {
-            prefix.kept[0] = tokens.len();
-            prefix.tokens = tokens;
-        }
-        prefix
-    }
-
-    /// How many tokens of a prompt belong to it.
-    fn shared(&self, prompt: &[Token]) -> usize {
-        shared_length(&self.tokens, prompt)
-    }
-}
+/// A shorter prefix is computed faster than restored.
+const WORTH_KEEPING: usize = 8;
 
 impl Scheduler {
-    /// Gives a free slot as much of a prompt as the common prefix holds, and tells how many tokens that is. At least one
-    /// token is left to compute: its logits choose the next.
-    pub(super) fn provide_prefix(&mut self, slot: usize, prompt: &[Token]) -> usize {
-        let wanted = self.prefix.shared(prompt).min(prompt.len() - 1);
-        if wanted >= WORTH_COPYING
-            && self.prefix.kept[slot] < wanted
-            && let Some(donor) = self.prefix_donor(wanted)
+    /// Computes what every prompt of the template begins with, in the first slot, before there is any job.
+    pub(super) fn prepare_common(&mut self) {
+        let tokens = self.prompter.common_opening(&self.model);
+        self.set_openings(&[]);
+        if self.cache.missing(&[&tokens[..], &[0]].concat(), Asker::default()) != Some(&tokens[..])
+            || tokens.len() > self.context.n_batch()
         {
-            self.context.copy(donor, slot);
-            self.prefix.kept[slot] = wanted;
+            return;
         }
-        let cached = wanted.min(self.prefix.kept[slot]);
-        if self.context.truncate(slot, cached) { cached } else { self.forget(slot) }
+        if matches!(self.context.decode_alone(&tokens, 0), Ok(Decoded::Done)) {
+            let state = self.context.save(0, self.cache_most).map(Arc::new);
+            self.cache.keep_opening(&tokens, state);
+        }
+        self.context.truncate(0, 0);
+        self.link.shared.keeps(self.cache.bytes());
     }
 
-    /// A slot that has the prefix in its memory.
-    fn prefix_donor(&self, wanted: usize) -> Option<usize> {
-        let has_it = |(slot, sequence): (usize, &Option<Sequence>)| match sequence {
-            None => self.prefix.kept[slot] >= wanted,
-            Some(sequence) => self.prefix.shared(sequence.prompt()).min(sequence.length()) >= wanted,
-        };
-        self.slots.iter().enumerate().position(has_it)
+    /// Takes what the operator's prompts begin with from now on.
+    pub(super) fn set_openings(&mut self, openings: &[Opening]) {
+        let mut all = vec![(None, self.prompter.common_opening(&self.model))];
+        all.extend(self.prompter.own_openings(&self.model).into_iter().map(|tokens| (None, tokens)));
+        for opening in openings {
+            self.link.shared.progress();
+            all.push((Some(opening.task.clone()), self.prompter.opening(&self.model, opening)));
+        }
+        let most = self.context.tokens_per_sequence();
+        all.retain(|(_, tokens)| (WORTH_KEEPING..most).contains(&tokens.len()));
+        self.cache.set_openings(all);
     }
 
-    /// Keeps the prefix in the memory of a slot whose sequence has gone, and nothing else.
-    pub(super) fn keep_prefix(&mut self, slot: usize, gone: &Sequence) {
-        let kept = self.prefix.shared(gone.prompt()).min(self.context.length(slot));
-        self.prefix.kept[slot] = if self.context.truncate(slot, kept) { kept } else { self.forget(slot) };
+    /// Gives the prompts that wait what is kept of them by now.
+    pub(super) fn provide(&mut self) {
+        if self.context.copies_wait() {
+            // A copy that is made later would be made over it.
+            return;
+        }
+        for at in 0..self.waiting.len() {
+            let slot = self.waiting[at];
+            let Some(sequence) = self.slots[slot].as_ref() else { continue };
+            let State::Prefill(done) = sequence.state else { continue };
+            let (prompt, asker) = (sequence.prompt(), sequence.source.asker());
+            if let Some(disk) = &self.disk
+                && let Some(tokens) = self.cache.look(prompt, asker)
+                && let Some(state) = disk.read(&tokens)
+            {
+                self.cache.keep_opening(&tokens, Some(state));
+            }
+            if let Some((state, length)) = self.cache.find(prompt, asker)
+                && length >= done + WORTH_KEEPING
+            {
+                self.restore(slot, &state, length);
+            }
+        }
     }
 
-    /// Empties a slot's memory; nothing is left.
-    pub(super) fn forget(&mut self, slot: usize) -> usize {
+    fn restore(&mut self, slot: usize, state: &Kept, length: usize) {
+        let restored = self.context.restore(slot, state)
+            && (self.context.length(slot) == length || self.context.truncate(slot, length))
+            && self.context.length(slot) == length;
+        if !restored {
+            tracing::warn!("what was kept of a prompt cannot be restored: it is computed again");
+            self.cache.drop_state(state);
+            self.context.truncate(slot, 0);
+        }
+        if let Some(sequence) = self.slots[slot].as_mut() {
+            if restored { sequence.restored(length) } else { sequence.recompute(0) }
+        }
+    }
+
+    /// What a prompt begins with that shall be kept, and is not computed to its end.
+    pub(super) fn opening_of(&self, sequence: &Sequence) -> Option<&[Token]> {
+        let State::Prefill(done) = sequence.state else { return None };
+        let missing = self.cache.missing(sequence.prompt(), sequence.source.asker());
+        missing.filter(|tokens| done < tokens.len()).filter(|_| !self.short_of_memory)
+    }
+
+    /// Keeps the openings that a step has computed to their ends.
+    pub(super) fn keep_openings(&mut self, entries: &[Entry]) {
+        for Entry { slot, .. } in entries {
+            let Some(sequence) = self.slots[*slot].as_ref() else { continue };
+            let State::Prefill(done) = sequence.state else { continue };
+            let computed = self.cache.missing(sequence.prompt(), sequence.source.asker());
+            let computed = computed.filter(|tokens| tokens.len() == done);
+            let Some(tokens) = computed.filter(|_| !self.short_of_memory).map(<[Token]>::to_vec) else { continue };
+            let state = self.context.save(*slot, self.cache_most).map(Arc::new);
+            if let (Some(writer), Some(state)) = (&self.writer, &state) {
+                writer.write(tokens.clone(), Arc::clone(state));
+            }
+            self.cache.keep_opening(&tokens, state);
+            self.link.shared.keeps(self.cache.bytes());
+        }
+    }
+
+    /// Clears a slot whose sequence has gone; what a turn has left there is kept for the next one of its session.
+    pub(super) fn clear(&mut self, slot: usize, turn: Option<(SessionUse, Vec<Token>)>) {
+        if let Some((session, tokens)) = turn.filter(|(_, tokens)| tokens.len() >= WORTH_KEEPING)
+            && !self.short_of_memory
+            && (tokens.len() == self.context.length(slot) || self.context.truncate(slot, tokens.len()))
+            && let Some(state) = self.context.save(slot, self.cache.room_for_turn())
+        {
+            self.cache.keep_turn(session, tokens, Arc::new(state));
+            self.link.shared.keeps(self.cache.bytes());
+        }
         self.context.truncate(slot, 0);
-        self.prefix.kept[slot] = 0;
-        0
+    }
+
+    /// Forgets what a client's sessions have left and will leave, or one of them.
+    pub(super) fn forget(&mut self, client: u64, session: Option<u64>) {
+        let parked = self.parked.values_mut().map(|parked| &mut parked.sequence);
+        for sequence in self.slots.iter_mut().flatten().chain(parked) {
+            let meant = |turn: &mut SessionUse| {
+                turn.number.client == client && session.is_none_or(|session| turn.number.session == session)
+            };
+            sequence.source.session.take_if(meant);
+        }
+        self.cache.forget(client, session);
+        self.link.shared.keeps(self.cache.bytes());
+    }
+
+    /// Forgets what sessions have left that nobody goes on with.
+    pub(super) fn expire(&mut self) {
+        self.cache.expire(Instant::now());
+        self.link.shared.keeps(self.cache.bytes());
     }
 }

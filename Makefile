@@ -10,6 +10,7 @@ MODEL := $(TARGET)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 EMBEDDER := $(TARGET)/models/all-MiniLM-L6-v2.F16.gguf
 PROMTOOL := $(TARGET)/promtool
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
 
 # To boot machines.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -28,7 +29,7 @@ export PROMPTD_TEST_EMBEDDER := $(EMBEDDER)
 export PROMPTD_TEST_PROMTOOL := $(PROMTOOL)
 
 .DEFAULT_GOAL := help
-.PHONY: api chaos conformance conformance-clients help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-tasks bench-peers clean-links
+.PHONY: api chaos conformance conformance-clients fuzz help deps build vulkan model model-embed promtool demo page screenshot test lint unit deny packaging-test deb arm64 vmtest bench bench-tasks bench-peers clean-links
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -69,10 +70,11 @@ screenshot: build model ## Make the picture of `promptd top` for the README, fro
 	cp "$(TARGET)/tmp/top.svg" packaging/monitoring/top.svg
 
 # In this order: a package must be there before the tests of packaging and of booted machines.
-test: deps clean-links model model-embed vulkan lint unit page deny deb packaging-test vmtest ## Everything that proves the project
+test: deps clean-links model model-embed vulkan lint unit fuzz page deny deb packaging-test vmtest ## Everything that proves the project
 
 lint: deps clean-links
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	bash -n tests/*/*.sh packaging/*.sh packaging/*/*.sh
 
@@ -85,6 +87,10 @@ conformance: deps clean-links model model-embed conformance-clients ## Ask a nod
 
 chaos: deps clean-links model ## Kill daemon, engine and broker and cut the link two hundred times at random under load, as root: each job must end once
 	PROMPTD_CHAOS_KILLS=$(or $(KILLS),200) $(CARGO) test --release --locked --test e2e -- chaos:: --nocapture
+
+fuzz: deps ## Feed mutated requests and model files to what reads them: RUNS requests, 100000 without it, and a tenth of it files
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz@$(FUZZ_VERSION)
+	@tests/tools/fuzz.sh "$(TARGET)" "$(or $(RUNS),100000)"
 
 deny: deps ## Check licences and advisories of the dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)

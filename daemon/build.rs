@@ -14,6 +14,11 @@ const BREAKDOWN: &str = "daemon/src/engine/child/llama/breakdown.cpp";
 
 fn main() {
     println!("cargo::rerun-if-changed=daemon/build.rs");
+    // Without the child there is no llama.cpp.
+    if env::var_os("CARGO_FEATURE_ENGINE_CHILD").is_none() {
+        println!("cargo::rustc-env=PROMPTD_CPU_BACKENDS=");
+        return;
+    }
     let backends = PathBuf::from(env::var("DEP_LLAMA_BACKENDS_DIR").expect("llama-cpp-sys-2 with dynamic-backends"));
     let libraries = backends.parent().expect("the back ends lie in the build folder").join("lib");
     let out = PathBuf::from(env::var("OUT_DIR").expect("set by cargo"));

@@ -3,6 +3,7 @@
 //! The parent side ([`Engine`], [`measure()`]) spawns and watches the child and speaks [`protocol`] with it; the child side
 //! ([`child`]) holds the batch loop. They share nothing but the protocol.
 
+#[cfg(feature = "engine-child")]
 pub mod child;
 mod connection;
 pub mod derive;

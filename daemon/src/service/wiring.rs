@@ -60,7 +60,7 @@ pub(super) fn outbox_places(config: &Config) -> usize {
 }
 
 /// By which rules requests are read.
-pub(super) fn request_reader(config: &Config, topics: &Topics) -> Result<RequestReader, TopicError> {
+pub fn request_reader(config: &Config, topics: &Topics) -> Result<RequestReader, TopicError> {
     let filters = config.mqtt.reply_allow.iter().map(|filter| TopicFilter::new(filter.as_str()));
     let reply_allow = filters.collect::<Result<_, _>>()?;
     let bound = bound(config).into_iter().map(TopicFilter::new).collect::<Result<_, _>>()?;

@@ -1,6 +1,5 @@
 //! `promptd fit`.
 
-mod formula;
 mod report;
 mod show;
 mod survey;

@@ -26,6 +26,7 @@ use crate::plan::Bytes;
 
 pub use error::DeriveError;
 pub(super) use partial::{PRIVATE, Partial, sync_folder};
+#[cfg(feature = "engine-child")]
 pub(super) use recipe::ROWS_MAX;
 pub use recipe::{FileType, Recipe};
 pub(in crate::engine) use store::LLAMA;

@@ -3,6 +3,7 @@
 mod facts;
 mod malformed;
 mod robust;
+mod seeds;
 mod semantics;
 mod valid;
 mod writer;

@@ -10,11 +10,10 @@ use promptd::job::{ModelName, Precision};
 use promptd::plan::{
     Bytes, DEVICE_MARGIN, DeviceKind, Headroom, HostHeadroom, KvType, LoadShape, Percent, Reserve, Strategy,
 };
-use promptd::service::Gpu;
+use promptd::service::{self, Gpu};
 use serde::Serialize;
 
 pub use self::way::{Outcome, StrategyReport, Way};
-use super::formula;
 use super::survey::{Found, Survey};
 
 /// Contexts in the table of estimates, up to what the model was trained with.
@@ -250,7 +249,7 @@ impl ContextEstimates {
     fn of(facts: &ModelFacts, context: u32, kv_type: KvType, engine: &Engine) -> Self {
         let total = |sequences| {
             let shape = LoadShape { context, sequences, kv_type };
-            Estimate { sequences, total: formula::need(facts, shape, engine).total() }
+            Estimate { sequences, total: service::estimate(facts, shape, engine).total() }
         };
         Self { context, totals: SEQUENCES.map(total) }
     }

@@ -1,14 +1,14 @@
 //! What a model needs by the numbers of its header alone: weights and KV cache are exact, the rest errs on the large side.
 
-use promptd::config::Engine;
-use promptd::gguf::{Cache, ModelFacts};
-use promptd::plan::{Attention, ContextShape, LoadShape, ModelShape, Need};
+use crate::config::Engine;
+use crate::gguf::{Cache, ModelFacts};
+use crate::plan::{Attention, ContextShape, LoadShape, ModelShape, Need};
 
 /// Tokens that the engine computes at once; its compute buffer grows with it.
 const UBATCH: u32 = 512;
 
 /// The need on the CPU. Flash attention is off where output has to be reproducible.
-pub fn need(facts: &ModelFacts, shape: LoadShape, engine: &Engine) -> Need {
+pub fn estimate(facts: &ModelFacts, shape: LoadShape, engine: &Engine) -> Need {
     let LoadShape { context, sequences, kv_type } = shape;
     let context = ContextShape {
         context_per_sequence: context,

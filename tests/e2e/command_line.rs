@@ -45,6 +45,9 @@ fn check_reports_every_problem_at_once() {
     for part in ["mqtt.keep_alive", "5s", "urll", "did you mean", "limits.queue_jobs", "a b", "files"] {
         assert!(said.contains(part), "{part:?} is missing in:\n{said}");
     }
+    let output = run(&["check", "--json", "--config", file.to_str().unwrap()]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.code() == Some(78) && report["problems"].as_array().unwrap().len() >= 5, "{report}");
     let output = promptd().args(["run", "--config"]).arg(&file).env("STATE_DIRECTORY", folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(78), "the daemon refuses it too");
 

@@ -57,6 +57,7 @@ mod refusals;
 mod reload;
 mod reload_broker;
 mod reload_models;
+mod remote;
 mod replies;
 mod reproducible;
 mod sandbox;

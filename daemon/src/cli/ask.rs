@@ -13,7 +13,7 @@ use super::client::{Client, Target};
 use super::exit::Code;
 use super::prompting::Prompting;
 
-/// Ask a running daemon one question.
+/// Ask a running daemon one question over MQTT and print the answer as it is made.
 #[derive(Debug, clap::Args)]
 pub struct Ask {
     #[command(flatten)]

@@ -15,7 +15,7 @@ use super::answer::{complete, stream};
 use super::client::{Client, Target};
 use super::exit::Code;
 
-/// Talk with a model, which remembers what was said.
+/// Talk with a model over MQTT; the node remembers what was said.
 ///
 /// Each line is a turn of a session, which the node keeps: the same name goes on with it later. `/reset` begins it anew, `/quit`
 /// or Ctrl-D ends. Ctrl-C stops an answer; the session forgets that turn.

@@ -5,19 +5,23 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
-use promptd::config::{Config, Model};
+use promptd::config::{Config, ConfigError, Model};
 use promptd::engine::{ModelFile, backends_folder};
 use promptd::job::Precision;
 use promptd::mqtt::certificates;
 use promptd::plan::KvType;
+use serde_json::json;
 
 use super::{ConfigFile, Failure};
 
-/// Check the configuration, the model files and the files for TLS.
+/// Check the configuration, the model files and the files for TLS, and print every problem at once.
 #[derive(Debug, clap::Args)]
 pub struct Check {
     #[command(flatten)]
     file: ConfigFile,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Check {
@@ -26,11 +30,23 @@ impl Check {
         let (loaded, invalid) = self.file.examine()?;
         let config = &loaded.config;
         let here = problems(config);
+        if self.json {
+            let invalid = invalid.iter().flat_map(ConfigError::problems);
+            let report = json!({
+                "files": loaded.files(), "node": config.node.name, "broker": config.mqtt.url.to_string(),
+                "models": config.models.iter().map(|model| &model.name).collect::<Vec<_>>(),
+                "problems": invalid.chain(here.iter().cloned()).collect::<Vec<String>>(),
+            });
+            writeln!(std::io::stdout(), "{report:#}").map_err(Failure::software)?;
+        }
         let here =
             (!here.is_empty()).then(|| format!("{} found on this machine:\n  {}", here.len(), here.join("\n  ")));
         let problems: Vec<String> = invalid.map(|invalid| invalid.to_string()).into_iter().chain(here).collect();
         if !problems.is_empty() {
             return Err(Failure::configuration(anyhow!("{}", problems.join("\n"))));
+        }
+        if self.json {
+            return Ok(());
         }
         let mut out = std::io::stdout().lock();
         for file in loaded.files() {

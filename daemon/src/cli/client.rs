@@ -1,4 +1,4 @@
-//! The way to a broker, for `ask`, `bench` and `top`, and a client of a running daemon.
+//! The way to a broker, for every command that goes there, and a client of a running daemon.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use promptd::config::{BrokerUrl, ClientCertificate, Config, Mqtt, Scheme, Tls};
 use promptd::job::{ClientName, NodeName, RequestId};
-use promptd::mqtt::{Link, LinkConfig, LinkEvent, LinkHandle, Publication, Topics};
+use promptd::mqtt::{InboundMessage, Link, LinkConfig, LinkEvent, LinkHandle, Publication, Topics};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest password: what MQTT has room for.
 const PASSWORD_MAX: u64 = 65_535;
 
-/// Where the broker is, and as whom to go there.
+// Where the broker is, and as whom to go there. No doc comment: it would be the help of commands that have none.
 #[derive(Debug, clap::Args)]
 pub struct Broker {
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct Broker {
     key_file: Option<PathBuf>,
 }
 
-/// Where the daemon is.
+// Where the daemon is.
 #[derive(Debug, clap::Args)]
 pub struct Target {
     #[command(flatten)]
@@ -67,10 +67,55 @@ pub fn refused(error: &Value) -> Failure {
     Failure::new(Code::Failed, anyhow!("{code}: {message}"))
 }
 
-/// A connection to one node.
-pub struct Client {
+/// A connection to a broker.
+pub struct Connection {
     link: LinkHandle,
     events: mpsc::Receiver<LinkEvent>,
+}
+
+impl Connection {
+    /// Connects; what `config` subscribes is subscribed before anything is sent.
+    pub async fn open(config: LinkConfig) -> anyhow::Result<Self> {
+        let (host, port) = (config.host.clone(), config.port);
+        let (link, mut events) = Link::spawn(config);
+        match timeout(CONNECT_TIMEOUT, events.recv()).await {
+            Ok(Some(LinkEvent::Connected { .. })) => Ok(Self { link, events }),
+            Ok(Some(LinkEvent::Disconnected { reason })) => bail!("the broker {host}:{port}: {reason}"),
+            Ok(_) => bail!("the broker {host}:{port} ended the connection"),
+            Err(_) => bail!("the broker {host}:{port} did not answer within {CONNECT_TIMEOUT:?}"),
+        }
+    }
+
+    /// Sends a message at QoS 1.
+    pub async fn publish(&self, publication: Publication) {
+        self.link.reserve().await.publish(publication);
+    }
+
+    /// The next message; an error if there will be none, or if the broker refuses what it was asked for.
+    pub async fn message(&mut self) -> anyhow::Result<InboundMessage> {
+        loop {
+            match self.events.recv().await.context("the connection ended")? {
+                LinkEvent::Message(mut message) => {
+                    if let Some(ack) = message.ack.take() {
+                        self.link.ack(ack);
+                    }
+                    return Ok(message);
+                }
+                LinkEvent::Disconnected { reason } => bail!("the connection to the broker broke: {reason}"),
+                LinkEvent::SubscriptionRefused { filter, reason } => bail!("the broker refuses {filter}: {reason}"),
+                LinkEvent::DuplicateClient { .. } => bail!("another client uses our client id"),
+                LinkEvent::PublicationRefused { topic, reason } => {
+                    bail!("the broker takes nothing on {topic}: {reason}")
+                }
+                LinkEvent::Connected { .. } | LinkEvent::Settled { .. } => {}
+            }
+        }
+    }
+}
+
+/// A connection to one node.
+pub struct Client {
+    connection: Connection,
     topics: Topics,
     name: ClientName,
 }
@@ -87,30 +132,16 @@ impl Client {
         let topics = Topics::new(&config.mqtt.root, &node)?;
         let filter = topics.responses(&target.client);
         let link_config = LinkConfig { subscriptions: vec![filter], ..target.broker.link_config(&config.mqtt)? };
-        let (host, port) = (link_config.host.clone(), link_config.port);
-        let (link, mut events) = Link::spawn(link_config);
-        let connected = timeout(CONNECT_TIMEOUT, events.recv()).await;
-        match connected {
-            Ok(Some(LinkEvent::Connected { .. })) => {}
-            Ok(Some(LinkEvent::Disconnected { reason })) => bail!("the broker {host}:{port}: {reason}"),
-            Ok(_) => bail!("the broker {host}:{port} ended the connection"),
-            Err(_) => bail!("the broker {host}:{port} did not answer within {CONNECT_TIMEOUT:?}"),
-        }
-        Ok(Self { link, events, topics, name: target.client.clone() })
+        let connection = Connection::open(link_config).await?;
+        Ok(Self { connection, topics, name: target.client.clone() })
     }
 
     /// Sends a request of a task.
     pub async fn send(&self, task: &str, request: &Value) -> anyhow::Result<()> {
         let topic = self.topics.request(task, &self.name);
         let payload = serde_json::to_vec(request)?.into();
-        let slot = self.link.reserve().await;
-        slot.publish(Publication {
-            topic,
-            payload,
-            content_type: Some("application/json".into()),
-            correlation: None,
-            parts: None,
-        });
+        let content_type = Some("application/json".into());
+        self.connection.publish(Publication { topic, payload, content_type, correlation: None, parts: None }).await;
         Ok(())
     }
 
@@ -118,53 +149,45 @@ impl Client {
     pub async fn cancel(&self, id: &RequestId) -> anyhow::Result<()> {
         let payload = serde_json::to_vec(&serde_json::json!({ "id": id }))?.into();
         let topic = self.topics.cancel(&self.name);
-        self.link.reserve().await.publish(Publication {
-            topic,
-            payload,
-            content_type: None,
-            correlation: None,
-            parts: None,
-        });
+        self.connection
+            .publish(Publication { topic, payload, content_type: None, correlation: None, parts: None })
+            .await;
         Ok(())
     }
 
     /// Passes over what has come that nobody waits for any more: late replies, and that the connection broke and was made anew
     /// while somebody was typing.
     pub fn catch_up(&mut self) {
-        while let Ok(event) = self.events.try_recv() {
+        while let Ok(event) = self.connection.events.try_recv() {
             if let LinkEvent::Message(mut message) = event
                 && let Some(ack) = message.ack.take()
             {
-                self.link.ack(ack);
+                self.connection.link.ack(ack);
             }
         }
     }
 
     /// The next reply to one of our requests.
     pub async fn reply(&mut self, wait: Duration) -> anyhow::Result<Value> {
-        loop {
-            let event = timeout(wait, self.events.recv()).await;
-            let event = event.map_err(|_| anyhow!("no reply within {wait:?}: is the node running and connected?"))?;
-            match event.context("the connection ended")? {
-                LinkEvent::Message(mut message) => {
-                    if let Some(ack) = message.ack.take() {
-                        self.link.ack(ack);
-                    }
-                    return serde_json::from_slice(&message.payload).context("a reply that is not JSON");
-                }
-                LinkEvent::Disconnected { reason } => bail!("the connection to the broker broke: {reason}"),
-                LinkEvent::SubscriptionRefused { filter, reason } => bail!("the broker refuses {filter}: {reason}"),
-                LinkEvent::DuplicateClient { .. } => bail!("another client uses our client id"),
-                LinkEvent::PublicationRefused { topic, reason } => {
-                    bail!("the broker takes nothing on {topic}: {reason}")
-                }
-                LinkEvent::Connected { .. } | LinkEvent::Settled { .. } => {}
-            }
-        }
+        let message = timeout(wait, self.connection.message()).await;
+        let message =
+            message.map_err(|_| anyhow!("no reply within {wait:?}: is the node running and connected?"))??;
+        serde_json::from_slice(&message.payload).context("a reply that is not JSON")
     }
 }
 
 impl Broker {
+    /// Whether the command line says anything of a broker.
+    pub fn is_named(&self) -> bool {
+        let Self { file: _, url, username, password_file: _, ca_file, cert_file, key_file: _ } = self;
+        url.is_some() || username.is_some() || ca_file.is_some() || cert_file.is_some()
+    }
+
+    /// Which configuration it takes the rest from.
+    pub(super) fn file(&self) -> &super::ConfigFile {
+        &self.file
+    }
+
     /// The configuration, which says what the command line does not.
     pub fn load(&self) -> Result<Config, Failure> {
         self.file.load()

@@ -6,7 +6,7 @@ use anyhow::Context;
 use promptd::job::{ModelName, RequestId, TaskName};
 use serde_json::{Map, Value, json};
 
-/// A question and how it shall be answered.
+// A question and how it shall be answered.
 #[derive(Debug, clap::Args)]
 pub struct Prompting {
     /// The question; standard input if it is left out or "-".

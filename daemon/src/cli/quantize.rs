@@ -23,7 +23,7 @@ const STEPS: f32 = 1000.0;
 /// Between two lines of progress where there is no terminal.
 const LINE_EVERY: f32 = 0.1;
 
-/// Make a model of fewer bits from one of more.
+/// Make a model of fewer bits from one of more, to run it with less memory.
 ///
 /// The work has low priority and needs little memory however large the model is. The file appears under its name when it is
 /// complete; an interrupted run leaves nothing.

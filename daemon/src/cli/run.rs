@@ -8,7 +8,12 @@ use promptd::service::{self, ServiceError, Startup};
 use super::exit::Code;
 use super::{ConfigFile, Failure, logs};
 
-/// Run the daemon.
+/// Run the daemon: load the models and serve requests until SIGTERM.
+///
+/// The log goes to journald under systemd, else to standard error; the variable `PROMPTD_LOG` (such as `debug`)
+/// overrides `service.log_level`. The variable `PROMPTD_SENSORS_ROOT` names a folder that stands for / wherever sensors are
+/// read (memory, heat, power, the clock): a recorded or made-up machine, for tests. With a broken configuration it starts
+/// with the last good one; exit code 78 means that there is none, and that the configuration must be mended first.
 #[derive(Debug, clap::Args)]
 pub struct Run {
     #[command(flatten)]
@@ -56,7 +61,7 @@ fn good(origin: &Origin) -> Result<(Loaded, Option<ConfigError>), Failure> {
     }
 }
 
-/// The process that loads one model.
+/// The process that loads one model; started by the daemon only.
 #[derive(Debug, clap::Args)]
 pub struct EngineChild {
     /// The model's name, for the list of processes.

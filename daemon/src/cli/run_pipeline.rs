@@ -16,7 +16,9 @@ use super::client::{Client, Target};
 use super::exit::Code;
 use super::prompting::field;
 
-/// Have a running daemon do the steps of a file, before it is given to the node as one of its own.
+/// Have a running daemon do the steps of a pipeline over MQTT, as a file of pipelines.d/ says them.
+///
+/// The node need not have the file: this is for trying it, before it is given to the node as one of its own.
 #[derive(Debug, clap::Args)]
 pub struct RunPipeline {
     /// The file, as it would stand in pipelines.d/.

@@ -15,7 +15,7 @@ use super::prompting::Prompting;
 /// How long a node may take to accept a job.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Give a running daemon a job and go on.
+/// Give a running daemon a job over MQTT and go on; its answer waits in the node's journal.
 ///
 /// It is accepted when this command ends: from then on it is answered, whatever happens to the node. The answer goes to the
 /// client's response topic; `promptd fetch CLIENT` has those published again that nobody has got.

@@ -97,6 +97,11 @@ impl Topics {
         format!("{}/response/{client}/#", self.base)
     }
 
+    /// Where operators ask for something.
+    pub fn control(&self, verb: &str) -> String {
+        format!("{}/control/{verb}", self.base)
+    }
+
     /// Where the answers to an operator go when it names no other topic.
     pub fn control_response(&self, id: &RequestId) -> String {
         self.response(&operator(), id)
@@ -211,6 +216,7 @@ mod tests {
         assert_eq!(topics.responses(&client), "site/promptd/gw1/response/cam/#");
         assert_eq!(topics.request("chat", &client), "site/promptd/gw1/request/chat/cam");
         assert_eq!(topics.cancel(&client), "site/promptd/gw1/cancel/cam");
+        assert_eq!(topics.control("drain"), "site/promptd/gw1/control/drain");
         assert_eq!(topics.control_response(&id), "site/promptd/gw1/response/control/7");
         assert_eq!(topics.event(), "site/promptd/gw1/event");
         assert_eq!(topics.health(), "site/promptd/gw1/health");

@@ -1,13 +1,15 @@
 //! `promptd status`, `models`, `load` and the like: what an operator asks of the node on this machine, over its control
-//! socket.
+//! socket, or of another one, over MQTT.
 
+mod reach;
+mod remote;
 pub mod show;
 pub mod socket;
 #[cfg(test)]
 mod tests;
 
 use std::io::{Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -16,41 +18,10 @@ use promptd::job::{ClientName, ModelName, RequestId, SessionName};
 use promptd::plan::Strategy;
 use serde_json::Value;
 
+pub use self::reach::Reach;
 use self::socket::{Node, Question};
 use super::Failure;
 use super::exit::Code;
-
-/// How the node on this machine is reached, and how its answer is shown.
-#[derive(Debug, clap::Args)]
-struct Local {
-    /// The daemon's control socket; the configuration's by default.
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-impl Local {
-    fn ask(&self, default_socket: &Path, question: &Question<'_>) -> Result<Value, Failure> {
-        let bar = Bar::new();
-        Node::connect(self.socket.as_deref().unwrap_or(default_socket))?
-            .ask(question, |step, share| bar.show(step, share))
-    }
-
-    fn shown(&self, answer: &Value, show: fn(&Value) -> String) -> String {
-        if self.json { format!("{answer:#}\n") } else { show(answer) }
-    }
-
-    fn ask_and_show(
-        &self,
-        default_socket: &Path,
-        question: &Question<'_>,
-        show: fn(&Value) -> String,
-    ) -> Result<String, Failure> {
-        Ok(self.shown(&self.ask(default_socket, question)?, show))
-    }
-}
 
 /// Has the daemon at `socket` read the configuration and the models' files again, and gives the models' documents when that
 /// is done. None if no daemon listens there.
@@ -66,15 +37,14 @@ pub fn show_models(documents: &Value) -> String {
     show::models(documents)
 }
 
-/// A command that asks the node on this machine.
+/// A command that asks a node.
 pub trait NodeCommand {
-    /// Asks, with a bar on standard error for what takes long, and gives what is to be printed. `default_socket` is where
-    /// the daemon listens when the command line does not say.
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure>;
+    /// Asks, with a bar on standard error for what takes long, and gives what is to be printed.
+    fn answer(&self, reach: &Reach) -> Result<String, Failure>;
 
     /// Asks and prints.
-    fn execute(&self, default_socket: &Path) -> Result<(), Failure> {
-        stdout().lock().write_all(self.answer(default_socket)?.as_bytes()).map_err(Failure::software)
+    fn execute(&self, reach: &Reach) -> Result<(), Failure> {
+        stdout().lock().write_all(self.answer(reach)?.as_bytes()).map_err(Failure::software)
     }
 }
 
@@ -107,49 +77,36 @@ impl Drop for Bar {
     }
 }
 
-/// Show the state of the node on this machine, and why it is not better.
+/// Show the state of a node, and why it is not better.
 #[derive(Debug, clap::Args)]
-pub struct Status {
-    #[command(flatten)]
-    local: Local,
-}
+pub struct Status {}
 
-/// Show what the node on this machine is: its version, tasks, models and limits.
+/// Show what a node is: its version, tasks, models and limits.
 #[derive(Debug, clap::Args)]
-pub struct Info {
-    #[command(flatten)]
-    local: Local,
-}
+pub struct Info {}
 
 /// Show how the models run, and which better strategies were rejected and why.
 #[derive(Debug, clap::Args)]
 pub struct Models {
     /// Only this one.
     name: Option<ModelName>,
-    #[command(flatten)]
-    local: Local,
     /// Forget which strategies have failed before, so that they are tried again.
     #[arg(long)]
     forget: bool,
 }
 
-/// Show the tasks that devices may ask of the node on this machine, and the fields that each takes.
+/// Show the tasks that devices may ask of a node, and the fields that each takes.
 #[derive(Debug, clap::Args)]
-pub struct Tasks {
-    #[command(flatten)]
-    local: Local,
-}
+pub struct Tasks {}
 
-/// Show the jobs that wait or run on the node on this machine.
+/// Show the jobs that wait or run on a node.
 #[derive(Debug, clap::Args)]
 pub struct Jobs {
     /// Only of this client.
     client: Option<ClientName>,
-    #[command(flatten)]
-    local: Local,
 }
 
-/// Cancel jobs; each ends with the error `cancelled`.
+/// Cancel jobs: one, all of a client, or all. Each ends with the error `cancelled`.
 #[derive(Debug, clap::Args)]
 pub struct Cancel {
     /// Whose.
@@ -160,8 +117,6 @@ pub struct Cancel {
     /// Every job of every client.
     #[arg(long, conflicts_with = "client")]
     all: bool,
-    #[command(flatten)]
-    local: Local,
 }
 
 /// Publish answers of a client again that nobody has got.
@@ -171,11 +126,9 @@ pub struct Fetch {
     client: ClientName,
     /// The client's id of one job, whether its answer was received or not.
     job: Option<RequestId>,
-    #[command(flatten)]
-    local: Local,
 }
 
-/// Forget what the node remembers of a client's conversations: all of its sessions, or one.
+/// Forget what a node remembers of a client's conversations: all of its sessions, or one.
 ///
 /// Answers that are kept for clients that ask again stay until `journal.keep` is over.
 #[derive(Debug, clap::Args)]
@@ -184,31 +137,21 @@ pub struct Forget {
     client: ClientName,
     /// Only this session.
     session: Option<SessionName>,
-    #[command(flatten)]
-    local: Local,
 }
 
-/// Let the node take no new work; what it has accepted is finished.
+/// Let a node take no new work; what it has accepted is finished.
 #[derive(Debug, clap::Args)]
-pub struct Drain {
-    #[command(flatten)]
-    local: Local,
-}
+pub struct Drain {}
 
 /// Let a node that was drained take work again.
 #[derive(Debug, clap::Args)]
-pub struct Resume {
-    #[command(flatten)]
-    local: Local,
-}
+pub struct Resume {}
 
-/// Load a model that was unloaded.
+/// Load a model that was unloaded, perhaps with one strategy only.
 #[derive(Debug, clap::Args)]
 pub struct Load {
     /// Which.
     name: ModelName,
-    #[command(flatten)]
-    local: Local,
     /// Only so, such as `cpu:int8`; by default the best that fits.
     #[arg(long, value_name = "STRATEGY", value_parser = Strategy::parse)]
     strategy: Option<Strategy>,
@@ -219,8 +162,6 @@ pub struct Load {
 pub struct Unload {
     /// Which.
     name: ModelName,
-    #[command(flatten)]
-    local: Local,
 }
 
 /// Run a model with another strategy, or make it the default one.
@@ -230,8 +171,6 @@ pub struct Unload {
 pub struct Switch {
     /// Which.
     name: ModelName,
-    #[command(flatten)]
-    local: Local,
     /// Such as `gpu:f16`; without it the model becomes the default one as it is.
     #[arg(long, value_name = "STRATEGY", value_parser = Strategy::parse)]
     strategy: Option<Strategy>,
@@ -245,31 +184,29 @@ pub struct Switch {
 pub struct Reload {
     /// Read only the files of this model.
     name: Option<ModelName>,
-    #[command(flatten)]
-    local: Local,
 }
 
 impl NodeCommand for Status {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        self.local.ask_and_show(default_socket, &Question::of("status"), show::status)
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        reach.ask_and_show(&Question::of("status"), show::status)
     }
 }
 
 impl NodeCommand for Info {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        self.local.ask_and_show(default_socket, &Question::of("info"), show::fields)
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        reach.ask_and_show(&Question::of("info"), show::fields)
     }
 }
 
 impl NodeCommand for Models {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        let Self { name, local, forget } = self;
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        let Self { name, forget } = self;
         if *forget {
             let question = Question { model: name.as_ref(), ..Question::of("forget") };
-            return local.ask_and_show(default_socket, &question, show::fields);
+            return reach.ask_and_show(&question, show::fields);
         }
-        let answer = local.ask(default_socket, &Question::of("models"))?;
-        Ok(local.shown(&only(answer, name.as_ref())?, show::models))
+        let answer = reach.ask(&Question::of("models"))?;
+        Ok(reach.shown(&only(answer, name.as_ref())?, show::models))
     }
 }
 
@@ -284,77 +221,77 @@ fn only(models: Value, name: Option<&ModelName>) -> Result<Value, Failure> {
 }
 
 impl NodeCommand for Tasks {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        self.local.ask_and_show(default_socket, &Question::of("tasks"), show::tasks)
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        reach.ask_and_show(&Question::of("tasks"), show::tasks)
     }
 }
 
 impl NodeCommand for Jobs {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         let question = Question { client: self.client.as_ref(), ..Question::of("jobs") };
-        self.local.ask_and_show(default_socket, &question, show::jobs)
+        reach.ask_and_show(&question, show::jobs)
     }
 }
 
 impl NodeCommand for Cancel {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        let Self { client, job, all, local } = self;
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        let Self { client, job, all } = self;
         let (client, job, all) = (client.as_ref(), job.as_ref(), all.then_some(true));
-        local.ask_and_show(default_socket, &Question { client, job, all, ..Question::of("cancel") }, show::fields)
+        reach.ask_and_show(&Question { client, job, all, ..Question::of("cancel") }, show::fields)
     }
 }
 
 impl NodeCommand for Fetch {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         let question = Question { client: Some(&self.client), job: self.job.as_ref(), ..Question::of("fetch") };
-        self.local.ask_and_show(default_socket, &question, show::fields)
+        reach.ask_and_show(&question, show::fields)
     }
 }
 
 impl NodeCommand for Forget {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         let session = self.session.as_ref();
         let question = Question { client: Some(&self.client), session, ..Question::of("forget") };
-        self.local.ask_and_show(default_socket, &question, show::fields)
+        reach.ask_and_show(&question, show::fields)
     }
 }
 
 impl NodeCommand for Drain {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        self.local.ask_and_show(default_socket, &Question::of("drain"), show::status)
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        reach.ask_and_show(&Question::of("drain"), show::status)
     }
 }
 
 impl NodeCommand for Resume {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
-        self.local.ask_and_show(default_socket, &Question::of("resume"), show::status)
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        reach.ask_and_show(&Question::of("resume"), show::status)
     }
 }
 
 impl NodeCommand for Load {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         let question = Question { model: Some(&self.name), strategy: self.strategy, ..Question::of("load") };
-        self.local.ask_and_show(default_socket, &question, show::models)
+        reach.ask_and_show(&question, show::models)
     }
 }
 
 impl NodeCommand for Unload {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         let question = Question { model: Some(&self.name), ..Question::of("unload") };
-        self.local.ask_and_show(default_socket, &question, show::models)
+        reach.ask_and_show(&question, show::models)
     }
 }
 
 impl NodeCommand for Switch {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         let question = Question { model: Some(&self.name), strategy: self.strategy, ..Question::of("switch") };
-        self.local.ask_and_show(default_socket, &question, show::models)
+        reach.ask_and_show(&question, show::models)
     }
 }
 
 impl NodeCommand for Reload {
-    fn answer(&self, default_socket: &Path) -> Result<String, Failure> {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         let question = Question { model: self.name.as_ref(), ..Question::of("reload") };
-        self.local.ask_and_show(default_socket, &question, show::reload)
+        reach.ask_and_show(&question, show::reload)
     }
 }

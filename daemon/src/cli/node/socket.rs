@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::Failure;
-use crate::cli::exit::Code;
+use crate::cli::client::refused;
 
 /// How long the daemon may take for what it only has to look up.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest line of an answer in bytes: thousands of documents.
 const ANSWER_MAX: u64 = 16 << 20;
@@ -52,8 +52,22 @@ impl Question<'_> {
     }
 
     /// How long an answer may take; what changes something takes as long as it takes.
-    fn timeout(&self) -> Option<Duration> {
-        matches!(self.verb, "status" | "info" | "models" | "jobs").then_some(LOOKUP_TIMEOUT)
+    pub fn timeout(&self) -> Option<Duration> {
+        matches!(self.verb, "status" | "info" | "models" | "jobs" | "tasks").then_some(LOOKUP_TIMEOUT)
+    }
+}
+
+/// Takes what a node says about a question: hands a step to `progress`, or gives the end.
+pub fn heard(answer: &Value, progress: &mut impl FnMut(&str, Option<f64>)) -> Option<Result<Value, Failure>> {
+    match answer["event"].as_str() {
+        Some("progress") => {
+            progress(answer["step"].as_str().unwrap_or_default(), answer["progress"].as_f64());
+            None
+        }
+        Some("result") => Some(Ok(answer["output"].clone())),
+        Some("error") => Some(Err(refused(answer))),
+        // Of a later version.
+        _ => None,
     }
 }
 
@@ -102,17 +116,8 @@ impl Node {
                 Ok(answer) => answer,
                 Err(error) => return Err(self.broken(sent.as_ref().err().unwrap_or(&error))),
             };
-            match answer["event"].as_str() {
-                Some("progress") => {
-                    progress(answer["step"].as_str().unwrap_or_default(), answer["progress"].as_f64());
-                }
-                Some("result") => return Ok(answer["output"].clone()),
-                Some("error") => {
-                    let [code, message] = ["code", "message"].map(|name| answer[name].as_str().unwrap_or_default());
-                    return Err(Failure::new(Code::Failed, anyhow!("{code}: {message}")));
-                }
-                // Of a later version.
-                _ => {}
+            if let Some(end) = heard(&answer, &mut progress) {
+                return end;
             }
         }
     }

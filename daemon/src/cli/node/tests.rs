@@ -1,5 +1,6 @@
 //! The commands' side of the control socket, against the daemon's.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 
 use super::socket::{Node, Question};
 use super::*;
+use crate::cli::{Arguments, Command};
 
 /// Serves a socket in a folder of its own until the process ends.
 fn serve(drive: impl FnMut(ControlCall) + Send + 'static) -> (TempDir, PathBuf) {
@@ -106,38 +108,27 @@ fn a_daemon_without_room_is_heard() {
     assert_eq!((refused.code, open.len()), (Code::Failed, 16));
 }
 
-#[derive(Parser)]
-struct Line {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand)]
-enum Command {
-    Status(Status),
-    Info(Info),
-    Models(Models),
-    Tasks(Tasks),
-    Drain(Drain),
-    Resume(Resume),
-    Load(Load),
-    Unload(Unload),
-    Switch(Switch),
-    Reload(Reload),
-}
-
+/// Has a command line asked at a socket, if it says nothing else.
 fn answer(path: &Path, line: &str) -> Result<String, Failure> {
-    match Line::try_parse_from(["promptd"].into_iter().chain(line.split(' '))).unwrap().command {
-        Command::Status(command) => command.answer(path),
-        Command::Info(command) => command.answer(path),
-        Command::Models(command) => command.answer(path),
-        Command::Tasks(command) => command.answer(path),
-        Command::Drain(command) => command.answer(path),
-        Command::Resume(command) => command.answer(path),
-        Command::Load(command) => command.answer(path),
-        Command::Unload(command) => command.answer(path),
-        Command::Switch(command) => command.answer(path),
-        Command::Reload(command) => command.answer(path),
+    let words: Vec<OsString> = ["promptd"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+    let place = ["--socket".into(), path.as_os_str().to_owned()].into_iter().filter(|_| !line.contains("--config"));
+    let words = words.into_iter().chain(place);
+    match Arguments::try_parse_from(words).unwrap().command {
+        Command::Status(node) => node.command.answer(&node.reach),
+        Command::Info(node) => node.command.answer(&node.reach),
+        Command::Models(node) => node.command.answer(&node.reach),
+        Command::Jobs(node) => node.command.answer(&node.reach),
+        Command::Tasks(node) => node.command.answer(&node.reach),
+        Command::Cancel(node) => node.command.answer(&node.reach),
+        Command::Fetch(node) => node.command.answer(&node.reach),
+        Command::Forget(node) => node.command.answer(&node.reach),
+        Command::Drain(node) => node.command.answer(&node.reach),
+        Command::Resume(node) => node.command.answer(&node.reach),
+        Command::Load(node) => node.command.answer(&node.reach),
+        Command::Unload(node) => node.command.answer(&node.reach),
+        Command::Switch(node) => node.command.answer(&node.reach),
+        Command::Reload(node) => node.command.answer(&node.reach),
+        other => panic!("{other:?} asks no node"),
     }
 }
 
@@ -164,6 +155,15 @@ fn each_command_asks_for_what_it_says() {
         ("switch m --strategy gpu:f16", json!({"model": "m", "strategy": "gpu:f16"})),
         ("reload", json!({})),
         ("reload m", json!({"model": "m"})),
+        ("jobs", json!({})),
+        ("jobs cam", json!({"client": "cam"})),
+        ("cancel cam", json!({"client": "cam"})),
+        ("cancel cam 7", json!({"client": "cam", "job": "7"})),
+        ("cancel --all", json!({"all": true})),
+        ("fetch cam", json!({"client": "cam"})),
+        ("fetch cam 7", json!({"client": "cam", "job": "7"})),
+        ("forget cam", json!({"client": "cam"})),
+        ("forget cam s", json!({"client": "cam", "session": "s"})),
     ] {
         answer(&path, line).unwrap();
         let mut fields: Map<String, Value> = fields.as_object().unwrap().clone();
@@ -172,8 +172,9 @@ fn each_command_asks_for_what_it_says() {
             .map_or_else(|| line.split(' ').next().unwrap().to_owned(), |verb| verb.as_str().unwrap().to_owned());
         assert_eq!(calls.recv().unwrap(), Control::read(&verb, fields).unwrap(), "{line}");
     }
-    let elsewhere = format!("status --socket {}", path.display());
-    answer(Path::new("/nowhere"), &elsewhere).unwrap();
+    let config = path.with_file_name("promptd.toml");
+    std::fs::write(&config, format!("[service]\ncontrol_socket = {path:?}\n")).unwrap();
+    answer(&path, &format!("status --config {}", config.display())).unwrap();
     calls.recv().unwrap();
     let failure = answer(&path, "models other").unwrap_err();
     assert_eq!((failure.code, failure.text().as_str()), (Code::Failed, "no model other; known are: m"));
@@ -196,7 +197,18 @@ fn answers_are_shown_for_people_or_as_json() {
 
 #[test]
 fn names_and_strategies_are_checked_before_anything_is_asked() {
-    for line in ["load", "load a/b", "load m --strategy cpu:int2", "switch m --strategy cpu", "drain m", "models a b"] {
-        assert!(Line::try_parse_from(["promptd"].into_iter().chain(line.split(' '))).is_err(), "{line}");
+    for line in [
+        "load",
+        "load a/b",
+        "load m --strategy cpu:int2",
+        "switch m --strategy cpu",
+        "drain m",
+        "models a b",
+        "cancel",
+        "cancel cam --all",
+        "fetch",
+        "status --socket s --node gw1",
+    ] {
+        assert!(Arguments::try_parse_from(["promptd"].into_iter().chain(line.split(' '))).is_err(), "{line}");
     }
 }

@@ -46,7 +46,7 @@ use super::exit::Code;
 /// nothing of promptd's, and the broker drops it.
 const PACKET_MAX: u32 = 32 * 1024;
 
-/// Watch a fleet, or one node of it, live.
+/// Watch a fleet, or one node of it, live: states, models, tokens per second, queues, memory, heat.
 ///
 /// Shows what nodes tell on their topics `availability`, `status`, `model/<name>` and `telemetry`, the worst first; and of the
 /// node that is opened with Enter, what its sensors say (`health`). It only reads; the role `monitor` of the packaged rights is

@@ -53,8 +53,8 @@ async fn what_is_in_the_payload_suffices_where_properties_are_lost() {
         assert_eq!((&json["ref"], &json["x_line"]), (&json!("r"), &json!(7)), "{json}");
         events.push(json["event"].clone());
     }
-    assert_eq!(events[0], "accepted", "{events:?}");
-    assert!(events.contains(&json!("delta")), "{events:?}");
+    // `accepted` waits for the disk, and a delta does not.
+    assert!(events.contains(&json!("accepted")) && events.contains(&json!("delta")), "{events:?}");
 
     // So do cancels, and that a message is retained.
     let endless = json!({ "id": "2", "prompt": "Count.", "max_tokens": 4000, "ignore_eos": true, "stream": true });

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::contract::Contract;
-use crate::harness::{Broker, Device, Node, Reply, Setup, promptd};
+use crate::harness::{Broker, Device, Heat, Node, Reply, Setup, promptd};
 
 /// Larger than the node's own documents.
 const PACKET_MAX: usize = 5000;
@@ -50,7 +50,9 @@ fn limited(packet_max: usize) -> String {
 #[tokio::test]
 async fn who_asks_for_parts_gets_what_the_broker_does_not_take_whole() {
     let mut broker = Broker::with(&limited(PACKET_MAX)).await;
-    let setup = || Setup { sequences: 1, ..Setup::default() };
+    // With few sensors, so that `health` is small everywhere.
+    let machine = Heat::without_trips(40.0);
+    let setup = || machine.setup(Setup { sequences: 1, ..Setup::default() });
     let mut node = Node::ready(&broker, setup()).await;
     let mut device = Device::connect(&broker, "dev").await;
 
@@ -90,6 +92,19 @@ async fn who_asks_for_parts_gets_what_the_broker_does_not_take_whole() {
     device.ask("generate", &large_in_parts("1")).await;
     let (again, same) = parts(&mut device, "1").await;
     assert!(again.len() > first.len() && same == text, "{} parts", again.len());
+    // Who asks again before all of it is there gets all of it each time, one after the other.
+    for _ in 0..3 {
+        device.ask("generate", &large_in_parts("1")).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(parts(&mut device, "1").await.1, text);
+    }
+    // An error has no parts, and goes without what would make it too large.
+    let id = "i".repeat(64);
+    let bad = json!({ "id": id, "ref": "r".repeat(256), "x_a": "x".repeat(2000) });
+    let refused = device.answer("generate", bad).await;
+    assert_eq!((&refused["code"], refused["ref"].as_str().unwrap().len()), (&json!("invalid_request"), 256));
+    assert!(refused.get("x_a").is_none(), "{refused}");
     broker.kill();
     broker.settings(OPEN);
     broker.up().await;

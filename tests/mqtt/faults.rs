@@ -203,8 +203,9 @@ async fn a_broker_of_the_version_before_is_named_and_asked_again_when_the_driver
             connection.send(answer).await;
             drop(connection);
             if answer != [0x20, 3, 0, 0x84, 0] {
-                // Asked in the old version.
+                // Asked in the old version, and once more in ours.
                 script.accept().await.send(&[0x20, 2, 0, 5]).await;
+                script.accept().await.send(answer).await;
             }
             assert_eq!(node.disconnected().await, Fault::OldVersion, "{answer:?}");
             // Not for minutes, if nobody says that there is another one by now.
@@ -216,4 +217,51 @@ async fn a_broker_of_the_version_before_is_named_and_asked_again_when_the_driver
             node.disconnected().await;
         }
     }
+}
+
+/// Whoever speaks MQTT 5 speaks MQTT 3.1.1, too, as a rule.
+#[tokio::test]
+async fn a_broker_that_was_slow_once_is_not_of_the_version_before_and_keeps_the_session() {
+    for closes in [true, false] {
+        let mut script = Script::start().await;
+        let mut node = Node::start(config(script.port()));
+        let unanswered = script.accept().await;
+        assert_eq!((unanswered.client_id.as_str(), unanswered.clean_start), ("node", false));
+        let kept = (!closes).then_some(unanswered);
+        loop {
+            let mut connection = script.accept().await;
+            let is_node = connection.client_id == "node";
+            assert!(!(is_node && connection.clean_start), "the node's session is thrown away");
+            if is_node {
+                connection.serve(&connack(&[])).await;
+                let fault = node.disconnected().await;
+                assert!(matches!(fault, Fault::Refused { .. } | Fault::Unreachable(_)), "{fault:?}");
+                node.ready().await;
+                break;
+            }
+            let answer = if connection.version == 5 { connack(&[]) } else { vec![0x20, 2, 0, 0] };
+            connection.send(&answer).await;
+        }
+        drop(kept);
+    }
+}
+
+/// It was about to start when it was looked at first.
+#[tokio::test]
+async fn a_broker_of_the_version_before_is_found_later_too() {
+    let mut script = Script::start().await;
+    let mut node = Node::start(config(script.port()));
+    let mut asked = 0;
+    while asked < 2 {
+        let mut connection = script.accept().await;
+        if connection.version == 4 {
+            asked += 1;
+            if asked == 2 {
+                connection.send(&[0x20, 2, 0, 0]).await;
+            }
+        }
+    }
+    assert!(matches!(node.disconnected().await, Fault::Refused { .. }));
+    drop(script.accept().await);
+    assert_eq!(node.disconnected().await, Fault::OldVersion);
 }

@@ -73,6 +73,8 @@ async fn a_broker_of_the_version_before_is_known_by_its_answer() {
         // Asked in its own version.
         let mut connection = script.accept().await;
         connection.send(&[0x20, 2, 0, 0]).await;
+        // And once more in ours.
+        script.accept().await.send(answer).await;
         assert_eq!(asked.await.unwrap(), Err(ProbeError::Fault(Fault::OldVersion)));
     }
 }

@@ -17,7 +17,10 @@ pub struct Script {
 
 pub struct Connection {
     stream: TcpStream,
+    /// Of MQTT: 4 is MQTT 3.1.1.
+    pub version: u8,
     pub clean_start: bool,
+    pub client_id: String,
 }
 
 impl Script {
@@ -34,10 +37,15 @@ impl Script {
         loop {
             let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.expect("a connection").unwrap();
             stream.set_nodelay(true).unwrap();
-            let mut connection = Connection { stream, clean_start: false };
+            let mut connection = Connection { stream, version: 0, clean_start: false, client_id: String::new() };
             if let Some((0x10, connect)) = connection.read().await {
-                // After the name "MQTT" with its length, and the version.
+                // After the name "MQTT" with its length.
+                connection.version = connect[6];
                 connection.clean_start = connect[7] & 0x02 != 0;
+                // After the keep-alive, and in MQTT 5 less than 128 bytes of properties with their length.
+                let id = if connection.version == 5 { 11 + usize::from(connect[10]) } else { 10 };
+                let length = usize::from(u16::from_be_bytes([connect[id], connect[id + 1]]));
+                connection.client_id = String::from_utf8(connect[id + 2..id + 2 + length].to_vec()).unwrap();
                 return connection;
             }
         }

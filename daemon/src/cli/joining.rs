@@ -8,6 +8,8 @@ use serde_json::Value;
 #[derive(Debug, Default)]
 pub struct Joining {
     next: u64,
+    /// How many there are, as the first says.
+    of: u64,
     text: String,
 }
 
@@ -18,7 +20,11 @@ impl Joining {
         let (seq, of) = (number("seq")?, number("of")?);
         anyhow::ensure!(seq < of && of <= PARTS_MAX.into(), "part {seq} of {of}: allowed are {PARTS_MAX}");
         if seq == 0 {
-            *self = Self::default();
+            *self = Self { of, ..Self::default() };
+        }
+        // Otherwise it was cut for another connection.
+        if of != self.of {
+            return Ok(None);
         }
         // What is not the next one has come before, or its forerunner was lost: then all of them come again.
         if seq == self.next {
@@ -59,6 +65,16 @@ mod tests {
         assert_eq!(joining.take(&part(2, 3, "3]")).unwrap(), None, "one is missing");
         joining.take(&part(0, 2, "[4,")).unwrap();
         assert_eq!(joining.take(&part(1, 2, "5]")).unwrap(), Some(json!([4, 5])));
+    }
+
+    #[test]
+    fn what_was_cut_otherwise_is_left_out() {
+        let mut joining = Joining::default();
+        assert_eq!(joining.take(&part(2, 3, "9]")).unwrap(), None, "the first has not come");
+        joining.take(&part(0, 3, "[1,")).unwrap();
+        assert_eq!(joining.take(&part(1, 2, "9]")).unwrap(), None);
+        joining.take(&part(1, 3, "2,")).unwrap();
+        assert_eq!(joining.take(&part(2, 3, "3]")).unwrap(), Some(json!([1, 2, 3])));
     }
 
     #[test]

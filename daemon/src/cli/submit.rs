@@ -65,7 +65,7 @@ impl Submit {
             }
             match reply["event"].as_str() {
                 // One that was submitted before has its answer already.
-                Some("accepted" | "result") => return self.show(&id, &reply).map_err(Failure::software),
+                Some("accepted" | "result" | "part") => return self.show(&id, &reply).map_err(Failure::software),
                 Some("error") => return Err(refused(&reply)),
                 _ => {}
             }
@@ -75,6 +75,7 @@ impl Submit {
     fn request(&self, id: &RequestId) -> anyhow::Result<Value> {
         let mut request = self.prompting.request(id)?;
         request.insert("ack".into(), json!(true));
+        request.insert("parts".into(), json!(true));
         request.insert("priority".into(), json!(self.priority));
         request.extend(self.deadline.map(|seconds| ("deadline_ms".to_owned(), json!(seconds.saturating_mul(1000)))));
         Ok(Value::Object(request))

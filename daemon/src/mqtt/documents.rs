@@ -81,7 +81,7 @@ impl Documents {
     /// The connection ended before. False: it is what ends connections, and is sent again only when it has changed.
     pub fn lost(&mut self, index: usize, blame: Blame, trial: Trial) -> bool {
         let document = &mut self.documents[index];
-        document.suspicion.add(blame, trial);
+        document.suspicion.add(blame, trial, 0);
         document.due = !document.suspicion.is_guilty();
         document.due
     }

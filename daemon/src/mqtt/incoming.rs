@@ -199,7 +199,8 @@ impl Session<'_> {
             PubAckReason::NoMatchingSubscribers => Delivery::NoSubscribers,
             _ => Delivery::Refused,
         };
-        let Some(gone) = self.worker.shared.state().outbox.on_ack(ack.pkid, delivery)? else { return Ok(()) };
+        let gone = self.worker.shared.state().outbox.on_ack(ack.pkid, delivery, self.window)?;
+        let Some(gone) = gone else { return Ok(()) };
         if delivery == Delivery::Refused {
             self.worker.publication_refused(&gone, words(&format!("{:?}", ack.reason)));
         }

@@ -5,8 +5,9 @@
 //!    ▲                 │                      │
 //!    └─────────────────┴───connection_lost────┘
 //! ```
-//! A message at QoS 1 leaves only on its PUBACK. One that goes out in parts waits again after each PUBACK, at the front, until
-//! all are sent: so its one place is enough for them. rumqttc's own memory of unsent messages is never used.
+//! A message at QoS 1 leaves only on its PUBACK. One that goes out in parts waits again after each PUBACK, until all are sent: so
+//! its one place is enough for them. It waits at the front, unless nothing else could ever be in flight beside it. rumqttc's own
+//! memory of unsent messages is never used.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -168,12 +169,22 @@ impl Outbox {
         let turn = match room.retained {
             RetainedTurn::NotYet => false,
             RetainedTurn::First => true,
-            RetainedTurn::Last => self.waiting.is_empty(),
+            RetainedTurn::Last => self.waiting.is_empty() && !self.has_parts_to_come(),
         };
         match self.documents.due() {
             Some(index) if turn => self.next_retained(index, in_flight, room),
             _ => self.next_waiting(in_flight, room),
         }
+    }
+
+    /// Whether there is a message of which a part is with the broker that others follow.
+    fn has_parts_to_come(&self) -> bool {
+        let goes_on = |kept: &Kept| match kept {
+            Kept::Durable(durable) => durable.parts.as_ref().is_some_and(Parts::goes_on),
+            Kept::Retained(_) => false,
+        };
+        let handed = |handed: &Handed| matches!(handed, Handed::Kept(kept) if goes_on(kept));
+        self.flight.iter().flatten().any(|flight| goes_on(&flight.kept)) || self.handed.iter().any(handed)
     }
 
     fn next_retained(&mut self, index: usize, in_flight: usize, room: Room) -> Option<Next> {
@@ -237,8 +248,8 @@ impl Outbox {
     }
 
     /// The broker took or refused a message: either way it is gone, unless it was a part that others follow. Where one is
-    /// missing, they are worth nothing.
-    pub fn on_ack(&mut self, packet_id: u16, delivery: Delivery) -> Result<Option<Gone>, OutOfStep> {
+    /// missing, they are worth nothing. `window` is that of [`Room`].
+    pub fn on_ack(&mut self, packet_id: u16, delivery: Delivery, window: usize) -> Result<Option<Gone>, OutOfStep> {
         let is_it = |flight: &&mut Option<Flight>| flight.as_ref().is_some_and(|flight| flight.packet_id == packet_id);
         let flight = self.flight.iter_mut().find(is_it).and_then(Option::take).ok_or(OutOfStep)?;
         while self.flight.pop_front_if(|flight| flight.is_none()).is_some() {}
@@ -246,7 +257,12 @@ impl Outbox {
         match flight.kept {
             Kept::Durable(mut durable) => {
                 if delivery == Delivery::Taken && durable.parts.as_mut().is_some_and(Parts::advance) {
-                    self.waiting.push_front(Waiting::Durable(durable));
+                    let durable = Waiting::Durable(durable);
+                    if window > 1 {
+                        self.waiting.push_front(durable);
+                    } else {
+                        self.waiting.push_back(durable);
+                    }
                     return Ok(None);
                 }
                 Ok(Some(durable.gone()))
@@ -273,7 +289,7 @@ impl Outbox {
         for kept in kept {
             match kept {
                 Kept::Durable(mut durable) => {
-                    durable.suspicion.add(blame, trial);
+                    durable.suspicion.add(blame, trial, durable.parts.as_ref().map_or(0, Parts::number));
                     if durable.suspicion.is_guilty() {
                         guilty.push(durable.gone());
                     } else {

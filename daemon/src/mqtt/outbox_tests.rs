@@ -61,7 +61,7 @@ impl Bench {
 
     /// The topic of what has left with this word of the broker.
     pub fn settled(&mut self, packet_id: u16, delivery: Delivery) -> Option<String> {
-        self.outbox.on_ack(packet_id, delivery).unwrap().map(|gone| gone.topic)
+        self.outbox.on_ack(packet_id, delivery, room().window).unwrap().map(|gone| gone.topic)
     }
 
     pub fn lost(&mut self, blame: Blame) -> Vec<String> {
@@ -94,7 +94,7 @@ fn leaves_only_when_acknowledged_and_keeps_its_slot_until_then() {
     bench.written(1);
     assert_eq!(bench.acked(1), "a");
     assert_eq!(bench.slots.available_permits(), SLOTS - 1);
-    assert!(bench.outbox.on_ack(1, Delivery::Taken).is_err());
+    assert!(bench.outbox.on_ack(1, Delivery::Taken, 15).is_err());
     assert!(!bench.outbox.is_settled());
     bench.written(2);
     bench.acked(2);

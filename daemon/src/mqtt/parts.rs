@@ -91,6 +91,16 @@ impl Parts {
         part(whole, head, &PartBody { seq: number(self.next), of: number(self.ends.len()), text: &text })
     }
 
+    /// The number of the part that is to be sent.
+    pub fn number(&self) -> u16 {
+        u16::try_from(self.next).unwrap_or(u16::MAX)
+    }
+
+    /// Whether others follow the current one.
+    pub fn goes_on(&self) -> bool {
+        self.next + 1 < self.ends.len()
+    }
+
     /// The broker has taken the current one. Whether another follows it.
     pub fn advance(&mut self) -> bool {
         self.next += 1;

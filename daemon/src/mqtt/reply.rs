@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Completion, ErrorCode, Finish, JobError, NodeName, Outcome, Output, ReplyFormat, ReplyTo, RequestId, SessionReport,
-    Timings, TokenLogprob, Usage,
+    Completion, ErrorCode, Finish, JobError, NodeName, Output, ReplyFormat, ReplyTo, RequestId, SessionReport, Timings,
+    TokenLogprob, Usage,
 };
 use crate::task::Progress;
 
@@ -29,14 +29,6 @@ impl Replies {
     /// Every JSON reply names `node`.
     pub fn new(node: NodeName) -> Self {
         Self { node }
-    }
-
-    /// The one message that ends a request: `result` or `error`.
-    pub fn outcome(&self, id: &RequestId, task: &str, outcome: &Outcome, to: &ReplyTo) -> Publication {
-        match outcome {
-            Outcome::Completed(completion) => self.result(id, task, completion, to),
-            Outcome::Failed(error) => self.error(id, error, to),
-        }
     }
 
     /// `result`: the whole answer.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::job::{
-    Completion, Embedding, Encoding, ErrorCode, Finish, JobError, Labelled, ModelName, NodeName, Outcome, Output,
-    Ranked, ReplyFormat, ReplyTo, RequestId, Timings, Usage,
+    Completion, Embedding, Encoding, ErrorCode, Finish, JobError, Labelled, ModelName, NodeName, Output, Ranked,
+    ReplyFormat, ReplyTo, RequestId, Timings, Usage,
 };
 
 use super::{Publication, Replies, output_bytes};
@@ -59,7 +59,7 @@ fn written(publication: &Publication) -> String {
 #[test]
 fn writes_results_as_the_interface_has_them() {
     let (replies, id) = replies();
-    let result = replies.outcome(&id, "generate", &Outcome::Completed(completion()), &bare());
+    let result = replies.result(&id, "generate", &completion(), &bare());
     assert_eq!(
         written(&result),
         concat!(
@@ -161,7 +161,7 @@ fn writes_errors_accepted_and_deltas() {
     let (replies, id) = replies();
     let error = JobError::new(ErrorCode::QueueFull, "full").retry_after(Duration::from_millis(1500));
     assert_eq!(
-        written(&replies.outcome(&id, "chat", &Outcome::Failed(error), &bare())),
+        written(&replies.error(&id, &error, &bare())),
         r#"{"event":"error","id":"7","node":"gw1","code":"queue_full","message":"full","retryable":true,"retry_after_ms":1500}"#
     );
     assert_eq!(

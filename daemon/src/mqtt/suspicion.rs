@@ -29,6 +29,8 @@ impl Trial {
 pub(super) struct Suspicion {
     suspect: bool,
     points: u8,
+    /// Which part of it was in flight last, of those that go out in parts.
+    part: u16,
 }
 
 impl Suspicion {
@@ -36,16 +38,18 @@ impl Suspicion {
         self.points >= POINTS_MAX
     }
 
-    /// A connection ended while it was in flight, on trial or among others.
-    pub fn add(&mut self, blame: Blame, trial: Trial) {
+    /// A connection ended while it was in flight, on trial or among others. `part` is 0 of what goes out whole. Where earlier parts
+    /// were taken, the broker likes the topic and what each begins with: so another part than the last time is no proof.
+    pub fn add(&mut self, blame: Blame, trial: Trial, part: u16) {
         let points = match blame {
             Blame::None => return,
             Blame::Perhaps => 2,
             Blame::Certain => 3,
         };
         self.suspect = true;
-        if trial == Trial::Yes {
+        if trial == Trial::Yes && (part == 0 || part == self.part) {
             self.points += points;
         }
+        self.part = part;
     }
 }

@@ -27,6 +27,9 @@ const QUIET: Duration = Duration::from_millis(300);
 /// After so many connections that ended over something unreadable, the broker's session is given up with what waits
 /// in it: a message that breaks its reader would break it for ever.
 const UNREADABLE_MAX: u32 = 3;
+/// A broker is looked at more closely at the first of attempts that fail alike, and again after so many: it may have been about to
+/// start.
+const LOOK_EVERY: u32 = 5;
 
 /// What outlives a connection.
 pub(super) struct Worker {
@@ -46,6 +49,8 @@ pub(super) struct Worker {
     /// What the broker does not take, and whether the driver has heard of it since the last connect.
     refused_topics: HashMap<String, Told>,
     reported: Option<Fault>,
+    /// Attempts since the first of those in a row that failed alike.
+    alike: u32,
     /// Connections in a row that ended over something unreadable while nothing of ours was in flight.
     unreadable: u32,
 }
@@ -77,6 +82,7 @@ impl Worker {
             retain: true,
             refused_topics: HashMap::new(),
             reported: None,
+            alike: 0,
             unreadable: 0,
         }
     }
@@ -173,9 +179,10 @@ impl Worker {
         }
     }
 
-    /// A fault that is new is looked at more closely: a broker that gives no answer may speak another version.
-    async fn looked_at(&self, fault: Fault) -> Fault {
-        if self.reported.as_ref() == Some(&fault) || !fault.is_mute() || !self.broker_is_there().await {
+    /// A fault is looked at more closely, now and then: a broker that gives no answer may speak another version.
+    async fn looked_at(&mut self, fault: Fault) -> Fault {
+        self.alike = if self.reported.as_ref() == Some(&fault) { self.alike.saturating_add(1) } else { 0 };
+        if !self.alike.is_multiple_of(LOOK_EVERY) || !fault.is_mute() || !self.broker_is_there().await {
             return fault;
         }
         let shared = Arc::clone(&self.shared);

@@ -8,10 +8,10 @@ use super::models::ModelEntry;
 use crate::engine::EngineId;
 use crate::engine::protocol::Answer;
 use crate::job::{
-    Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, Task, Timings,
+    Completion, ErrorCode, JobError, JobId, ModelName, Outcome, ReplyFormat, ReplyTo, Request, RequestId, Task, Timings,
 };
 use crate::journal::Ticket;
-use crate::mqtt::{PARTS_MAX, Slot, logprobs_bytes, output_bytes};
+use crate::mqtt::{PARTS_MAX, Publication, Slot, logprobs_bytes, output_bytes};
 use crate::queue::Spent;
 use crate::telemetry::JobChange;
 
@@ -212,16 +212,32 @@ impl Driver {
         accepted: Option<Ticket>,
         outcome: &Outcome,
     ) -> Result<(), (Slot, String)> {
-        let publication = self.replies.outcome(&request.id, request.task_name(), outcome, reply);
+        let publication = match outcome {
+            Outcome::Completed(completion) => self.replies.result(&request.id, request.task_name(), completion, reply),
+            Outcome::Failed(error) => self.error_message(&request.id, error, reply),
+        };
         let size = publication.packet_size();
         let too_large = |max: &u32| outcome.error().is_none() && !publication.can_be_sent(*max);
         if let Some(max) = self.link.broker_packet_max().filter(too_large) {
-            let parts = if reply.parts { format!(", and {PARTS_MAX} parts are too few") } else { String::new() };
+            let parts = if publication.parts.is_some() {
+                format!(", and it can't be cut into at most {PARTS_MAX} parts with what each must have")
+            } else {
+                String::new()
+            };
             return Err((slot, format!("the answer makes a packet of {size} bytes; the broker takes {max}{parts}")));
         }
         let turn = if outcome.error().is_none() { self.turn_of(request) } else { None };
         let kept = self.publish_kept(id, slot, publication, outcome.error(), (accepted, turn.as_ref()));
         kept.map_err(|(slot, reason)| (slot, reason.to_string()))
+    }
+
+    /// An error for a client, without what the client wants to get back if the broker would not take it with that.
+    pub(super) fn error_message(&self, id: &RequestId, error: &JobError, to: &ReplyTo) -> Publication {
+        let whole = self.replies.error(id, error, to);
+        if self.link.broker_packet_max().is_none_or(|max| whole.can_be_sent(max)) {
+            return whole;
+        }
+        self.replies.error(id, error, &ReplyTo { echo: serde_json::Map::new(), ..to.clone() })
     }
 
     fn tell_end(&self, request: &Request, model: &ModelName, outcome: &Outcome) {

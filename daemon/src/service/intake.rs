@@ -208,7 +208,7 @@ impl Driver {
         tracing::debug!(code = %error.code, "a request was refused");
         self.reporting.metrics.jobs.refused(error.code);
         if reply.errors {
-            slot.publish(self.replies.error(id, error, reply));
+            slot.publish(self.error_message(id, error, reply));
         } else {
             self.tell_unanswered(&reply.topic, error);
         }

@@ -40,7 +40,7 @@ impl Driver {
                 let operator = Operator::Mqtt { slot, id: accepted.id, reply: Box::new(accepted.reply) };
                 self.on_control(accepted.control, operator);
             }
-            Err(rejected) => slot.publish(self.replies.error(&rejected.id, &rejected.error, &rejected.reply)),
+            Err(rejected) => slot.publish(self.error_message(&rejected.id, &rejected.error, &rejected.reply)),
         }
     }
 
@@ -51,7 +51,7 @@ impl Driver {
                 let client = Operator::Mqtt { slot, id: accepted.id, reply: Box::new(accepted.reply) };
                 self.on_control(accepted.control, client);
             }
-            Err(rejected) => slot.publish(self.replies.error(&rejected.id, &rejected.error, &rejected.reply)),
+            Err(rejected) => slot.publish(self.error_message(&rejected.id, &rejected.error, &rejected.reply)),
         }
     }
 
@@ -112,7 +112,7 @@ impl Driver {
             Operator::Socket(reply) => reply.finish(answer),
             Operator::Mqtt { slot, id, reply } => slot.publish(match answer {
                 Ok(output) => self.replies.control_result(&id, verb, &output, &reply),
-                Err(error) => self.replies.error(&id, &error, &reply),
+                Err(error) => self.error_message(&id, &error, &reply),
             }),
         }
     }

@@ -1,6 +1,7 @@
 //! The driver's side of the journal: what was promised is done when the journal has it.
 
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -57,8 +58,9 @@ pub(super) struct Recorder {
     pub(super) on_disk: bool,
     /// When it is tried again to open the file, if it could not be.
     pub(super) reopen_at: Option<Instant>,
-    /// Outcomes that the broker has not answered.
-    unsettled: usize,
+    /// Outcomes that the broker has not answered, with those who asked for the same meanwhile: parts of one message must not
+    /// come among those of another.
+    under_way: HashMap<JobId, VecDeque<(Slot, Publication)>>,
     /// Why nothing is written, if that is so.
     pub(super) trouble: Option<String>,
     /// Outcomes that were asked for, and the places in the outbox of those who asked.
@@ -92,7 +94,7 @@ impl Recorder {
             finished: None,
             on_disk,
             reopen_at,
-            unsettled: 0,
+            under_way: HashMap::new(),
             trouble,
             asked: HashMap::new(),
             backlog,
@@ -117,7 +119,7 @@ impl Recorder {
 
     /// Whether everything that was promised is done.
     pub(super) fn is_settled(&self) -> bool {
-        self.promises.is_empty() && self.asked.is_empty() && self.backlog.is_empty() && self.unsettled == 0
+        self.promises.is_empty() && self.asked.is_empty() && self.backlog.is_empty() && self.under_way.is_empty()
     }
 }
 
@@ -285,8 +287,13 @@ impl Driver {
     }
 
     fn publish_tracked(&mut self, job: JobId, slot: Slot, publication: Publication) {
-        self.recorder.unsettled += 1;
-        slot.publish_tracked(publication, job.0);
+        match self.recorder.under_way.entry(job) {
+            Entry::Occupied(mut behind) => behind.get_mut().push_back((slot, publication)),
+            Entry::Vacant(first) => {
+                first.insert(VecDeque::new());
+                slot.publish_tracked(publication, job.0);
+            }
+        }
     }
 
     /// An outcome goes out that was asked for, when the journal has it.
@@ -330,7 +337,12 @@ impl Driver {
     /// What has become of an outcome at the broker.
     pub(super) fn on_settled(&mut self, tag: u64, delivery: Delivery) {
         let job = JobId(tag);
-        self.recorder.unsettled = self.recorder.unsettled.saturating_sub(1);
+        if let Entry::Occupied(mut behind) = self.recorder.under_way.entry(job) {
+            match behind.get_mut().pop_front() {
+                Some((slot, publication)) => slot.publish_tracked(publication, tag),
+                None => _ = behind.remove(),
+            }
+        }
         match delivery {
             Delivery::Taken => self.recorder.journal.delivered(job),
             Delivery::NoSubscribers | Delivery::Refused => self.recorder.journal.missed(job),

@@ -135,7 +135,7 @@ impl Driver {
             let error = JobError::new(ErrorCode::Internal, "the answer was kept and cannot be read any more");
             for Asked { slot, to } in asked {
                 if let Some((id, to)) = to {
-                    slot.publish(self.replies.error(&id, &error, &to));
+                    slot.publish(self.error_message(&id, &error, &to));
                 }
             }
         }

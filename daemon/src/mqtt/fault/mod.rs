@@ -74,6 +74,9 @@ pub enum Fault {
 /// The reason of a broker that gives none.
 const MUTE: &str = "closed without an answer";
 
+/// What is said of a broker that takes too long.
+const LATE: &str = "no answer to the connect in time";
+
 /// Whether a fault is a reason to suspect what was in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
@@ -103,7 +106,8 @@ impl Fault {
     pub(super) fn is_mute(&self) -> bool {
         match self {
             Fault::Refused { reason, .. } => reason == MUTE,
-            Fault::Unreachable(_) | Fault::Protocol(_) => true,
+            Fault::Unreachable(reason) => reason == LATE,
+            Fault::Protocol(_) => true,
             _ => false,
         }
     }
@@ -113,7 +117,7 @@ impl Fault {
         match error {
             ConnectionError::MqttState(error) => Self::from_state(error, was_up),
             ConnectionError::Tls(error) => tls::of_connect(&error),
-            ConnectionError::Timeout(_) => Fault::Unreachable("no answer to the connect in time".to_owned()),
+            ConnectionError::Timeout(_) => Fault::Unreachable(LATE.to_owned()),
             ConnectionError::Io(error) => Self::network(&error, was_up),
             ConnectionError::ConnectionRefused(ConnectReturnCode::RetainNotSupported) => Fault::NoRetained,
             ConnectionError::ConnectionRefused(

@@ -252,13 +252,13 @@ async fn a_broker_of_the_version_before_is_found_later_too() {
     let mut script = Script::start().await;
     let mut node = Node::start(config(script.port()));
     let mut asked = 0;
-    while asked < 2 {
+    for attempt in 0.. {
+        assert!(attempt < 20, "it is not asked again");
         let mut connection = script.accept().await;
-        if connection.version == 4 {
-            asked += 1;
-            if asked == 2 {
-                connection.send(&[0x20, 2, 0, 0]).await;
-            }
+        asked += u32::from(connection.version == 4);
+        if asked == 2 {
+            connection.send(&[0x20, 2, 0, 0]).await;
+            break;
         }
     }
     assert!(matches!(node.disconnected().await, Fault::Refused { .. }));

@@ -9,6 +9,7 @@ VERBS = [
     ("info", {}),
     ("models", {}),
     ("tasks", {}),
+    ("diagnose", {}),
     ("jobs", {}),
     ("fetch", {"client": "dev"}),
     ("cancel", {"client": "dev"}),

@@ -44,6 +44,15 @@ async fn both_ways_tell_the_same() {
         assert!(output.status.success() && !output.stdout.is_empty(), "{verb} for people: {output:?}");
     }
 
+    // The machine goes on meanwhile: numbers may differ.
+    let checks = |findings: &Value| -> Vec<Value> {
+        findings.as_array().unwrap().iter().map(|finding| finding["check"].clone()).collect()
+    };
+    let there = operator.does("diagnose", json!({})).await;
+    assert!(checks(&there).contains(&json!("models")), "{there}");
+    assert_eq!(checks(&node.operator_json(&["diagnose"])), checks(&there));
+    assert!(String::from_utf8(node.operator(&["diagnose"]).stdout).unwrap().contains("models"));
+
     // Where the operator wants it, with the operator's own mark.
     let topic = "promptd/gw/response/control/desk";
     let fields = json!({ "id": "elsewhere", "reply_to": topic, "ref": "r1" });

@@ -35,6 +35,7 @@ async fn every_verb_works_from_afar_as_it_does_on_the_machine() {
         assert_eq!(output.stdout, node.operator(&[verb]).stdout, "{verb} for people");
     }
     assert_eq!(answer(&broker, &["status"])["state"], "ready");
+    assert!(answer(&broker, &["diagnose"]).as_array().unwrap().iter().any(|finding| finding["check"] == "models"));
 
     let mut device = Device::connect(&broker, "dev").await;
     let request = json!({ "id": "long", "prompt": "Count.", "max_tokens": 900, "ignore_eos": true, "ack": true });

@@ -70,7 +70,8 @@ fn output(verb: &str) -> Value {
         "jobs" => object(&json!({
             "total": { "type": "integer", "minimum": 0 }, "jobs": { "type": "array", "items": job() },
         })),
-        _ => json!({ "type": "array", "items": task() }),
+        "tasks" => json!({ "type": "array", "items": task() }),
+        _ => json!({ "type": "array", "items": finding() }),
     }
 }
 
@@ -112,6 +113,16 @@ fn job() -> Value {
         "state": { "enum": ["waiting", "parked", "running", "stopping"] }, "priority": { "enum": ["low", "normal", "high"] },
         "crashes": { "type": "integer", "minimum": 0 }, "age_s": seconds, "remaining_s": seconds,
     }))
+}
+
+/// What is as it should be has no remedy.
+fn finding() -> Value {
+    let text = json!({ "type": "string" });
+    json!({
+        "type": "object",
+        "properties": { "check": text, "level": { "enum": ["pass", "warn", "fail"] }, "what": text, "remedy": text },
+        "required": ["check", "level", "what"],
+    })
 }
 
 /// One of the interface has a name and a description only; one that is data its schemas, and a pipeline its steps.

@@ -199,6 +199,7 @@ fn of_operators() -> Vec<Sent> {
         sent("control-info", "info", json!({ "id": "o2" }), "result"),
         sent("control-models", "models", json!({ "id": "o3" }), "result"),
         sent("control-tasks", "tasks", json!({ "id": "o4" }), "result"),
+        sent("control-diagnose", "node", json!({ "id": "o19" }), "result"),
         sent("control-jobs", "of-a-client", json!({ "id": "o5", "client": "cam" }), "result"),
         sent("control-cancel", "of-a-client", json!({ "id": "o6", "client": "cam" }), "result"),
         sent("control-cancel", "unknown-job", json!({ "id": "o7", "client": "cam", "job": "nothing" }), "not_found"),

@@ -76,6 +76,8 @@ pub enum Control {
     Models,
     /// The tasks, with the schemas of those that are data.
     Tasks,
+    /// What is wrong with the node and its machine, looked at anew.
+    Diagnose,
 }
 
 /// Which jobs are meant.
@@ -112,7 +114,7 @@ pub(super) struct Fields {
 }
 
 /// Every verb, as topics and the control socket name them, and the fields that it takes.
-pub(super) const VERBS: [(&str, &[&str]); 14] = [
+pub(super) const VERBS: [(&str, &[&str]); 15] = [
     ("load", &["model", "strategy"]),
     ("unload", &["model"]),
     ("switch", &["model", "strategy"]),
@@ -127,6 +129,7 @@ pub(super) const VERBS: [(&str, &[&str]); 14] = [
     ("info", &[]),
     ("models", &[]),
     ("tasks", &[]),
+    ("diagnose", &[]),
 ];
 
 impl Control {
@@ -162,7 +165,8 @@ impl Control {
             "status" => Self::Status,
             "info" => Self::Info,
             "models" => Self::Models,
-            _ => Self::Tasks,
+            "tasks" => Self::Tasks,
+            _ => Self::Diagnose,
         })
     }
 
@@ -199,6 +203,7 @@ impl Control {
             Self::Info => "info",
             Self::Models => "models",
             Self::Tasks => "tasks",
+            Self::Diagnose => "diagnose",
         }
     }
 }

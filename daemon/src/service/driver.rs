@@ -19,6 +19,7 @@ use super::models::{Failures, ModelEntry, Prepared, Stage, Ticket};
 use super::opening::Opened;
 use super::recording::Recorder;
 use super::reporting::Reporting;
+use super::self_test::Findings;
 use super::sessions::Sessions;
 use super::startup::{SetLogLevel, Startup};
 use super::status::{NodeFault, StatusBoard};
@@ -100,6 +101,9 @@ pub(super) struct Driver {
     pub(super) derive_after: Instant,
     /// Operators who wait for a model.
     pub(super) waiters: Vec<Waiter>,
+    /// Whether the node looks at itself just now.
+    pub(super) looks_at_itself: bool,
+    pub(super) tested: mpsc::Sender<Findings>,
     /// Looks at models' files in this run.
     pub(super) preparations: Ticket,
     /// Engines started in this run.
@@ -122,6 +126,7 @@ pub(super) struct Doors {
     pub(super) prepared: mpsc::Sender<(Ticket, Prepared)>,
     pub(super) derived: mpsc::Sender<DerivedReport>,
     pub(super) health: mpsc::Sender<HealthReport>,
+    pub(super) tested: mpsc::Sender<Findings>,
 }
 
 /// Whether the daemon takes work.
@@ -176,6 +181,8 @@ impl Driver {
             next_turn: now,
             failures: Failures::load(&config.service.state_dir),
             waiters: Vec::new(),
+            looks_at_itself: false,
+            tested: doors.tested,
             preparations: 0,
             engines_started: 0,
             // One that can't be read is the link's to report.

@@ -15,9 +15,9 @@ use super::opening::Opened;
 use super::operator::Operator;
 use super::startup::Startup;
 use super::wiring::{control_server, link_config, next_call};
-use super::{ServiceError, self_test};
+use super::ServiceError;
+use super::self_test::Findings;
 use crate::control::ControlCall;
-use crate::doctor::Finding;
 use crate::engine::{EngineReport, backends_folder};
 use crate::journal;
 use crate::mqtt::{Link, LinkEvent, LinkHandle, Slot, Topics};
@@ -38,7 +38,7 @@ enum Wake {
     Prepared(Ticket, Prepared),
     Derived(DerivedReport),
     Health(HealthReport),
-    SelfTested(Vec<Finding>),
+    SelfTested(Findings),
     Control(ControlCall),
     Journal(journal::Event),
     Reopened(Box<Opened>),
@@ -70,9 +70,10 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
     let (opened, mut journals) = mpsc::channel(1);
     // They are read one after the other.
     let (health, mut readings) = mpsc::channel(1);
-    let mut self_test = self_test::start(config.clone());
-    let mut driver =
-        Driver::new(startup, topics, backends, Doors { link, recorder, opened, reports, prepared, derived, health })?;
+    let (tested, mut self_tests) = mpsc::channel(1);
+    let doors = Doors { link, recorder, opened, reports, prepared, derived, health, tested };
+    let mut driver = Driver::new(startup, topics, backends, doors)?;
+    driver.look_at_itself();
     clean_folder(&driver.derived_folder());
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.look_at_certificates();
@@ -93,7 +94,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             Some((ticket, prepared)) = preparations.recv() => Wake::Prepared(ticket, prepared),
             Some(report) = derivations.recv() => Wake::Derived(report),
             Some(report) = readings.recv() => Wake::Health(report),
-            Some(findings) = self_test.recv() => Wake::SelfTested(findings),
+            Some(findings) = self_tests.recv() => Wake::SelfTested(findings),
             Some(call) = next_call(&mut control) => Wake::Control(call),
             Some(journal) = journals.recv() => Wake::Reopened(Box::new(journal)),
             event = driver.recorder.journal.next_event() => Wake::Journal(event),
@@ -113,7 +114,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
             Wake::Prepared(ticket, prepared) => driver.on_prepared(ticket, prepared),
             Wake::Derived(report) => driver.on_derived(report),
             Wake::Health(report) => driver.on_health(report),
-            Wake::SelfTested(findings) => driver.on_self_tested(&findings),
+            Wake::SelfTested(findings) => driver.on_self_tested(findings),
             Wake::Control(call) => driver.on_control(call.control, Operator::Socket(call.reply)),
             Wake::Reopened(journal) => driver.on_reopened(*journal),
             Wake::Journal(event) => driver.on_journal(event),

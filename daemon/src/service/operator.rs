@@ -88,11 +88,12 @@ impl Driver {
             Control::Switch { model, strategy } => self.switch_for(&model, strategy.as_deref()),
             Control::Reload { model: Some(model) } => self.reload_model(&model),
             Control::Reload { model: None } => self.reload_all(),
+            Control::Diagnose => Started::Diagnoses,
         };
         match started {
             Started::Done(answer) => self.answer(operator, verb, answer),
-            Started::Waits(_) | Started::Reloads(_) if self.waiters.len() >= WAITERS_MAX => {
-                let text = format!("{WAITERS_MAX} operators wait for models already; it is done, ask for its outcome");
+            Started::Waits(_) | Started::Reloads(_) | Started::Diagnoses if self.waiters.len() >= WAITERS_MAX => {
+                let text = format!("{WAITERS_MAX} operators wait already; what was asked for is done, ask for its outcome");
                 self.answer(operator, verb, Err(JobError::new(ErrorCode::QueueFull, text)));
             }
             Started::Waits(index) => {
@@ -103,6 +104,10 @@ impl Driver {
             Started::Reloads(changes) => {
                 self.waiters.push(Waiter { operator, verb, awaited: Awaited::Models { changes } });
                 self.answer_reloads();
+            }
+            Started::Diagnoses => {
+                self.waiters.push(Waiter { operator, verb, awaited: Awaited::Findings });
+                self.look_at_itself();
             }
         }
     }
@@ -293,4 +298,6 @@ enum Started {
     Waits(usize),
     /// Until nothing is under way with any model, after these changes.
     Reloads(Map<String, Value>),
+    /// Until the node has looked at itself.
+    Diagnoses,
 }

@@ -2,37 +2,60 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::driver::Driver;
-use crate::config::Config;
+use super::waiting::{Awaited, Waiter};
 use crate::doctor::{self, Finding, Level};
 use crate::health::{Roots, clock};
+use crate::job::{ErrorCode, JobError};
 use crate::telemetry::{SelfTest, timestamp};
 
 /// How long it may take: a file system that hangs holds up nobody, and is no reason to wait.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Starts it on a thread of its own; gives where its findings come from.
-pub(super) fn start(config: Config) -> mpsc::Receiver<Vec<Finding>> {
-    let (done, findings) = mpsc::channel(1);
-    tokio::spawn(async move {
-        match timeout(LONGEST, spawn_blocking(move || doctor::self_test(&config))).await {
-            // The driver is gone only when the daemon ends.
-            Ok(Ok(findings)) => _ = done.send(findings).await,
-            Ok(Err(error)) => tracing::error!("the self-test broke off: {error}"),
-            Err(_) => tracing::warn!("the self-test is not done after {LONGEST:?}: does a file system hang?"),
-        }
-    });
-    findings
-}
+/// What a look has found; none if it broke off or took too long.
+pub(super) type Findings = Option<Vec<Finding>>;
 
 impl Driver {
-    /// Tells the operator in the log, and the fleet in `info`.
-    pub(super) fn on_self_tested(&mut self, findings: &[Finding]) {
-        for finding in findings {
+    /// Looks at itself, on a thread of its own and once at a time.
+    pub(super) fn look_at_itself(&mut self) {
+        if self.looks_at_itself {
+            return;
+        }
+        self.looks_at_itself = true;
+        let (config, done) = (self.config.clone(), self.tested.clone());
+        tokio::spawn(async move {
+            let findings = match timeout(LONGEST, spawn_blocking(move || doctor::self_test(&config))).await {
+                Ok(Ok(findings)) => Some(findings),
+                Ok(Err(error)) => {
+                    tracing::error!("the self-test broke off: {error}");
+                    None
+                }
+                Err(_) => {
+                    tracing::warn!("the self-test is not done after {LONGEST:?}: does a file system hang?");
+                    None
+                }
+            };
+            // The driver is gone only when the daemon ends.
+            let _ = done.send(findings).await;
+        });
+    }
+
+    /// Tells the operator in the log, who has asked, and the fleet in `info`.
+    pub(super) fn on_self_tested(&mut self, findings: Findings) {
+        self.looks_at_itself = false;
+        let answer = match &findings {
+            Some(findings) => Ok(serde_json::to_value(findings).unwrap_or_default()),
+            None => Err(JobError::new(ErrorCode::Internal, "the node could not look at itself; its log has the reason")),
+        };
+        let asked = self.waiters.extract_if(.., |waiter| matches!(waiter.awaited, Awaited::Findings));
+        for Waiter { operator, verb, .. } in asked.collect::<Vec<_>>() {
+            self.answer(operator, verb, answer.clone());
+        }
+        let Some(findings) = findings else { return };
+        for finding in &findings {
             let (check, what, remedy) = (finding.check.as_str(), &finding.what, finding.remedy().unwrap_or_default());
             match finding.level() {
                 Level::Pass => tracing::debug!(check, "self-test: {what}"),
@@ -40,7 +63,7 @@ impl Driver {
                 Level::Fail => tracing::error!(check, remedy, "self-test: {what}"),
             }
         }
-        self.board.set_self_test(summary(findings));
+        self.board.set_self_test(summary(&findings));
         self.board.publish_info(&self.link, &self.topics, &self.config);
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Awaited {
         /// What was new in it, the beginning of the answer.
         changes: Map<String, Value>,
     },
+    /// Until the node has looked at itself.
+    Findings,
 }
 
 impl Waiter {
@@ -30,6 +32,7 @@ impl Waiter {
         match &self.awaited {
             Awaited::Model(name) => name == model,
             Awaited::Models { .. } => true,
+            Awaited::Findings => false,
         }
     }
 }
@@ -105,7 +108,7 @@ impl Driver {
                     changes.insert("models".to_owned(), self.models_document());
                     self.answer(operator, verb, Ok(Value::Object(changes)));
                 }
-                model @ Awaited::Model(_) => self.waiters.push(Waiter { operator, verb, awaited: model }),
+                other => self.waiters.push(Waiter { operator, verb, awaited: other }),
             }
         }
     }

@@ -99,6 +99,12 @@ pub struct Models {
 #[derive(Debug, clap::Args)]
 pub struct Tasks {}
 
+/// Have a node look at itself and its machine, and show what is wrong and what to do about it.
+///
+/// What a node far away finds by itself; `promptd doctor` looks at this machine and asks the broker as well.
+#[derive(Debug, clap::Args)]
+pub struct Diagnose {}
+
 /// Show the jobs that wait or run on a node.
 #[derive(Debug, clap::Args)]
 pub struct Jobs {
@@ -223,6 +229,12 @@ fn only(models: Value, name: Option<&ModelName>) -> Result<Value, Failure> {
 impl NodeCommand for Tasks {
     fn answer(&self, reach: &Reach) -> Result<String, Failure> {
         reach.ask_and_show(&Question::of("tasks"), show::tasks)
+    }
+}
+
+impl NodeCommand for Diagnose {
+    fn answer(&self, reach: &Reach) -> Result<String, Failure> {
+        reach.ask_and_show(&Question::of("diagnose"), show::findings)
     }
 }
 

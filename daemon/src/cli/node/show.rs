@@ -78,6 +78,18 @@ pub fn tasks(output: &Value) -> String {
     table("", &rows)
 }
 
+/// What a node has found of itself, what is to be done below it.
+pub fn findings(output: &Value) -> String {
+    let mut rows = Vec::new();
+    for finding in array(output) {
+        rows.push([cell(&finding["level"]), cell(&finding["check"]), cell(&finding["what"])]);
+        if let Some(remedy) = finding["remedy"].as_str() {
+            rows.push([String::new(), String::new(), format!("→ {}", clean(remedy))]);
+        }
+    }
+    table("", &rows)
+}
+
 /// Jobs that have not ended.
 pub fn jobs(output: &Value) -> String {
     let jobs = array(&output["jobs"]);

@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::cli::Failure;
 use crate::cli::client::refused;
 
-/// How long the daemon may take for what it only has to look up.
-pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the daemon may take for what it only has to look up; for a look at itself it takes 30 s at most.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Longest line of an answer in bytes: thousands of documents.
 const ANSWER_MAX: u64 = 16 << 20;
@@ -53,7 +53,7 @@ impl Question<'_> {
 
     /// How long an answer may take; what changes something takes as long as it takes.
     pub fn timeout(&self) -> Option<Duration> {
-        matches!(self.verb, "status" | "info" | "models" | "jobs" | "tasks").then_some(LOOKUP_TIMEOUT)
+        matches!(self.verb, "status" | "info" | "models" | "jobs" | "tasks" | "diagnose").then_some(LOOKUP_TIMEOUT)
     }
 }
 

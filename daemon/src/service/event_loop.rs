@@ -7,16 +7,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use super::ServiceError;
 use super::cooling::HealthReport;
 use super::deriving::{DerivedReport, clean_folder};
 use super::driver::{Doors, Driver, Phase};
 use super::models::{Prepared, Ticket};
 use super::opening::Opened;
 use super::operator::Operator;
+use super::self_test::Findings;
 use super::startup::Startup;
 use super::wiring::{control_server, link_config, next_call};
-use super::ServiceError;
-use super::self_test::Findings;
 use crate::control::ControlCall;
 use crate::engine::{EngineReport, backends_folder};
 use crate::journal;

@@ -93,7 +93,8 @@ impl Driver {
         match started {
             Started::Done(answer) => self.answer(operator, verb, answer),
             Started::Waits(_) | Started::Reloads(_) | Started::Diagnoses if self.waiters.len() >= WAITERS_MAX => {
-                let text = format!("{WAITERS_MAX} operators wait already; what was asked for is done, ask for its outcome");
+                let text =
+                    format!("{WAITERS_MAX} operators wait already; what was asked for is done, ask for its outcome");
                 self.answer(operator, verb, Err(JobError::new(ErrorCode::QueueFull, text)));
             }
             Started::Waits(index) => {

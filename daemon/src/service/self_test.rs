@@ -48,7 +48,9 @@ impl Driver {
         self.looks_at_itself = false;
         let answer = match &findings {
             Some(findings) => Ok(serde_json::to_value(findings).unwrap_or_default()),
-            None => Err(JobError::new(ErrorCode::Internal, "the node could not look at itself; its log has the reason")),
+            None => {
+                Err(JobError::new(ErrorCode::Internal, "the node could not look at itself; its log has the reason"))
+            }
         };
         let asked = self.waiters.extract_if(.., |waiter| matches!(waiter.awaited, Awaited::Findings));
         for Waiter { operator, verb, .. } in asked.collect::<Vec<_>>() {

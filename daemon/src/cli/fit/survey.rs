@@ -86,7 +86,8 @@ fn options(model: &Model, facts: &ModelFacts, engine: &Engine) -> Vec<LoadOption
     let trained = facts.n_ctx_train.max(1);
     let wanted = LoadShape { context: model.context.min(trained), sequences: model.sequences, kv_type: model.kv_type };
     let shapes = squeezes(wanted, model.min_context.min(trained), !engine.reproducible);
-    let option = |shape| LoadOption { shape, gpu_layers: GpuLayers::None, need: service::estimate(facts, shape, engine) };
+    let option =
+        |shape| LoadOption { shape, gpu_layers: GpuLayers::None, need: service::estimate(facts, shape, engine) };
     shapes.into_iter().map(option).collect()
 }
 

@@ -2,11 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::channels::{CHANNELS, Channel, OPERATIONS, Operation, TEXT, TEXT_RESULT};
+use super::channels::{CHANNELS, Channel, OPERATIONS, Operation, TEXT, TEXT_RESULT, VALUE_RESULT};
 use super::examples::sent_examples;
 use super::published::published_examples;
 use super::schemas::NamedSchema;
+use crate::config::Config;
 use crate::job::{Control, NAME_PATTERN};
+use crate::mqtt::text_tasks;
+use crate::plan::Profile;
 use crate::telemetry::API_VERSION;
 
 /// The format of the schemas that the document refers to.
@@ -17,9 +20,12 @@ const BINDING_VERSION: &str = "0.2.0";
 
 /// What a reader must know before all else.
 const ABOUT: &str = "What devices, operators and fleets can rely on. Within version 1 only optional fields are added; codes and topics are \
-never renamed. Readers ignore fields that they do not know in what a node publishes. The schemas refuse nothing that a node takes; a node \
-refuses more, such as texts beyond a limit of its configuration. Each message that is sent to a node has examples, and `x-answers` tells \
-what each is answered by: a result, a bare text, or an error's code.";
+never renamed. Readers ignore fields that they do not know in what a node publishes. Words may be added, too: states, kinds of events, codes, \
+finishes. A reader does not refuse a message for a word that it does not know: of an unknown code `retryable` tells what to do, an unknown \
+`finish` ends an answer as any other does, and unknown states and events are told to people or passed over. The schemas refuse nothing that \
+a node takes; a node refuses more, such as texts beyond a limit of its configuration. Each message that is sent to a node has examples, and \
+`x-answers` tells what each is answered by: a result, a bare text, or an error's code. Not in here is what a node publishes for other \
+systems if its configuration says so, in their own formats: `homeassistant/…` for Home Assistant, `te/…` for thin-edge.io.";
 
 /// AsyncAPI 3.
 pub(super) fn asyncapi(schemas: &[NamedSchema]) -> Value {
@@ -27,9 +33,7 @@ pub(super) fn asyncapi(schemas: &[NamedSchema]) -> Value {
     let operations = OPERATIONS.iter().map(|operation| (operation.name.to_owned(), operation_object(operation)));
     let mut messages: Map<String, Value> =
         schemas.iter().map(|schema| (schema.name.clone(), message_object(schema))).collect();
-    messages
-        .insert(TEXT.to_owned(), text_message("A request that is the text alone.", "What is the capital of France?"));
-    messages.insert(TEXT_RESULT.to_owned(), text_message("The output alone, or `error: <code>`.", "Paris."));
+    messages.extend(bare_messages());
     json!({
         "asyncapi": "3.0.0",
         "info": { "title": "promptd", "version": API_VERSION, "description": ABOUT, "license": { "name": "Apache-2.0" } },
@@ -93,11 +97,31 @@ fn message_object(schema: &NamedSchema) -> Value {
     object
 }
 
-fn text_message(summary: &str, example: &str) -> Value {
+/// Messages that are a text or a value and nothing around it.
+fn bare_messages() -> [(String, Value); 3] {
+    let tasks = text_tasks(&Config::defaults(&Profile::default()).tasks);
+    let request = format!(
+        "A request that is the text alone: for {}, and for tasks of the operator's own that need no other field than `input`.",
+        tasks.join(", ")
+    );
+    let mut request =
+        bare_message(&request, "text/plain", &json!({ "type": "string" }), "What is the capital of France?");
+    request["x-tasks"] = tasks.into();
+    let text = "With `reply` as `text`: the output alone if it is a text, or `error: <code>`.";
+    let value = "With `reply` as `text`: the output alone, as JSON, if it is no text.";
+    let labels = json!([{ "label": "fault", "score": 0.9 }, { "label": "order", "score": 0.1 }]);
+    [
+        (TEXT.to_owned(), request),
+        (TEXT_RESULT.to_owned(), bare_message(text, "text/plain", &json!({ "type": "string" }), "Paris.")),
+        (VALUE_RESULT.to_owned(), bare_message(value, "application/json", &json!(true), labels)),
+    ]
+}
+
+fn bare_message(summary: &str, content_type: &str, schema: &Value, example: impl Into<Value>) -> Value {
     json!({
-        "summary": summary, "contentType": "text/plain",
-        "payload": { "schemaFormat": SCHEMA_FORMAT, "schema": { "type": "string" } },
-        "examples": [{ "name": "text", "payload": example }],
+        "summary": summary, "contentType": content_type,
+        "payload": { "schemaFormat": SCHEMA_FORMAT, "schema": schema },
+        "examples": [{ "name": "alone", "payload": example.into() }],
     })
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Channel {
 /// What a channel carries.
 #[derive(Clone, Copy)]
 pub(super) enum Carries {
-    /// Requests of every task, and plain texts.
+    /// Requests of every task, and plain texts for those that take one.
     Requests,
     /// Control messages of every verb.
     Controls,
@@ -36,19 +36,30 @@ impl Carries {
     }
 }
 
-/// A request that is the text alone, and an output that is.
+/// A request that is the text alone, an output that is, and one that is another value alone.
 pub(super) const TEXT: &str = "request-text";
 pub(super) const TEXT_RESULT: &str = "result-text";
+pub(super) const VALUE_RESULT: &str = "result-value";
 
 /// Answers whose names begin as those of control messages do.
 const OF_OPERATORS: [&str; 2] = ["control-result", "control-progress"];
 
 /// Sent once it is certain, at `QoS` 1.
-const OUTCOMES: [&str; 5] = ["result", "part", TEXT_RESULT, "error", "control-result"];
+const CERTAIN: [&str; 7] = ["result", "part", TEXT_RESULT, VALUE_RESULT, "error", "accepted", "control-result"];
 /// Sent as it happens, at `QoS` 0: it may be lost.
-const ON_THE_WAY: [&str; 4] = ["accepted", "delta", "progress", "control-progress"];
-const RESPONSES: [&str; 9] =
-    ["result", "part", TEXT_RESULT, "error", "accepted", "delta", "progress", "control-result", "control-progress"];
+const AS_IT_HAPPENS: [&str; 3] = ["delta", "progress", "control-progress"];
+const RESPONSES: [&str; 10] = [
+    "result",
+    "part",
+    TEXT_RESULT,
+    VALUE_RESULT,
+    "error",
+    "accepted",
+    "delta",
+    "progress",
+    "control-result",
+    "control-progress",
+];
 
 /// Who sends on a channel, and how.
 pub(super) struct Operation {
@@ -163,12 +174,18 @@ pub(super) const OPERATIONS: [Operation; 19] = [
         "sendOutcome",
         "response",
         1,
-        &OUTCOMES,
-        "The one message that ends a request; `part` messages are one together.",
+        &CERTAIN,
+        "The one message that ends a request, `part` messages being one together; before it `accepted`, when it was asked for.",
     ),
-    answers("sendOnTheWay", "response", 0, &ON_THE_WAY, "What is told before, when it was asked for; it may be lost."),
-    answers("sendOutcomeElsewhere", "elsewhere", 1, &OUTCOMES, "The same on a topic that was asked for."),
-    answers("sendOnTheWayElsewhere", "elsewhere", 0, &ON_THE_WAY, "The same on a topic that was asked for."),
+    answers(
+        "sendOnTheWay",
+        "response",
+        0,
+        &AS_IT_HAPPENS,
+        "What is told while the work is done, when it was asked for; it may be lost.",
+    ),
+    answers("sendOutcomeElsewhere", "elsewhere", 1, &CERTAIN, "The same on a topic that was asked for."),
+    answers("sendOnTheWayElsewhere", "elsewhere", 0, &AS_IT_HAPPENS, "The same on a topic that was asked for."),
     tells("tellAvailability", "availability", 1, true, "After each connect; the will says `offline`."),
     tells("tellStatus", "status", 1, true, "After each connect, and when it changes."),
     tells("tellInfo", "info", 1, true, "After each connect, and when it changes."),

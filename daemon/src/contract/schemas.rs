@@ -60,7 +60,8 @@ fn meaning(name: &str) -> Option<&'static str> {
     Some(match name {
         "result" => "The whole answer to a request.",
         "error" => {
-            "Why there is no answer. Counted by code: promptd_requests_refused_total, promptd_jobs_failed_total."
+            "Why there is no answer. `x-counter` of a code names the metrics that count it, by code; errors of control messages, of \
+             `fetch`, and of one of many `inputs` are counted by none."
         }
         "accepted" => "The request waits. Sent when it says `ack`.",
         "delta" => {
@@ -69,7 +70,7 @@ fn meaning(name: &str) -> Option<&'static str> {
         "part" => {
             "A piece of a result that the broker does not take as one message. Sent when the request says `parts`."
         }
-        "progress" => "What a step of a pipeline does. Sent when the request says `stream`.",
+        "progress" => "What a step of a pipeline does. Sent when the request says `ack` or `stream`.",
         "control-result" => "What an operator has asked for.",
         "control-progress" => "How far it is.",
         "status" => "The node's state, and why it is not better.",

@@ -8,19 +8,28 @@ use serde_json::Value;
 /// JSON Schema 2020-12 of what a type writes. It allows unknown fields, as readers of the contract must.
 pub fn schema_of<T: JsonSchema + ?Sized>() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
+    let settings = settings.with_transform(RecursiveTransform(one_line));
     let settings = settings.with_transform(RecursiveTransform(plain_numbers)).with_transform(LeftOut);
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// The same of a document from which all that is not known is left out, at any depth.
 pub fn sparse_schema_of<T: JsonSchema + ?Sized>() -> Value {
-    let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(RecursiveTransform(plain_numbers));
+    let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(RecursiveTransform(one_line));
+    let settings = settings.with_transform(RecursiveTransform(plain_numbers));
     let settings = settings.with_transform(RecursiveTransform(all_optional)).with_transform(LeftOut);
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 fn all_optional(schema: &mut Schema) {
     schema.remove("required");
+}
+
+/// A comment has lines because the code is narrow.
+fn one_line(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
 }
 
 /// `uint32` is no format of JSON Schema, and `float` tells nothing that a reader needs.
@@ -95,6 +104,8 @@ mod tests {
 
     #[derive(Serialize, JsonSchema)]
     struct Part {
+        /// Of all
+        /// that there is.
         share: f32,
     }
 
@@ -107,7 +118,10 @@ mod tests {
             "part": { "$ref": "#/$defs/Part" },
         });
         assert_eq!((&schema["properties"], &schema["required"]), (&expected, &json!(["number"])));
-        assert_eq!(schema["$defs"]["Part"]["properties"]["share"], json!({ "type": "number" }));
+        assert_eq!(
+            schema["$defs"]["Part"]["properties"]["share"],
+            json!({ "description": "Of all that there is.", "type": "number" })
+        );
         assert!(schema.get("additionalProperties").is_none());
     }
 }

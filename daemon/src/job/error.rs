@@ -8,12 +8,23 @@ use serde::{Deserialize, Serialize};
 
 use super::Overflow;
 
+/// Of requests that did not become jobs.
+const REFUSED: [&str; 1] = ["promptd_requests_refused_total"];
+/// Of jobs that ended so.
+const FAILED: [&str; 1] = ["promptd_jobs_failed_total"];
+/// Of both.
+const EITHER: [&str; 2] = [REFUSED[0], FAILED[0]];
+
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $retryable:literal;)*) => {
-        /// Why a job was refused or failed. The list is part of the interface: codes are never renamed.
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $retryable:literal, $counter:ident;)*) => {
+        /// Why a job was refused or failed. Codes are never renamed. `x-retryable` is what `retryable` says as a rule; the
+        /// message itself decides. `x-counter` names the metrics that count it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
-            $($(#[$doc])* #[serde(rename = $text)] #[schemars(extend("x-retryable" = $retryable))] $variant,)*
+            $($(#[$doc])*
+            #[serde(rename = $text)]
+            #[schemars(extend("x-retryable" = $retryable, "x-counter" = $counter))]
+            $variant,)*
         }
 
         impl ErrorCode {
@@ -39,57 +50,58 @@ macro_rules! error_codes {
 
 error_codes! {
     /// The payload breaks the interface.
-    InvalidRequest = "invalid_request", false;
+    InvalidRequest = "invalid_request", false, EITHER;
     /// No task of that name.
-    UnknownTask = "unknown_task", false;
+    UnknownTask = "unknown_task", false, EITHER;
     /// No model of that name.
-    UnknownModel = "unknown_model", false;
+    UnknownModel = "unknown_model", false, EITHER;
     /// The output schema cannot be used.
-    InvalidSchema = "invalid_schema", false;
+    InvalidSchema = "invalid_schema", false, EITHER;
     /// The request is larger than `limits.request`.
-    TooLarge = "too_large", false;
+    TooLarge = "too_large", false, EITHER;
     /// The answer is larger than the broker or `limits.result` allows.
-    ResultTooLarge = "result_too_large", false;
+    ResultTooLarge = "result_too_large", false, FAILED;
     /// The prompt leaves no room in the model's context.
-    ContextOverflow = "context_overflow", false;
+    ContextOverflow = "context_overflow", false, FAILED;
     /// The request was a retained message.
-    Retained = "retained", false;
+    Retained = "retained", false, REFUSED;
     /// The reply topic is not allowed for this client.
-    ReplyForbidden = "reply_forbidden", false;
-    /// A policy forbids it.
-    Forbidden = "forbidden", false;
+    ReplyForbidden = "reply_forbidden", false, REFUSED;
+    /// A policy forbids it; or it needs a client in its topic, as a session does, and everything with `mqtt.anonymous = false`; or
+    /// its client has the name of a binding.
+    Forbidden = "forbidden", false, EITHER;
     /// A policy's rate is used up.
-    RateLimited = "rate_limited", true;
+    RateLimited = "rate_limited", true, REFUSED;
     /// The id is in use for another request.
-    IdConflict = "id_conflict", false;
+    IdConflict = "id_conflict", false, REFUSED;
     /// No such job.
-    NotFound = "not_found", false;
+    NotFound = "not_found", false, REFUSED;
     /// No room for another job.
-    QueueFull = "queue_full", true;
+    QueueFull = "queue_full", true, REFUSED;
     /// No room on disk for another job.
-    StorageFull = "storage_full", true;
+    StorageFull = "storage_full", true, EITHER;
     /// The machine is short of memory.
-    MemoryHeadroom = "memory_headroom", true;
+    MemoryHeadroom = "memory_headroom", true, EITHER;
     /// The machine is too hot.
-    Thermal = "thermal", true;
+    Thermal = "thermal", true, REFUSED;
     /// No model is configured or loaded yet.
-    NoModel = "no_model", true;
+    NoModel = "no_model", true, EITHER;
     /// The model exists and cannot serve now.
-    ModelUnavailable = "model_unavailable", true;
+    ModelUnavailable = "model_unavailable", true, EITHER;
     /// The deadline passed.
-    DeadlineExceeded = "deadline_exceeded", false;
+    DeadlineExceeded = "deadline_exceeded", false, EITHER;
     /// The client or an operator cancelled it.
-    Cancelled = "cancelled", false;
+    Cancelled = "cancelled", false, FAILED;
     /// It was running in too many engine crashes.
-    Quarantined = "quarantined", false;
+    Quarantined = "quarantined", false, FAILED;
     /// The node is being drained or stopped.
-    Draining = "draining", true;
+    Draining = "draining", true, EITHER;
     /// A step of a pipeline failed.
-    StepFailed = "step_failed", false;
+    StepFailed = "step_failed", false, FAILED;
     /// The engine crashed, stalled or refused.
-    EngineFailed = "engine_failed", true;
+    EngineFailed = "engine_failed", true, FAILED;
     /// A defect of promptd.
-    Internal = "internal", false;
+    Internal = "internal", false, FAILED;
 }
 
 impl fmt::Display for ErrorCode {

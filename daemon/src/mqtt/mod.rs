@@ -76,7 +76,7 @@ mod worker;
 
 pub use body::Asked;
 pub use config::{LinkConfig, PasswordSource};
-pub use contract::{addressed_fields, reply_schemas, request_schemas, sent_object};
+pub use contract::{addressed_fields, reply_schemas, request_schemas, sent_object, text_tasks};
 pub use control::AcceptedControl;
 pub use counters::Counters;
 pub use error::TopicError;

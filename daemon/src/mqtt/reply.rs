@@ -233,7 +233,8 @@ pub(super) struct ErrorBody<'a> {
     code: ErrorCode,
     /// For people: names the value and the limit, never the text of a prompt or an answer.
     message: &'a str,
-    /// Whether the same request may succeed later.
+    /// Whether the same request may succeed later. It decides, whatever the code says as a rule: `deadline_exceeded` and
+    /// `step_failed` can be retryable.
     retryable: bool,
     /// When a retry is worth it, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Bytes;
 
-/// A share of something, in tenths of a percent, from 0 % to 100 %. Shows as `10%` or `2.5%`, in JSON as well.
+/// A share of something, in tenths of a percent, from 0 % to 100 %, such as `10%` or `2.5%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Percent(u16);

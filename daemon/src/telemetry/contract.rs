@@ -15,9 +15,9 @@ pub const API_VERSION: &str = "1.0";
 pub const TELEMETRY_NUMBERS: [(&str, &str); 42] = [
     ("time_s", "Seconds since 1970; only of a clock that can be believed."),
     ("uptime_s", "Seconds since the daemon has started."),
-    ("ready", "1 if every model serves."),
-    ("journal_writable", "1 if accepted jobs outlive the daemon."),
-    ("models_ready", "Models that serve."),
+    ("ready", "1 if requests are answered."),
+    ("journal_writable", "1 if what is accepted reaches the disk, or is not meant to."),
+    ("models_ready", "Models that answer at once."),
     ("jobs_waiting", "Jobs that wait."),
     ("jobs_running", "Jobs in engines."),
     ("requests_received", "Requests since the daemon has started."),
@@ -25,21 +25,21 @@ pub const TELEMETRY_NUMBERS: [(&str, &str); 42] = [
     ("requests_refused", "Of these, those that got an error at once."),
     ("jobs_completed", "Jobs that were answered since the daemon has started."),
     ("jobs_failed", "Jobs that ended with an error since then."),
-    ("prompt_tokens", "Tokens of prompts since then."),
+    ("prompt_tokens", "Tokens of answered prompts since then."),
     ("cached_tokens", "Of these, those that were not computed again."),
     ("generated_tokens", "Tokens of answers since then."),
     ("journal_outcomes", "Outcomes that the journal keeps."),
     ("journal_used_bytes", "Size of the journal."),
-    ("outbox_messages", "Messages that the broker has not acknowledged."),
+    ("outbox_messages", "Messages that the broker has not taken yet, and places reserved for one."),
     ("reconnects", "Connections after the first one since the daemon has started."),
     ("engines_resident_bytes", "Memory of all engines."),
     ("daemon_resident_bytes", "Memory of the daemon itself."),
     ("tokens_per_s", "Tokens of answers in a second, of late."),
     ("energy_joules", "What the board has drawn since the daemon has started."),
-    ("job_energy_joules", "Of this, what jobs have taken."),
-    ("memory_available_bytes", "What can be had at the tightest limit of memory."),
+    ("job_energy_joules", "Of this, what it has drawn while jobs ran."),
+    ("memory_available_bytes", "Memory left for new work at the tightest limit."),
     ("memory_total_bytes", "All of that limit."),
-    ("memory_slack_ratio", "What is left beyond the reserve, as a share of the reserve."),
+    ("memory_slack_ratio", "What is left there as a share of `memory.reserve`; below 1 the governor acts."),
     ("memory_pressure_ratio", "Share of the last 10 s in which something waited for memory."),
     ("governor_memory_level", "How far the governor of memory has to go; 0 if all is well."),
     ("governor_thermal_level", "The same of heat."),
@@ -78,7 +78,12 @@ fn telemetry() -> Value {
 
 /// What happens to models and what happens to the node are told on one topic; the former names its model.
 fn either(mut of_model: Value, mut of_node: Value) -> Value {
-    let defs = [&mut of_model, &mut of_node].into_iter().filter_map(|schema| schema.as_object_mut()?.remove("$defs"));
+    let parts = [&mut of_model, &mut of_node].into_iter().filter_map(Value::as_object_mut);
+    let defs = parts.filter_map(|schema| {
+        // The whole has them.
+        schema.retain(|key, _| key != "$schema" && key != "title");
+        schema.remove("$defs")
+    });
     let defs: Vec<Value> = defs.collect();
     let mut both = json!({ "anyOf": [of_model, of_node] });
     for (name, def) in defs.iter().filter_map(Value::as_object).flatten() {

@@ -42,7 +42,7 @@ pub(super) struct MachineState<'a> {
 struct Memory<'a> {
     /// What limits memory: the host, and cgroups on the way to the daemon.
     limits: Vec<Limit<'a>>,
-    /// What is left beyond the reserve, as a share of the reserve, at the tightest limit.
+    /// What is left at the tightest limit, as a share of `memory.reserve`; below 1 the governor acts.
     reserve_left: Option<f64>,
     /// Share of the last 10 s in which something waited for memory, 0 to 1.
     pressure: Option<f64>,
@@ -56,7 +56,7 @@ struct Limit<'a> {
     name: &'a str,
     /// All of it.
     total_bytes: Bytes,
-    /// What can be had without pushing anything out.
+    /// What of it is left for new work.
     available_bytes: Bytes,
 }
 

@@ -14,6 +14,8 @@ const IN_PLACE: [&str; 7] = ["allOf", "anyOf", "oneOf", "if", "then", "else", "n
 /// The committed schemas; those of what a node publishes in a stricter form: a field that they do not name is a fault.
 pub struct Contract {
     validators: BTreeMap<String, Validator>,
+    /// The QoS at which each kind of message is sent.
+    qos: BTreeMap<String, u64>,
     /// How many messages of each kind were checked.
     pub seen: BTreeMap<String, usize>,
 }
@@ -45,14 +47,12 @@ impl Contract {
             }
             (name, jsonschema::draft202012::new(&schema).unwrap())
         });
-        Self { validators: validators.collect(), seen: BTreeMap::new() }
+        Self { validators: validators.collect(), qos: sent_qos(&topics()), seen: BTreeMap::new() }
     }
 
     /// Every example of what is sent to a node, in the order of the document.
     pub fn examples() -> Vec<Example> {
-        let output = promptd().args(["schema", "asyncapi", "--json"]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let topics: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let topics = topics();
         let of_message = |(name, message): (&String, &Value)| -> Vec<Example> {
             let answers = message["x-answers"].as_object().into_iter().flatten();
             let example = |(example, answer): (&String, &Value)| Example {
@@ -74,7 +74,7 @@ impl Contract {
         self.validators.keys().map(String::as_str).filter(|name| !is_sent(name)).collect()
     }
 
-    /// Checks a message of the node `gw`, on whatever topic it is.
+    /// Checks a message of the node `gw`, on whatever topic it is, that came on a subscription at QoS 1.
     pub fn check(&mut self, message: &Reply) {
         let Some(kind) = kind_of(message) else { return };
         let value = if kind == "availability" {
@@ -83,6 +83,8 @@ impl Contract {
             message.json.clone()
         };
         self.check_value(kind, &value);
+        let qos = self.qos.get(kind).unwrap_or_else(|| panic!("no operation sends {kind}"));
+        assert_eq!(u64::from(message.qos), *qos, "the QoS of {kind} on {}", message.topic);
     }
 
     /// Checks a message of a kind.
@@ -98,6 +100,36 @@ impl Contract {
     pub fn unseen(&self) -> Vec<&str> {
         self.published().into_iter().filter(|kind| !self.seen.contains_key(*kind)).collect()
     }
+}
+
+/// The document of the topics.
+fn topics() -> Value {
+    let output = promptd().args(["schema", "asyncapi", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What the operations say of each kind of message. One that lists none sends all of its channel's.
+fn sent_qos(topics: &Value) -> BTreeMap<String, u64> {
+    let mut kinds = BTreeMap::new();
+    for operation in topics["operations"].as_object().unwrap().values().filter(|known| known["action"] == "send") {
+        let of_channel = || {
+            let channel =
+                topics.pointer(operation["channel"]["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
+            channel["messages"].as_object().unwrap().keys().cloned().collect()
+        };
+        let listed = operation["messages"].as_array().map(|listed| {
+            let name = |message: &Value| message["$ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+            listed.iter().map(name).collect()
+        });
+        let names: Vec<String> = listed.unwrap_or_else(of_channel);
+        let qos = operation["bindings"]["mqtt"]["qos"].as_u64().unwrap();
+        for name in names {
+            let other = kinds.insert(name.clone(), qos).filter(|other| *other != qos);
+            assert!(other.is_none(), "{name} is sent at several QoS");
+        }
+    }
+    kinds
 }
 
 /// Whether it is a message that is sent to a node.

@@ -9,11 +9,12 @@ use crate::job::{
     CHOICES_MAX, ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, Encoding, LABEL_BYTES_MAX, LABELS_MAX, LOGPROBS_MAX,
     NAME_PATTERN, REPEAT_PENALTY_MAX, REPEAT_PENALTY_MIN, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX,
 };
-use crate::task::OF_REQUESTS;
+use crate::task::{OF_REQUESTS, OF_TEMPLATES};
 
 /// A field of a task of the interface, or of a task that is data. None if there is none of that name.
 pub(super) fn property(name: &str, kind: Option<TaskKind>) -> Option<Value> {
-    let of_all = of_all(name).or_else(|| of_sampling(name)).or_else(|| of_form(name));
+    let of_steps = if kind == Some(TaskKind::Pipeline) { of_steps(name) } else { None };
+    let of_all = of_steps.or_else(|| of_all(name)).or_else(|| of_sampling(name)).or_else(|| of_form(name));
     of_all.or_else(|| of_texts(name, kind)).or_else(|| of_pipelines(name))
 }
 
@@ -172,6 +173,15 @@ fn of_texts(name: &str, kind: Option<TaskKind>) -> Option<Value> {
     })
 }
 
+/// What has another meaning for a pipeline.
+fn of_steps(name: &str) -> Option<Value> {
+    Some(match name {
+        "stream" => flag("Send `delta` messages while the answer is made, and `progress` messages about the steps."),
+        "ack" => flag("Send `accepted` when the request waits, and `progress` messages about the steps."),
+        _ => return None,
+    })
+}
+
 fn of_pipelines(name: &str) -> Option<Value> {
     Some(match name {
         "steps" => json!({
@@ -180,7 +190,13 @@ fn of_pipelines(name: &str) -> Option<Value> {
         "output" => {
             json!({ "description": "A value with templates that becomes the output; by default what the last step gives." })
         }
-        "fields" => json!({ "description": "More values for templates, by their names.", "type": "object" }),
+        "fields" => {
+            let taken: Vec<&str> = OF_TEMPLATES.into_iter().chain(["input"]).collect();
+            json!({
+                "description": "More values for templates, by their names.", "type": "object",
+                "propertyNames": { "not": { "enum": taken } },
+            })
+        }
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::address::{ECHO_BYTES_MAX, ECHO_FIELDS_MAX};
-use super::super::defined::common_fields;
+use super::super::defined::{common_fields, fields_of};
 use super::super::kind::{KNOWN, TaskKind};
 use super::fields::property;
 use crate::job::NAME_PATTERN;
@@ -20,6 +20,31 @@ pub fn request_schemas(definitions: &[Definition]) -> Vec<(String, Value)> {
     let mut schemas: Vec<(String, Value)> = tasks.map(|(name, schema)| (format!("request-{name}"), schema)).collect();
     schemas.push(("cancel".to_owned(), cancel()));
     schemas
+}
+
+/// The tasks of the interface, and of these, that a text alone is enough for.
+pub fn text_tasks(definitions: &[Definition]) -> Vec<String> {
+    let kinds = TaskKind::ALL.into_iter().filter(|kind| takes_text(*kind)).map(|kind| kind.name().to_owned());
+    let defined = definitions.iter().filter(|definition| is_for_text(definition));
+    kinds.chain(defined.map(|definition| definition.name().as_str().to_owned())).collect()
+}
+
+fn takes_text(kind: TaskKind) -> bool {
+    kind.on("text".to_owned()).is_ok()
+}
+
+fn is_for_text(definition: &Definition) -> bool {
+    let asks_for_form = definition.parts().defaults.form == Form::Requested;
+    !asks_for_form && definition.task(fields_of("text".to_owned()), usize::MAX).is_ok()
+}
+
+/// What a payload is, for a task that a text alone is enough for or not.
+fn about_text(takes_text: bool) -> &'static str {
+    if takes_text {
+        "A payload whose first non-blank character is not `{` is the text alone; JSON that is no object is refused."
+    } else {
+        "A JSON object always: a text alone is not enough."
+    }
 }
 
 /// What every request may carry for its client alone.
@@ -69,10 +94,7 @@ fn of_kind(kind: TaskKind) -> Value {
         TaskKind::Classify => rules.push(not_both("inputs", "labels")),
         _ => {}
     }
-    let text = format!(
-        "A request of the task `{}`. A payload whose first character is not `{{` is the text alone.",
-        kind.name()
-    );
+    let text = format!("A request of the task `{}`. {}", kind.name(), about_text(takes_text(kind)));
     sent_object(&text, &properties, &rules)
 }
 
@@ -88,7 +110,8 @@ fn of_definition(definition: &Definition) -> Value {
     if *form == Form::Requested {
         rules.push(json!({ "anyOf": FORMS.map(|name| json!({ "required": [name] })) }));
     }
-    let text = format!("A request of the task `{}`. {}", parts.name, parts.description);
+    let about = about_text(is_for_text(definition));
+    let text = format!("A request of the task `{}`. {} {about}", parts.name, parts.description);
     sent_object(&text, &own.chain(common).collect(), &rules)
 }
 
@@ -108,7 +131,12 @@ fn cancel() -> Value {
 
 /// The fields of requests that are no job's: only where the answer goes.
 pub fn addressed_fields() -> impl Iterator<Item = (String, Value)> {
-    ["id", "reply_to", "ref"].into_iter().filter_map(|name| Some((name.to_owned(), property(name, None)?)))
+    let id = json!({
+        "description": "The sender's name for the message; promptd makes one. A message that comes again is done again.",
+        "type": "string", "pattern": NAME_PATTERN,
+    });
+    let others = ["reply_to", "ref"].into_iter().filter_map(|name| Some((name.to_owned(), property(name, None)?)));
+    std::iter::once(("id".to_owned(), id)).chain(others)
 }
 
 fn one_of(names: &[&str]) -> Value {

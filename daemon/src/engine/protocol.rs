@@ -12,19 +12,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::prefixes::{Opening, PrefixFolder, Prefixes, SessionNumber, SessionUse};
+pub use self::prefixes::{Instructions, Opening, PrefixFolder, Prefixes, SessionNumber, SessionUse};
 pub use self::sizes::{BufferSizes, Buffers, CpuBackend, GpuDevice, MeasureParams, MeasurePoint, MeasureReport};
 pub use self::tuning::{Place, TuneParams, TuneReport};
 use super::Duty;
 use super::derive::FileType;
 pub use super::real_memory::RealMemory;
-use crate::job::{
-    ErrorCode, Finish, JobId, Output, OutputLimits, Overflow, Sampling, Task, TaskName, TokenLogprob, Usage,
-};
+use crate::job::{ErrorCode, Finish, JobId, Output, OutputLimits, Overflow, Sampling, Task, TokenLogprob, Usage};
 use crate::plan::{GpuLayers, LoadShape, Tuning};
 
 /// Raised with every change to a message of this file.
-pub const PROTOCOL: u16 = 13;
+pub const PROTOCOL: u16 = 14;
 
 /// Which version this is. A daemon talks only to children of its own version.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -297,9 +295,9 @@ pub struct EngineJob {
     pub task: Task,
     /// Messages of a chat that a session remembers. Where the context is full, its oldest turns are left out.
     pub memory: Range<usize>,
-    /// The task or pipeline of the operator's that it is or belongs to. What that begins with is found by such a job only: others could
-    /// find out by guesses what an operator has written.
-    pub instructions: Option<TaskName>,
+    /// The instructions of the operator's that it is made of. What they begin with is found by such a job only: others could find out by
+    /// guesses what an operator has written.
+    pub instructions: Option<Instructions>,
     /// The session that it is a turn of: what its prompt has in common with the turn before need not be computed again.
     pub session: Option<SessionUse>,
     /// How to choose tokens.

@@ -131,6 +131,6 @@ impl Composed {
 }
 
 /// The name of a step without the number of its item.
-fn step_name(key: &StepKey) -> String {
+pub(super) fn step_name(key: &StepKey) -> String {
     key.as_str().split('/').next().unwrap_or_default().to_owned()
 }

@@ -4,21 +4,27 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::composed::step_name;
 use super::driver::Driver;
 use super::models::ModelEntry;
 use crate::config::{Config, Durability};
-use crate::engine::protocol::{Opening, PrefixFolder, Prefixes};
+use crate::engine::protocol::{Instructions, Opening, PrefixFolder, Prefixes};
 use crate::engine::{EngineId, ModelFile};
 use crate::health::Room;
-use crate::job::{JobId, TaskName};
+use crate::job::{JobId, Task, TaskName};
 use crate::plan::{Bytes, Reserve};
 
 /// What prompts of the configured tasks and pipelines begin with.
 fn openings(config: &Config) -> Vec<Opening> {
-    let of_tasks = config.tasks.iter().map(|task| (task.name(), task.opening()));
-    let of_pipelines =
-        config.pipelines.iter().flat_map(|pipeline| pipeline.openings().map(|one| (pipeline.name(), one)));
-    of_tasks.chain(of_pipelines).map(|(task, messages)| Opening { task: task.clone(), messages }).collect()
+    let of_tasks = config.tasks.iter().map(|task| (task.name(), None, task.opening()));
+    let of_pipelines = config.pipelines.iter().flat_map(|pipeline| {
+        pipeline.openings().map(|(step, messages)| (pipeline.name(), Some(step.to_string()), messages))
+    });
+    let opening = |(task, step, messages): (&TaskName, _, _)| Opening {
+        instructions: Instructions { task: task.clone(), step },
+        messages,
+    };
+    of_tasks.chain(of_pipelines).map(opening).collect()
 }
 
 /// What an engine may keep of prompts, so much in memory, and on disk.
@@ -45,11 +51,22 @@ pub(super) fn disk_reserve(reserve: Reserve, folder: &Path) -> Bytes {
 }
 
 impl Driver {
-    /// The task or pipeline of the operator's that a job is or belongs to.
-    pub(super) fn instructions_of(&self, id: JobId) -> Option<TaskName> {
+    /// The instructions of the operator's that the prompt of a job is made of: those of its task, else of the step of a pipeline that
+    /// it is or belongs to.
+    pub(super) fn instructions_of(&self, id: JobId) -> Option<Instructions> {
         let job = self.jobs.get(id)?;
-        let of_root = || self.jobs.get(job.step()?.root)?.request.defined.clone();
-        job.request.defined.clone().or_else(of_root)
+        if let Some(task) = job.request.defined.clone() {
+            return Some(Instructions { task, step: None });
+        }
+        let step = job.step()?;
+        let of = self.jobs.get(step.job)?;
+        match &of.request.task {
+            Task::Pipeline(_) => {
+                let task = of.request.defined.clone()?;
+                Some(Instructions { task, step: Some(step_name(&step.key)) })
+            }
+            _ => self.instructions_of(step.job),
+        }
     }
 
     /// Tells an engine that serves now what prompts begin with.

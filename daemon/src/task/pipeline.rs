@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::fields::Schema;
 use super::opening::of_step;
 use super::{DefinitionError, PipelineError, Plan};
-use crate::job::{JobError, Message, ModelName, Pipeline, PipelineStep, TaskName};
+use crate::job::{JobError, Message, ModelName, Pipeline, PipelineStep, StepName, TaskName};
 
 /// What a definition is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,9 +76,9 @@ impl PipelineDefinition {
     }
 
     /// What the conversations of its steps begin with, whatever a request says, as of [`Definition::opening`](super::Definition::opening).
-    pub fn openings(&self) -> impl Iterator<Item = Vec<Message>> {
-        let of_steps = self.parts.steps.iter().map(|step| of_step(step.task.as_str(), &step.fields));
-        of_steps.filter(|opening| !opening.is_empty())
+    pub fn openings(&self) -> impl Iterator<Item = (&StepName, Vec<Message>)> {
+        let of_steps = self.parts.steps.iter().map(|step| (&step.name, of_step(step.task.as_str(), &step.fields)));
+        of_steps.filter(|(_, opening)| !opening.is_empty())
     }
 
     /// The pipeline for a request with these fields. One that is not given is nothing to the templates.

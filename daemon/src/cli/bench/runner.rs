@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use promptd::engine::protocol::{
-    Answer, EngineJob, Golden, LoadParams, ModelKind, ModelReport, Opening, PrefixFolder, Prefixes, ThreadCount,
+    Answer, EngineJob, Golden, Instructions, LoadParams, ModelKind, ModelReport, Opening, PrefixFolder, Prefixes,
+    ThreadCount,
 };
 use promptd::engine::{Engine, EngineEnd, EngineEvent, EngineId, EngineReport, EngineSpec, ModelFile, backends_folder};
 use promptd::health::{Roots, process_memory};
@@ -43,7 +44,7 @@ pub struct Runner {
     pid: Option<u32>,
     jobs: u64,
     /// The task whose jobs it gets.
-    instructions: Option<TaskName>,
+    instructions: Option<Instructions>,
 }
 
 impl Runner {
@@ -101,9 +102,9 @@ impl Runner {
 
     /// Further jobs are of a task whose prompts begin with these messages, the last of which goes on.
     pub fn set_opening(&mut self, messages: Vec<Message>) -> anyhow::Result<()> {
-        let task = TaskName::new("bench")?;
-        self.instructions = Some(task.clone());
-        let taken = self.engine.set_openings(vec![Opening { task, messages }]);
+        let instructions = Instructions { task: TaskName::new("bench")?, step: None };
+        self.instructions = Some(instructions.clone());
+        let taken = self.engine.set_openings(vec![Opening { instructions, messages }]);
         if taken { Ok(()) } else { bail!("the engine takes no openings") }
     }
 

@@ -9,8 +9,8 @@ use super::llama::{Model, Token};
 use super::pace::CHUNK;
 use super::scorer::{Place, Scorer, kept};
 use super::writer::Writer;
-use crate::engine::protocol::{Answer, SessionUse};
-use crate::job::{ErrorCode, Finish, JobId, TaskName, Usage};
+use crate::engine::protocol::{Answer, Instructions, SessionUse};
+use crate::job::{ErrorCode, Finish, JobId, Usage};
 
 /// Where a sequence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +66,14 @@ impl From<GrammarError> for Failure {
 pub struct Source {
     /// The session that it is a turn of.
     pub session: Option<SessionUse>,
-    /// The task of the operator's that it is or belongs to.
-    pub task: Option<TaskName>,
+    /// What its prompt is made of.
+    pub instructions: Option<Instructions>,
 }
 
 impl Source {
     /// Who asks.
     pub fn asker(&self) -> Asker<'_> {
-        Asker { session: self.session.map(|session| session.number), task: self.task.as_ref() }
+        Asker { session: self.session.map(|session| session.number), instructions: self.instructions.as_ref() }
     }
 }
 

@@ -30,18 +30,28 @@ pub struct PrefixFolder {
     pub reserve: Bytes,
 }
 
-/// What prompts of a task or pipeline of the operator's begin with.
+/// A text of the operator's that prompts are made of. Each is one of its own, also among the steps of a pipeline: what a client
+/// gives may be all of the prompt of one step, which must not find out what another one's begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instructions {
+    /// The task or pipeline.
+    pub task: TaskName,
+    /// The step of a pipeline that says something itself.
+    pub step: Option<String>,
+}
+
+/// What prompts with instructions of the operator's begin with.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
-    /// Its name.
-    pub task: TaskName,
+    /// Which.
+    pub instructions: Instructions,
     /// Whole messages, and the beginning of the last one.
     pub messages: Vec<Message>,
 }
 
 impl std::fmt::Debug for Opening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Opening({}, {} messages)", self.task, self.messages.len())
+        write!(f, "Opening({}, {} messages)", self.instructions.task, self.messages.len())
     }
 }
 

@@ -10,8 +10,7 @@ use std::time::Instant;
 
 use super::llama::Token;
 use super::prompt::shared_length;
-use crate::engine::protocol::{SessionNumber, SessionUse};
-use crate::job::TaskName;
+use crate::engine::protocol::{Instructions, SessionNumber, SessionUse};
 
 /// What llama.cpp gave for a sequence.
 pub type State = Arc<Vec<u8>>;
@@ -25,13 +24,13 @@ pub enum Rule {
     AsWhole,
 }
 
-/// Who asks: of which session of a client, and by which task of the operator's.
+/// Who asks: of which session of a client, and with which instructions of the operator's.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asker<'a> {
     /// The session that it goes on with.
     pub session: Option<SessionNumber>,
-    /// The task.
-    pub task: Option<&'a TaskName>,
+    /// What its prompt is made of.
+    pub instructions: Option<&'a Instructions>,
 }
 
 /// What prompts begin with.
@@ -49,21 +48,21 @@ struct Opening {
 /// Whose prompts may find an opening.
 enum ForWhom {
     Everybody,
-    Tasks(Vec<TaskName>),
+    Those(Vec<Instructions>),
 }
 
 impl Opening {
     fn is_for(&self, asker: Asker<'_>) -> bool {
         match &self.for_whom {
             ForWhom::Everybody => true,
-            ForWhom::Tasks(tasks) => asker.task.is_some_and(|task| tasks.contains(task)),
+            ForWhom::Those(those) => asker.instructions.is_some_and(|instructions| those.contains(instructions)),
         }
     }
 
-    /// The same tokens are what prompts of this task begin with, too; of none, everybody's.
-    fn is_also_for(&mut self, task: Option<TaskName>) {
-        match (&mut self.for_whom, task) {
-            (ForWhom::Tasks(tasks), Some(task)) => tasks.push(task),
+    /// The same tokens are what prompts with these instructions begin with, too; with none, everybody's.
+    fn is_also_for(&mut self, instructions: Option<Instructions>) {
+        match (&mut self.for_whom, instructions) {
+            (ForWhom::Those(those), Some(instructions)) => those.push(instructions),
             (for_whom, None) => *for_whom = ForWhom::Everybody,
             (ForWhom::Everybody, Some(_)) => {}
         }
@@ -94,10 +93,11 @@ impl Cache {
         Self { most, rule, openings: Vec::new(), turns: Vec::new(), clock: 0 }
     }
 
-    /// What prompts of tasks begin with from now on, or of everybody. What is kept of those that are no longer among them is dropped.
-    pub fn set_openings(&mut self, openings: Vec<(Option<TaskName>, Vec<Token>)>) {
+    /// What prompts with instructions begin with from now on, or everybody's. What is kept of those that are no longer among them is
+    /// dropped.
+    pub fn set_openings(&mut self, openings: Vec<(Option<Instructions>, Vec<Token>)>) {
         let mut before = std::mem::take(&mut self.openings);
-        for (task, mut tokens) in openings {
+        for (instructions, mut tokens) in openings {
             if let Rule::InPart(grid) = self.rule {
                 tokens.truncate(on_grid(tokens.len(), grid));
             }
@@ -105,10 +105,10 @@ impl Cache {
                 continue;
             }
             if let Some(known) = self.openings.iter_mut().find(|opening| opening.tokens == tokens) {
-                known.is_also_for(task);
+                known.is_also_for(instructions);
                 continue;
             }
-            let for_whom = task.map_or(ForWhom::Everybody, |task| ForWhom::Tasks(vec![task]));
+            let for_whom = instructions.map_or(ForWhom::Everybody, |one| ForWhom::Those(vec![one]));
             let opening = match before.iter().position(|opening| opening.tokens == tokens) {
                 Some(at) => Opening { for_whom, ..before.swap_remove(at) },
                 None => Opening { tokens, for_whom, state: None, unkept: false, looked: false, used: 0 },

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
 use super::*;
+use crate::job::TaskName;
 
 fn session(client: u64, session: u64) -> SessionUse {
     SessionUse { number: SessionNumber { client, session }, keep: Duration::from_mins(1) }
 }
 
 /// Who has no session and uses no task of the operator's.
-const ANYBODY: Asker<'static> = Asker { session: None, task: None };
+const ANYBODY: Asker<'static> = Asker { session: None, instructions: None };
 
 fn of(session: SessionUse) -> Asker<'static> {
     Asker { session: Some(session.number), ..ANYBODY }
@@ -141,16 +142,34 @@ fn the_disk_is_looked_at_once_until_memory_was_given_back() {
 }
 
 #[test]
-fn what_a_task_begins_with_is_found_by_those_who_use_it_and_guessed_by_nobody() {
-    let [one, two, three] = ["one", "two", "three"].map(|name| TaskName::new(name).unwrap());
+fn what_a_task_or_step_begins_with_is_found_by_it_and_guessed_by_nobody() {
+    let of = |task: &str, step: Option<&str>| Instructions {
+        task: TaskName::new(task).unwrap(),
+        step: step.map(ToOwned::to_owned),
+    };
+    // The last two are steps of the same pipeline.
+    let [one, two, three, other] =
+        [of("one", None), of("two", None), of("flow", Some("three")), of("flow", Some("other"))];
     let mut cache = Cache::new(100, Rule::InPart(1));
-    let own = |task: &TaskName, tokens: &[Token]| (Some(task.clone()), tokens.to_vec());
-    cache.set_openings(vec![own(&one, &[1, 2, 3]), own(&two, &[1, 2, 3]), own(&three, &[4, 5]), (None, vec![4, 5])]);
-    let by = |task| Asker { task: Some(task), session: None };
+    let own = |one: &Instructions, tokens: &[Token]| (Some(one.clone()), tokens.to_vec());
+    cache.set_openings(vec![
+        own(&one, &[1, 2, 3]),
+        own(&two, &[1, 2, 3]),
+        own(&three, &[4, 5]),
+        (None, vec![4, 5]),
+        own(&three, &[6, 7]),
+    ]);
+    let by = |one| Asker { instructions: Some(one), session: None };
     let prompt = [1, 2, 3, 4];
     assert_eq!((cache.missing(&prompt, ANYBODY), cache.missing(&prompt, by(&three))), (None, None));
-    cache.keep_opening(&[1, 2, 3], Some(state(1)));
-    cache.keep_opening(&[4, 5], Some(state(1)));
-    assert_eq!([&one, &two, &three].map(|task| length(cache.find(&prompt, by(task)))), [3, 3, 0]);
+    for tokens in [&[1, 2, 3][..], &[4, 5], &[6, 7]] {
+        cache.keep_opening(tokens, Some(state(1)));
+    }
+    assert_eq!([&one, &two, &three].map(|one| length(cache.find(&prompt, by(one)))), [3, 3, 0]);
     assert_eq!((length(cache.find(&prompt, ANYBODY)), length(cache.find(&[4, 5, 6], ANYBODY))), (0, 2));
+    for (guess, by_itself) in [([6, 7, 8], 2), ([6, 8, 8], 1)] {
+        assert_eq!(length(cache.find(&guess, by(&three))), by_itself);
+        assert_eq!(length(cache.find(&guess, by(&other))), 0, "another step of the pipeline");
+        assert_eq!(length(cache.find(&guess, by(&of("flow", None)))), 0);
+    }
 }

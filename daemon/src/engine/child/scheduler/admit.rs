@@ -28,7 +28,7 @@ impl Scheduler {
         let (prompt, dropped) = self.prompt(&job, context)?;
         // The cells of a sequence are its own, so prompt and answer are reserved by this.
         let room = context - prompt.len();
-        let source = Source { session: job.session, task: job.instructions.clone() };
+        let source = Source { session: job.session, instructions: job.instructions.clone() };
         let (id, recipe) = (job.id, Shape::recipe(&job));
         let work = match &job.task {
             Task::Classify { labels, .. } => Work::Scores(self.scorer(labels, &prompt, context)?),

@@ -37,7 +37,7 @@ impl Scheduler {
         all.extend(self.prompter.own_openings(&self.model).into_iter().map(|tokens| (None, tokens)));
         for opening in openings {
             self.link.shared.progress();
-            all.push((Some(opening.task.clone()), self.prompter.opening(&self.model, opening)));
+            all.push((Some(opening.instructions.clone()), self.prompter.opening(&self.model, opening)));
         }
         let most = self.context.tokens_per_sequence();
         all.retain(|(_, tokens)| (WORTH_KEEPING..most).contains(&tokens.len()));

@@ -7,6 +7,7 @@ use super::governor::{Action, Level, Reading, Verdict};
 use super::jobs::Job;
 use super::memory::Held;
 use super::models::{Down, DownWhy, ModelEntry, Stage, Then, Tries};
+use crate::engine::EngineId;
 use crate::job::{ErrorCode, JobError, ModelName};
 use crate::plan::{Choice, choose};
 
@@ -67,6 +68,15 @@ impl Driver {
             active.trimmed |= active.engine().trim();
         }
         self.stop_deriving("memory is short");
+    }
+
+    /// Tells an engine that serves from now on, if memory is short: it was not there when the others were told.
+    pub(super) fn trim_if_short(&mut self, index: usize, id: EngineId) {
+        if self.governor.level() > Level::Normal
+            && let Some(active) = self.models[index].engine_mut(id)
+        {
+            active.trimmed |= active.engine().trim();
+        }
     }
 
     /// Lets engines keep again what is only there to be fast.

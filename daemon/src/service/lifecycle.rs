@@ -258,6 +258,7 @@ impl Driver {
             EngineEvent::Ready(report) => {
                 // Before its first job.
                 self.tell_openings(index, id);
+                self.trim_if_short(index, id);
                 self.on_ready(index, id, report);
             }
             EngineEvent::Delta { job, text } => self.publish_delta(job, &text),

@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -38,6 +38,13 @@ const UNFINISHED: &str = "new";
 
 /// States that may wait to be written. One that finds no place is written after a later start.
 const WAITING: usize = 4;
+
+/// A file that was used within this time is not removed for another one: where there is no room for both, they would be written in
+/// turns, with every start of a node.
+const LATELY: Duration = Duration::from_hours(1);
+
+/// How often it is noted that a file is used.
+const NOTED: Duration = Duration::from_mins(30);
 
 /// A hash of everything that the bytes of a state depend on besides the tokens.
 pub type Key = [u8; HASH];
@@ -78,7 +85,7 @@ impl Disk {
         }
     }
 
-    /// Writes a state, and removes others for it, oldest first, where all would be too much.
+    /// Writes a state, and removes others for it, oldest first, where all would be too much, but none that was used lately.
     fn write(&self, tokens: &[Token], state: &[u8]) -> io::Result<()> {
         let path = self.path(tokens);
         let header = header(&self.key, tokens, state);
@@ -149,7 +156,9 @@ fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
     (&file).take(most).read_to_end(&mut bytes)?;
     // The one that was used last is removed last. It is only a wish: the file system may be read-only.
-    let _ = file.set_modified(SystemTime::now());
+    if since(metadata.modified()?) > NOTED {
+        let _ = file.set_modified(SystemTime::now());
+    }
     Ok(bytes)
 }
 
@@ -199,7 +208,12 @@ fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Removes files, oldest first, until those that are left have no more bytes than that.
+/// For how long a file was not used. One of the future is of another clock, which this one may never reach.
+fn since(modified: SystemTime) -> Duration {
+    modified.elapsed().unwrap_or(Duration::MAX)
+}
+
+/// Removes files, oldest first, until those that are left have no more bytes than that. An error if one of them was used lately.
 fn make_room(folder: &Path, most: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -211,9 +225,15 @@ fn make_room(folder: &Path, most: u64) -> io::Result<()> {
     }
     files.sort_unstable();
     let mut left: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-    for (_, bytes, path) in files {
+    for (modified, bytes, path) in files {
         if left <= most {
             break;
+        }
+        if since(modified) < LATELY && path.extension().is_some_and(|end| end == WHOLE) {
+            return Err(io::Error::new(
+                ErrorKind::StorageFull,
+                "others that were used lately take its room (engine.prefix_cache)",
+            ));
         }
         fs::remove_file(path)?;
         left -= bytes;

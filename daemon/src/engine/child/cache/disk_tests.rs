@@ -72,7 +72,7 @@ fn the_folder_keeps_to_its_bound_and_drops_what_was_not_used_for_the_longest_tim
     let tokens = |number: Token| [number; 3];
     let old = |number: Token, seconds: u64| {
         let file = File::options().write(true).open(disk.path(&tokens(number))).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     };
     disk.write(&tokens(1), STATE).unwrap();
     disk.write(&tokens(2), STATE).unwrap();
@@ -82,8 +82,12 @@ fn the_folder_keeps_to_its_bound_and_drops_what_was_not_used_for_the_longest_tim
     disk.write(&tokens(3), STATE).unwrap();
     assert!(disk.read(&tokens(2)).is_none());
     assert!(disk.read(&tokens(1)).is_some() && disk.read(&tokens(3)).is_some());
+    let refused = disk.write(&tokens(4), STATE).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::StorageFull, "both were used lately");
+    assert!(disk.read(&tokens(1)).is_some() && disk.read(&tokens(3)).is_some());
     // What a crash has left counts, too.
     fs::write(disk.path(&tokens(9)).with_extension(UNFINISHED), vec![0; 100]).unwrap();
+    old(1, 1);
     disk.write(&tokens(4), STATE).unwrap();
     let bytes: u64 = names(&disk).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert!(bytes <= 250, "{bytes}");

@@ -20,8 +20,8 @@ pub type State = Arc<Vec<u8>>;
 pub enum Rule {
     /// As much of it as the prompt begins with, in multiples of so many tokens.
     InPart(usize),
-    /// As a whole, or not at all: the model's memory cannot go back.
-    AsWhole,
+    /// As a whole, which is a multiple of so many tokens, or not at all: the model's memory cannot go back.
+    AsWhole(usize),
 }
 
 /// Who asks: of which session of a client, and with which instructions of the operator's.
@@ -42,6 +42,9 @@ struct Opening {
     unkept: bool,
     /// Whether it was looked for on the disk since it was in memory last.
     looked: bool,
+    /// Whether it was on the disk in this run, or was to be written there: flash bears only so many writes, and where two have no room
+    /// beside each other, each would be written for every other request.
+    written: bool,
     used: u64,
 }
 
@@ -98,9 +101,8 @@ impl Cache {
     pub fn set_openings(&mut self, openings: Vec<(Option<Instructions>, Vec<Token>)>) {
         let mut before = std::mem::take(&mut self.openings);
         for (instructions, mut tokens) in openings {
-            if let Rule::InPart(grid) = self.rule {
-                tokens.truncate(on_grid(tokens.len(), grid));
-            }
+            let (Rule::InPart(grid) | Rule::AsWhole(grid)) = self.rule;
+            tokens.truncate(on_grid(tokens.len(), grid));
             if tokens.is_empty() {
                 continue;
             }
@@ -111,7 +113,9 @@ impl Cache {
             let for_whom = instructions.map_or(ForWhom::Everybody, |one| ForWhom::Those(vec![one]));
             let opening = match before.iter().position(|opening| opening.tokens == tokens) {
                 Some(at) => Opening { for_whom, ..before.swap_remove(at) },
-                None => Opening { tokens, for_whom, state: None, unkept: false, looked: false, used: 0 },
+                None => {
+                    Opening { tokens, for_whom, state: None, unkept: false, looked: false, written: false, used: 0 }
+                }
             };
             self.openings.push(opening);
         }
@@ -144,6 +148,12 @@ impl Cache {
             }
             None => self.openings[at].unkept = true,
         }
+    }
+
+    /// Whether an opening is to be written, which it is once.
+    pub fn write(&mut self, tokens: &[Token]) -> bool {
+        let opening = self.openings.iter_mut().find(|opening| opening.tokens == tokens);
+        opening.is_some_and(|opening| !std::mem::replace(&mut opening.written, true))
     }
 
     /// The most bytes that the state of a turn may have: none is dropped for it but those of other turns.
@@ -243,8 +253,8 @@ fn usable(rule: Rule, kept: &[Token], prompt: &[Token]) -> usize {
     let shared = shared_length(kept, &prompt[..prompt.len().saturating_sub(1)]);
     match rule {
         Rule::InPart(grid) => on_grid(shared, grid),
-        Rule::AsWhole if shared == kept.len() => shared,
-        Rule::AsWhole => 0,
+        Rule::AsWhole(_) if shared == kept.len() => shared,
+        Rule::AsWhole(_) => 0,
     }
 }
 

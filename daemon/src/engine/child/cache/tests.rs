@@ -45,7 +45,7 @@ fn a_prompt_gets_what_it_begins_with_and_computes_one_token_at_least() {
 
 #[test]
 fn what_cannot_go_back_is_used_as_a_whole_or_not() {
-    let mut cache = cache(Rule::AsWhole);
+    let mut cache = cache(Rule::AsWhole(1));
     for (prompt, expected) in [(&[1, 2, 3, 4, 5][..], 4), (&[1, 2, 3, 4], 0), (&[1, 2, 3, 7], 0)] {
         assert_eq!(length(cache.find(prompt, ANYBODY)), expected, "{prompt:?}");
     }
@@ -60,6 +60,31 @@ fn on_a_grid_only_whole_chunks_are_used() {
     cache.keep_opening(&[1, 2, 3, 4], Some(state(1)));
     assert_eq!(length(cache.find(&[1, 2, 3, 9], ANYBODY)), 2);
     assert_eq!(length(cache.find(&[1, 2, 3, 4], ANYBODY)), 2);
+}
+
+#[test]
+fn what_cannot_go_back_ends_on_the_grid_too() {
+    let mut cache = Cache::new(100, Rule::AsWhole(2));
+    set_openings(&mut cache, &[&[1, 2, 3]]);
+    assert_eq!(cache.missing(&[1, 2, 3, 4], ANYBODY), Some(&[1, 2][..]));
+    cache.keep_opening(&[1, 2], Some(state(1)));
+    assert_eq!(length(cache.find(&[1, 2, 3, 4], ANYBODY)), 2);
+}
+
+#[test]
+fn an_opening_is_written_once_even_if_there_is_no_room_for_two() {
+    let mut cache = cache(Rule::InPart(1));
+    for expected in [true, false] {
+        for tokens in [&[1, 2, 3, 4][..], &[1, 2, 9]] {
+            cache.keep_opening(tokens, Some(state(60)));
+            assert_eq!((cache.write(tokens), cache.bytes()), (expected, 60));
+        }
+    }
+    set_openings(&mut cache, &[&[1, 2, 9]]);
+    assert!(
+        !cache.write(&[1, 2, 9]) && !cache.write(&[1, 2, 3, 4]),
+        "also after a reload, and nothing that is no opening"
+    );
 }
 
 #[test]

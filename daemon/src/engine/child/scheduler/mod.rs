@@ -103,12 +103,9 @@ impl Scheduler {
         (prefixes, key, reproducible): (&Prefixes, Key, bool),
     ) -> Self {
         let slots = (0..context.n_sequences()).map(|_| None).collect();
-        let rule = match (model.can_rewind(), reproducible) {
-            (false, _) => Rule::AsWhole,
-            // What was computed on the grid of the rest is what would be computed with it.
-            (true, true) => Rule::InPart(CHUNK),
-            (true, false) => Rule::InPart(1),
-        };
+        // What was computed on the grid of the rest is what would be computed with it.
+        let grid = if reproducible { CHUNK } else { 1 };
+        let rule = if model.can_rewind() { Rule::InPart(grid) } else { Rule::AsWhole(grid) };
         let cache_most = usize::try_from(prefixes.most.0).unwrap_or(usize::MAX);
         let disk = prefixes.disk.as_ref().map(|folder| Disk::new(folder.clone(), key));
         let writer = disk.clone().and_then(|disk| {

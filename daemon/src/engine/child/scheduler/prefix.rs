@@ -55,7 +55,8 @@ impl Scheduler {
             let Some(sequence) = self.slots[slot].as_ref() else { continue };
             let State::Prefill(done) = sequence.state else { continue };
             let (prompt, asker) = (sequence.prompt(), sequence.source.asker());
-            if let Some(disk) = &self.disk
+            // What was given back because memory is short does not come back at once.
+            if let Some(disk) = self.disk.as_ref().filter(|_| !self.short_of_memory)
                 && let Some(tokens) = self.cache.look(prompt, asker)
                 && let Some(state) = disk.read(&tokens)
             {
@@ -99,7 +100,9 @@ impl Scheduler {
             let computed = computed.filter(|tokens| tokens.len() == done);
             let Some(tokens) = computed.filter(|_| !self.short_of_memory).map(<[Token]>::to_vec) else { continue };
             let state = self.context.save(*slot, self.cache_most).map(Arc::new);
-            if let (Some(writer), Some(state)) = (&self.writer, &state) {
+            if let (Some(writer), Some(state)) = (&self.writer, &state)
+                && self.cache.write(&tokens)
+            {
                 writer.write(tokens.clone(), Arc::clone(state));
             }
             self.cache.keep_opening(&tokens, state);

@@ -101,6 +101,40 @@ async fn instructions_are_computed_once_even_for_eight_who_ask_at_once_and_over_
     }
 }
 
+/// One step says what nobody shall know, the other one only what a client has written.
+fn steps(secret: &str) -> String {
+    format!(
+        "description = \"Two steps.\"\n[input]\nrequired = [\"text\", \"hidden\"]\n\
+         properties = {{ text = {{ type = \"string\" }}, hidden = {{ type = \"boolean\" }} }}\n\
+         [[steps]]\nname = \"knows\"\ntask = \"generate\"\nwhen = \"hidden\"\nmax_tokens = 4\nignore_eos = true\n\
+         prompt = \"{secret} {{{{ text }}}}\"\n\
+         [[steps]]\nname = \"repeats\"\ntask = \"generate\"\nwhen = \"not hidden\"\nmax_tokens = 4\nignore_eos = true\n\
+         prompt = \"{{{{ text }}}}\"\n"
+    )
+}
+
+#[tokio::test]
+async fn a_step_tells_nothing_of_what_another_one_says() {
+    let broker = Broker::start().await;
+    let node = Node::ready(&broker, Setup::default()).await;
+    let secret = words(80, 9);
+    let folder = node.folder().join("pipelines.d");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("flow.toml"), steps(&secret)).unwrap();
+    assert!(node.operator(&["reload"]).status.success());
+    let mut device = Device::connect(&broker, "dev").await;
+    let mut ask = async |id: &str, text: &str, hidden: bool| {
+        device.answer("flow", json!({ "id": id, "text": text, "hidden": hidden })).await
+    };
+    ask("first", "tree", true).await;
+    let again = ask("again", "tree", true).await;
+    assert!(tokens(&again, "cached_tokens") > 80, "it is kept: {again}");
+    let guess = ask("guess", &format!("{secret} tree"), false).await;
+    let wrong = ask("wrong", &format!("{} tree", words(80, 10)), false).await;
+    assert!(tokens(&guess, "prompt_tokens") > 80, "{guess}");
+    assert_eq!(tokens(&guess, "cached_tokens"), tokens(&wrong, "cached_tokens"), "{guess} {wrong}");
+}
+
 #[tokio::test]
 async fn reproducible_answers_are_the_same_with_and_without_it() {
     let broker = Broker::start().await;

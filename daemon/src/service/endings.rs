@@ -42,10 +42,12 @@ impl Driver {
     }
 
     pub(super) fn on_gone(&mut self, index: usize, id: EngineId, end: EngineEnd) {
-        if let EngineEnd::Failed { error, .. } = &end {
+        if let EngineEnd::Failed { error, served } = &end {
             self.reporting.metrics.engines.fault(self.models[index].name(), fault_of(error));
-            if !matches!(error, EngineError::Killed) {
-                self.remove_prefixes("an engine has failed that may have read it");
+            let may_be_of_it =
+                matches!(error, EngineError::Ended(_) | EngineError::Stalled(_) | EngineError::Connection(_));
+            if served.is_some() && may_be_of_it {
+                self.distrust_prefixes(index, id);
             }
         }
         let entry = &mut self.models[index];

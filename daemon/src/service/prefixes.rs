@@ -1,6 +1,6 @@
 //! What the operator's prompts begin with, which engines compute once; and the folder where they keep it for the next start.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -101,6 +101,21 @@ impl Driver {
             Ok(()) => tracing::info!("removed {}: {reason}", folder.display()),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => tracing::warn!("cannot remove {}: {e}", folder.display()),
+        }
+    }
+
+    /// Removes what is kept on disk of the model of an engine that has failed: it may have read what it cannot bear.
+    pub(super) fn distrust_prefixes(&self, index: usize, id: EngineId) {
+        let Some(failed) = self.models[index].engines().find(|engine| engine.id() == id) else { return };
+        let mark = PrefixFolder::mark(&failed.file.sha256);
+        let of_model = |entry: &DirEntry| entry.file_name().to_str().is_some_and(|name| name.starts_with(mark));
+        for entry in fs::read_dir(folder(&self.config)).into_iter().flatten().flatten().filter(of_model) {
+            match fs::remove_file(entry.path()) {
+                Ok(()) => {
+                    tracing::info!("removed {}: an engine has failed that may have read it", entry.path().display());
+                }
+                Err(e) => tracing::warn!("cannot remove {}: {e}", entry.path().display()),
+            }
         }
     }
 

@@ -255,15 +255,16 @@ impl Driver {
 
     /// Forgets a client's sessions, or one, also where a job is just going on with it.
     pub(super) fn forget_sessions(&mut self, client: &ClientName, session: Option<&SessionName>) -> Answer {
+        // Also of a session of which the journal knows nothing yet, or no more.
+        self.forget_in_engines(
+            self.sessions.client_number(client),
+            session.map(|session| self.sessions.session_number(session)),
+        );
         let forgotten = self.recorder.journal.forget_sessions(client, session);
         if let (Some(session), 0) = (session, forgotten) {
             let text = format!("no session {session} of the client {client}");
             return Err(JobError::new(ErrorCode::NotFound, text));
         }
-        self.forget_in_engines(
-            self.sessions.client_number(client),
-            session.map(|session| self.sessions.session_number(session)),
-        );
         let meant = |key: &Key| key.0 == *client && session.is_none_or(|session| key.1 == *session);
         let lines = self.sessions.lines.iter_mut().filter(|(key, _)| meant(key));
         let released: Vec<Key> = lines

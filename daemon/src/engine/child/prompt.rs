@@ -65,6 +65,11 @@ impl Prompter {
         self.template.is_some()
     }
 
+    /// Whether prompts begin otherwise on another day.
+    pub fn is_dated(&self) -> bool {
+        self.template.as_ref().is_some_and(ChatTemplate::is_dated)
+    }
+
     /// The tokens of a task's prompt.
     pub fn tokens(&self, model: &Model, task: &Task) -> Result<Vec<Token>, PromptError> {
         match (task, &self.template) {

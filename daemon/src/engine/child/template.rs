@@ -10,6 +10,9 @@ use crate::job::{Message, Role};
 /// Instructions that one rendering may take: a template is the model author's program.
 const FUEL: u64 = 5_000_000;
 
+/// What a template calls that writes the date.
+const NOW: &str = "strftime_now";
+
 /// Why a template cannot be used.
 #[derive(Debug, ThisError)]
 #[error("the chat template fails: {0}")]
@@ -20,6 +23,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    dated: bool,
 }
 
 impl ChatTemplate {
@@ -31,12 +35,17 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
+        environment.add_function(NOW, strftime_now);
         environment.add_filter("tojson", to_json);
         environment.add_template_owned("chat", without_generation_marks(source)).map_err(|e| describe(&e))?;
-        let template = Self { environment, bos, eos };
+        let template = Self { environment, bos, eos, dated: source.contains(NOW) };
         template.render(&[Message { role: Role::User, content: "Hello".into() }])?;
         Ok(template)
+    }
+
+    /// Whether it may write the date, so that prompts begin otherwise on another day.
+    pub fn is_dated(&self) -> bool {
+        self.dated
     }
 
     /// The prompt for a conversation, up to where the assistant's answer begins.
@@ -176,7 +185,9 @@ mod tests {
 
     #[test]
     fn the_date_is_there() {
-        let year = template("{{ strftime_now('%Y') }}").unwrap().render(&user("")).unwrap();
+        let template_of_year = template("{{ strftime_now('%Y') }}").unwrap();
+        let year = template_of_year.render(&user("")).unwrap();
         assert!(year.parse::<u32>().unwrap() > 2000);
+        assert!(template_of_year.is_dated() && !template(CHATML).unwrap().is_dated());
     }
 }

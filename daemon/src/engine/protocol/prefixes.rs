@@ -30,6 +30,13 @@ pub struct PrefixFolder {
     pub reserve: Bytes,
 }
 
+impl PrefixFolder {
+    /// What the names of files of a model begin with, of the SHA-256 of its file in hex.
+    pub fn mark(model: &str) -> &str {
+        model.get(..16).unwrap_or(model)
+    }
+}
+
 /// A text of the operator's that prompts are made of. Each is one of its own, also among the steps of a pipeline: what a client
 /// gives may be all of the prompt of one step, which must not find out what another one's begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

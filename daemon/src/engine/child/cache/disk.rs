@@ -11,6 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,9 @@ const HEADER: usize = MAGIC.len() + 2 * HASH + size_of::<u32>();
 
 /// Bytes of a hash that make a name.
 const NAME: usize = 16;
+
+/// Bytes that are read or hashed before it is told that something is done.
+const PIECE: usize = 1 << 20;
 
 /// Ends of names: of whole files, and of those that are being written.
 const WHOLE: &str = "prefix";
@@ -53,19 +57,21 @@ pub type Key = [u8; HASH];
 #[derive(Clone)]
 pub struct Disk {
     folder: PrefixFolder,
+    /// What names of files of the model begin with.
+    mark: String,
     key: Key,
 }
 
 impl Disk {
-    /// The states in a folder that were computed in this way.
-    pub fn new(folder: PrefixFolder, key: Key) -> Self {
-        Self { folder, key }
+    /// The states in a folder of the model with this hash, computed in this way.
+    pub fn new(folder: PrefixFolder, model: &str, key: Key) -> Self {
+        Self { folder, mark: PrefixFolder::mark(model).to_owned(), key }
     }
 
-    /// The state of these tokens, if it is there; a file that is not what it should be is removed.
-    pub fn read(&self, tokens: &[Token]) -> Option<State> {
+    /// The state of these tokens, if it is there; a file that is not what it should be is removed. Tells of each piece that is done.
+    pub fn read(&self, tokens: &[Token], progress: impl Fn()) -> Option<State> {
         let path = self.path(tokens);
-        let bytes = match read(&path, self.folder.most.0) {
+        let bytes = match read(&path, self.folder.most.0, &progress) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => return None,
             Err(e) => {
@@ -73,7 +79,7 @@ impl Disk {
                 return None;
             }
         };
-        match open(bytes, &self.key, tokens) {
+        match open(bytes, &self.key, tokens, progress) {
             Ok(state) => Some(state.into()),
             Err(reason) => {
                 tracing::warn!("{} is removed: {reason}", path.display());
@@ -111,13 +117,13 @@ impl Disk {
 
     fn path(&self, tokens: &[Token]) -> PathBuf {
         let hash = Sha256::new_with_prefix(self.key).chain_update(bytes_of(tokens)).finalize();
-        self.folder.path.join(hex(&hash[..NAME])).with_extension(WHOLE)
+        self.folder.path.join(format!("{}-{}.{WHOLE}", self.mark, hex(&hash[..NAME])))
     }
 }
 
 /// Writes states on a thread of its own, for a disk may take long.
 pub struct Writer {
-    work: SyncSender<(Vec<Token>, State)>,
+    work: SyncSender<(Vec<Token>, Weak<Vec<u8>>)>,
 }
 
 impl Writer {
@@ -128,17 +134,18 @@ impl Writer {
         Ok(Self { work })
     }
 
-    /// Has a state written, if there is a place in the line.
-    pub fn write(&self, tokens: Vec<Token>, state: State) {
-        match self.work.try_send((tokens, state)) {
+    /// Has a state written, if there is a place in the line and it is still kept when its turn comes.
+    pub fn write(&self, tokens: Vec<Token>, state: &State) {
+        match self.work.try_send((tokens, State::downgrade(state))) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => tracing::debug!("a prefix is not written"),
         }
     }
 }
 
-fn write_all(disk: &Disk, waiting: &Receiver<(Vec<Token>, State)>) {
+fn write_all(disk: &Disk, waiting: &Receiver<(Vec<Token>, Weak<Vec<u8>>)>) {
     for (tokens, state) in waiting {
+        let Some(state) = state.upgrade() else { continue };
         match disk.write(&tokens, &state) {
             Ok(()) => tracing::debug!(tokens = tokens.len(), bytes = state.len(), "a prefix is on disk"),
             Err(e) => tracing::warn!("a prefix of {} tokens is not kept on disk: {e}", tokens.len()),
@@ -147,14 +154,17 @@ fn write_all(disk: &Disk, waiting: &Receiver<(Vec<Token>, State)>) {
 }
 
 /// A whole file of at most so many bytes.
-fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+fn read(path: &Path, most: u64, progress: impl Fn()) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > most {
         return Err(io::Error::other("it is no file of a size that we write"));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    (&file).take(most).read_to_end(&mut bytes)?;
+    let mut rest = (&file).take(most);
+    while rest.by_ref().take(PIECE as u64).read_to_end(&mut bytes)? > 0 {
+        progress();
+    }
     // The one that was used last is removed last. It is only a wish: the file system may be read-only.
     if since(metadata.modified()?) > NOTED {
         let _ = file.set_modified(SystemTime::now());
@@ -180,13 +190,18 @@ fn bytes_of(tokens: &[Token]) -> Vec<u8> {
 }
 
 /// The state in a file, if that is whole and is of these tokens, computed in this way.
-fn open(mut bytes: Vec<u8>, key: &Key, tokens: &[Token]) -> Result<Vec<u8>, &'static str> {
+fn open(mut bytes: Vec<u8>, key: &Key, tokens: &[Token], progress: impl Fn()) -> Result<Vec<u8>, &'static str> {
     let start = HEADER + size_of_val(tokens);
     if bytes.len() <= start || !bytes.starts_with(MAGIC) {
         return Err("it is no prefix, or cut off");
     }
     let (hash, content) = bytes[MAGIC.len()..].split_at(HASH);
-    if Sha256::digest(content)[..] != *hash {
+    let mut digest = Sha256::new();
+    for piece in content.chunks(PIECE) {
+        digest.update(piece);
+        progress();
+    }
+    if digest.finalize()[..] != *hash {
         return Err("it is damaged");
     }
     let (of_file, rest) = content.split_at(HASH);

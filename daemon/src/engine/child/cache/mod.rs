@@ -140,9 +140,8 @@ impl Cache {
     /// Keeps the state of an opening; one that takes too much, or that there is none of, is not wanted again.
     pub fn keep_opening(&mut self, tokens: &[Token], state: Option<State>) {
         let Some(at) = self.openings.iter().position(|opening| opening.tokens == tokens) else { return };
-        match state.filter(|state| state.len() <= self.most) {
+        match state.filter(|state| self.room_for_opening(state.len())) {
             Some(state) => {
-                self.make_room(state.len());
                 self.clock += 1;
                 (self.openings[at].state, self.openings[at].used) = (Some(state), self.clock);
             }
@@ -156,17 +155,29 @@ impl Cache {
         opening.is_some_and(|opening| !std::mem::replace(&mut opening.written, true))
     }
 
-    /// The most bytes that the state of a turn may have: none is dropped for it but those of other turns.
-    pub fn room_for_turn(&self) -> usize {
-        self.most.saturating_sub(self.of_openings())
+    /// Makes room for the state of an opening, before it takes any; whether there is some.
+    pub fn room_for_opening(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.most;
+        if fits {
+            self.make_room(bytes);
+        }
+        fits
+    }
+
+    /// The same for what a turn of a session leaves: nothing is dropped for it but turns, first what the one before has left.
+    pub fn room_for_turn(&mut self, owner: SessionNumber, bytes: usize) -> bool {
+        self.turns.retain(|turn| turn.owner != owner);
+        let fits = bytes <= self.most.saturating_sub(self.of_openings());
+        if fits {
+            self.make_room(bytes);
+        }
+        fits
     }
 
     /// Keeps what a turn of a session has left, in the place of what its turn before has left.
     pub fn keep_turn(&mut self, session: SessionUse, tokens: Vec<Token>, state: State) {
         let owner = session.number;
-        self.turns.retain(|turn| turn.owner != owner);
-        if state.len() <= self.room_for_turn() {
-            self.make_room(state.len());
+        if self.room_for_turn(owner, state.len()) {
             self.turns.push(Turn { owner, tokens, state, until: Instant::now() + session.keep });
         }
     }

@@ -277,17 +277,17 @@ impl Context {
         self.copies_wait = true;
     }
 
-    /// What is in memory of a sequence, to be restored later; none if that is more than so many bytes or cannot be told apart
+    /// What is in memory of a sequence, to be restored later; none if there is no room for so many bytes or it cannot be told apart
     /// from what is not there: before a copy has been made, without any token, and of models that attend to a window of the
     /// last tokens, where llama.cpp leaves out what has left it.
-    pub fn save(&self, sequence: usize, most: usize) -> Option<Vec<u8>> {
+    pub fn save(&self, sequence: usize, room: impl FnOnce(usize) -> bool) -> Option<Vec<u8>> {
         if self.copies_wait || self.length(sequence) == 0 || self.model.has_window() {
             return None;
         }
         let (_, sequence) = self.memory_of(sequence)?;
         // SAFETY: the sequence is known to the context; nothing is computed meanwhile.
         let size = unsafe { sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence) };
-        if size > most {
+        if !room(size) {
             return None;
         }
         let mut state = vec![0; size];

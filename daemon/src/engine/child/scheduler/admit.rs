@@ -38,6 +38,7 @@ impl Scheduler {
             self.order_grammar(id, recipe).map_err(plain)?;
         }
         self.expire();
+        self.renew_openings();
         self.slots[slot] = Some(Sequence::new(id, received, (prompt, dropped), source, work));
         self.waiting.push(slot);
         Ok(())

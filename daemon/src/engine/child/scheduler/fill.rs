@@ -50,6 +50,7 @@ impl Scheduler {
         if part == Part::Decode {
             return shares;
         }
+        let decodes = shares.iter().any(|share| *share > 0);
         let room = self.context.n_batch() - shares.iter().sum::<usize>();
         let given = self.pace.prompt_budget(bounded, self.context.n_batch()).min(room);
         let mut budget = given;
@@ -58,6 +59,10 @@ impl Scheduler {
             let Some(sequence) = self.slots[slot].as_ref().filter(|sequence| self.is_prefilling(sequence)) else {
                 continue;
             };
+            // It could not be given what is kept, but can be after this step, which makes the copy.
+            if self.context.copies_wait() && sequence.length() == 0 && decodes {
+                continue;
+            }
             let opening = self.opening_of(sequence);
             // The first that needs it computes it, up to its end, and the others wait for it.
             if opening.is_some_and(|opening| begun.contains(&opening)) {

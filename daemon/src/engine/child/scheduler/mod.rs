@@ -14,7 +14,10 @@ use std::rc::Rc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use jiff::civil::Date;
+
 use self::park::Parked;
+use self::prefix::today;
 use super::cache::disk::{Disk, Key, Writer};
 use super::cache::{Cache, Rule};
 use super::grammar::Grammars;
@@ -26,7 +29,7 @@ use super::prompt::Prompter;
 use super::sequence::{Advance, Failure, Sequence, State};
 use super::threads::Crew;
 use crate::engine::Duty;
-use crate::engine::protocol::{DELTA_CREDITS, FromChild, Phase, Prefixes, ToChild};
+use crate::engine::protocol::{DELTA_CREDITS, FromChild, Opening, Phase, Prefixes, ToChild};
 use crate::job::{ErrorCode, JobId};
 
 /// A free slot below a used one splits the batch in llama.cpp, which then reads the weights twice. When no new job has
@@ -77,11 +80,11 @@ pub struct Scheduler {
     short_of_memory: bool,
     /// What is kept of prompts.
     cache: Cache,
-    /// Most bytes of it.
-    cache_most: usize,
     /// Where it is kept for the next start.
     disk: Option<Disk>,
     writer: Option<Writer>,
+    /// What the operator's prompts begin with, and the day for which it was made into tokens.
+    openings: (Vec<Opening>, Date),
     longest_token: usize,
     /// Where grammars are built, once a job has needed one.
     grammars: Option<Grammars>,
@@ -107,7 +110,7 @@ impl Scheduler {
         let grid = if reproducible { CHUNK } else { 1 };
         let rule = if model.can_rewind() { Rule::InPart(grid) } else { Rule::AsWhole(grid) };
         let cache_most = usize::try_from(prefixes.most.0).unwrap_or(usize::MAX);
-        let disk = prefixes.disk.as_ref().map(|folder| Disk::new(folder.clone(), key));
+        let disk = prefixes.disk.as_ref().map(|folder| Disk::new(folder.clone(), &prefixes.model, key));
         let writer = disk.clone().and_then(|disk| {
             Writer::start(disk).inspect_err(|e| tracing::warn!("prefixes are not kept on disk: {e}")).ok()
         });
@@ -125,9 +128,9 @@ impl Scheduler {
             parked: HashMap::new(),
             short_of_memory: false,
             cache: Cache::new(cache_most, rule),
-            cache_most,
             disk,
             writer,
+            openings: (Vec::new(), today()),
             longest_token,
             grammars: None,
             waiting: Vec::new(),
@@ -205,7 +208,7 @@ impl Scheduler {
             ToChild::Park(job) => self.park(job),
             ToChild::Resume(job) => self.resume(job),
             ToChild::Credit(credits) => self.credits = (self.credits + credits).min(DELTA_CREDITS),
-            ToChild::Openings(openings) => self.set_openings(&openings),
+            ToChild::Openings(openings) => self.set_openings(openings),
             ToChild::Forget { client, session } => self.forget(client, session),
             ToChild::Trim => {
                 self.forget_states();

@@ -25,7 +25,7 @@ impl Scheduler {
         let Some(slot) = self.slot_of(job) else { return };
         // What is chosen already is the client's now.
         self.send_deltas();
-        let state = self.context.save(slot, self.room_for_states());
+        let state = self.context.save(slot, |bytes| bytes <= self.room_for_states());
         let Some(sequence) = self.free(slot) else { return };
         self.parked.insert(job, Parked { sequence, state, since: Instant::now() });
         self.link.send(FromChild::Parked(job));

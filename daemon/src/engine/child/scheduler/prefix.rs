@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Zoned;
+use jiff::civil::Date;
+
 use super::{Entry, Scheduler};
 use crate::engine::child::cache::{Asker, State as Kept};
 use crate::engine::child::llama::{Decoded, Token};
@@ -13,18 +16,23 @@ use crate::engine::protocol::{Opening, SessionUse};
 /// A shorter prefix is computed faster than restored.
 const WORTH_KEEPING: usize = 8;
 
+/// The date as templates write it.
+pub(super) fn today() -> Date {
+    Zoned::now().date()
+}
+
 impl Scheduler {
     /// Computes what every prompt of the template begins with, in the first slot, before there is any job.
     pub(super) fn prepare_common(&mut self) {
         let tokens = self.prompter.common_opening(&self.model);
-        self.set_openings(&[]);
+        self.set_openings(Vec::new());
         if self.cache.missing(&[&tokens[..], &[0]].concat(), Asker::default()) != Some(&tokens[..])
             || tokens.len() > self.context.n_batch()
         {
             return;
         }
         if matches!(self.context.decode_alone(&tokens, 0), Ok(Decoded::Done)) {
-            let state = self.context.save(0, self.cache_most).map(Arc::new);
+            let state = self.context.save(0, |bytes| self.cache.room_for_opening(bytes)).map(Arc::new);
             self.cache.keep_opening(&tokens, state);
         }
         self.context.truncate(0, 0);
@@ -32,16 +40,29 @@ impl Scheduler {
     }
 
     /// Takes what the operator's prompts begin with from now on.
-    pub(super) fn set_openings(&mut self, openings: &[Opening]) {
+    pub(super) fn set_openings(&mut self, openings: Vec<Opening>) {
+        self.openings = (openings, today());
+        if self.model.has_window() {
+            // It gives no states: nothing is computed only to be kept.
+            return;
+        }
         let mut all = vec![(None, self.prompter.common_opening(&self.model))];
         all.extend(self.prompter.own_openings(&self.model).into_iter().map(|tokens| (None, tokens)));
-        for opening in openings {
+        for opening in &self.openings.0 {
             self.link.shared.progress();
             all.push((Some(opening.instructions.clone()), self.prompter.opening(&self.model, opening)));
         }
         let most = self.context.tokens_per_sequence();
         all.retain(|(_, tokens)| (WORTH_KEEPING..most).contains(&tokens.len()));
         self.cache.set_openings(all);
+    }
+
+    /// Makes what prompts begin with into tokens once more if the template writes the date, and that has changed.
+    pub(super) fn renew_openings(&mut self) {
+        if self.prompter.is_dated() && self.openings.1 != today() {
+            let openings = std::mem::take(&mut self.openings.0);
+            self.set_openings(openings);
+        }
     }
 
     /// Gives the prompts that wait what is kept of them by now.
@@ -58,7 +79,7 @@ impl Scheduler {
             // What was given back because memory is short does not come back at once.
             if let Some(disk) = self.disk.as_ref().filter(|_| !self.short_of_memory)
                 && let Some(tokens) = self.cache.look(prompt, asker)
-                && let Some(state) = disk.read(&tokens)
+                && let Some(state) = disk.read(&tokens, || self.link.shared.progress())
             {
                 self.cache.keep_opening(&tokens, Some(state));
             }
@@ -99,11 +120,11 @@ impl Scheduler {
             let computed = self.cache.missing(sequence.prompt(), sequence.source.asker());
             let computed = computed.filter(|tokens| tokens.len() == done);
             let Some(tokens) = computed.filter(|_| !self.short_of_memory).map(<[Token]>::to_vec) else { continue };
-            let state = self.context.save(*slot, self.cache_most).map(Arc::new);
+            let state = self.context.save(*slot, |bytes| self.cache.room_for_opening(bytes)).map(Arc::new);
             if let (Some(writer), Some(state)) = (&self.writer, &state)
                 && self.cache.write(&tokens)
             {
-                writer.write(tokens.clone(), Arc::clone(state));
+                writer.write(tokens.clone(), state);
             }
             self.cache.keep_opening(&tokens, state);
             self.link.shared.keeps(self.cache.bytes());
@@ -115,7 +136,7 @@ impl Scheduler {
         if let Some((session, tokens)) = turn.filter(|(_, tokens)| tokens.len() >= WORTH_KEEPING)
             && !self.short_of_memory
             && (tokens.len() == self.context.length(slot) || self.context.truncate(slot, tokens.len()))
-            && let Some(state) = self.context.save(slot, self.cache.room_for_turn())
+            && let Some(state) = self.context.save(slot, |bytes| self.cache.room_for_turn(session.number, bytes))
         {
             self.cache.keep_turn(session, tokens, Arc::new(state));
             self.link.shared.keeps(self.cache.bytes());

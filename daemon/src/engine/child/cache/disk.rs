@@ -228,23 +228,25 @@ fn since(modified: SystemTime) -> Duration {
     modified.elapsed().unwrap_or(Duration::MAX)
 }
 
-/// Removes files, oldest first, until those that are left have no more bytes than that. An error if one of them was used lately.
+/// Removes files, those that are not whole and then the oldest first, until those that are left have no more bytes than that. An error if one of them was used lately.
 fn make_room(folder: &Path, most: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
         if metadata.is_file() {
-            files.push((metadata.modified()?, metadata.len(), entry.path()));
+            let path = entry.path();
+            let is_whole = path.extension().is_some_and(|end| end == WHOLE);
+            files.push((is_whole, metadata.modified()?, metadata.len(), path));
         }
     }
     files.sort_unstable();
-    let mut left: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-    for (modified, bytes, path) in files {
+    let mut left: u64 = files.iter().map(|(_, _, bytes, _)| bytes).sum();
+    for (is_whole, modified, bytes, path) in files {
         if left <= most {
             break;
         }
-        if since(modified) < LATELY && path.extension().is_some_and(|end| end == WHOLE) {
+        if is_whole && since(modified) < LATELY {
             return Err(io::Error::new(
                 ErrorKind::StorageFull,
                 "others that were used lately take its room (engine.prefix_cache)",

@@ -75,6 +75,7 @@ pub async fn run(startup: Startup) -> Result<(), ServiceError> {
     let mut driver = Driver::new(startup, topics, backends, doors)?;
     driver.look_at_itself();
     clean_folder(&driver.derived_folder());
+    driver.remove_unwanted_prefixes();
     driver.link.set_retained(driver.topics.availability(), Bytes::from_static(ONLINE));
     driver.look_at_certificates();
     driver.board.publish_info(&driver.link, &driver.topics, &driver.config);

@@ -29,14 +29,17 @@ fn openings(config: &Config) -> Vec<Opening> {
 
 /// What an engine may keep of prompts, so much in memory, and on disk.
 pub(super) fn prefixes(config: &Config, file: &ModelFile, most: Bytes) -> Prefixes {
-    // Flash that must not be written is not written.
-    let writes = config.journal.durability == Durability::Full && most > Bytes(0);
-    let disk = writes.then(|| PrefixFolder {
+    let disk = (are_written(config) && most > Bytes(0)).then(|| PrefixFolder {
         path: folder(config),
         most: config.engine.prefix_cache,
         reserve: disk_reserve(config.disk.reserve, &config.service.state_dir),
     });
     Prefixes { most, model: file.sha256.clone(), disk }
+}
+
+/// Whether anything of them is kept on disk: flash that must not be written is not written.
+fn are_written(config: &Config) -> bool {
+    config.journal.durability == Durability::Full && config.engine.prefix_cache > Bytes(0)
 }
 
 /// Where they lie.
@@ -94,8 +97,15 @@ impl Driver {
         }
     }
 
+    /// Removes what an earlier run has kept on disk, if this one keeps nothing there.
+    pub(super) fn remove_unwanted_prefixes(&self) {
+        if !are_written(&self.config) {
+            self.remove_prefixes("nothing of prompts is kept on disk");
+        }
+    }
+
     /// Removes what engines keep on disk.
-    pub(super) fn remove_prefixes(&self, reason: &str) {
+    fn remove_prefixes(&self, reason: &str) {
         let folder = folder(&self.config);
         match fs::remove_dir_all(&folder) {
             Ok(()) => tracing::info!("removed {}: {reason}", folder.display()),

@@ -1,5 +1,7 @@
 //! What an operator's instructions cost: the first time, again, after a restart, and for many clients at once.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +27,7 @@ const QUESTION: u32 = 8;
 /// Measures instructions of so many words.
 pub async fn measure(bench: &Bench, model: &Path, instructions: u32) -> anyhow::Result<PrefixReport> {
     let file = open(model).await?;
-    let folder = Folder::new();
+    let folder = Folder::new()?;
     let mut measured = Measured::default();
     for round in 0..bench.rounds {
         // Nobody has asked with these before.
@@ -125,8 +127,11 @@ impl Measured {
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("promptd-bench-{}", std::process::id())))
+    /// One that nobody else has made or may write.
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("promptd-bench-{:016x}", fastrand::u64(..)));
+        DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
     }
 
     /// Waits until so many instructions are in it.

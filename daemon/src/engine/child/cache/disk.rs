@@ -96,6 +96,10 @@ impl Disk {
         let path = self.path(tokens);
         let header = header(&self.key, tokens, state);
         let bytes = (header.len() + state.len()) as u64;
+        if bytes > self.folder.most.0 {
+            // The others shall not go for one that would never be read.
+            return Ok(());
+        }
         match DirBuilder::new().mode(0o700).create(&self.folder.path) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
             _ => {}
@@ -216,7 +220,12 @@ fn open(mut bytes: Vec<u8>, key: &Key, tokens: &[Token], progress: impl Fn()) ->
 }
 
 fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // What a crash has left of it; a link is not followed.
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     for part in parts {
         file.write_all(part)?;
     }
@@ -234,9 +243,11 @@ fn make_room(folder: &Path, most: u64) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        if metadata.is_file() {
-            let path = entry.path();
-            let is_whole = path.extension().is_some_and(|end| end == WHOLE);
+        let path = entry.path();
+        let ends = |end: &str| path.extension().is_some_and(|extension| extension == end);
+        let is_whole = ends(WHOLE);
+        // Files of others are none of our business.
+        if metadata.is_file() && (is_whole || ends(UNFINISHED)) {
             files.push((is_whole, metadata.modified()?, metadata.len(), path));
         }
     }

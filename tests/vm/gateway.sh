@@ -166,6 +166,11 @@ upgraded() {
   step 'an upgrade while jobs run and wait'
   echo '# A line of the operator.' >>"$conffile"
   local daemon idle number asked=()
+  # Before the jobs, which would end meanwhile.
+  mkdir next
+  dpkg-deb --raw-extract promptd_*.deb next
+  sed -i 's/^Version: .*/&+next/' next/DEBIAN/control
+  dpkg-deb --build next promptd-next.deb >/dev/null
   daemon=$(pid_of) idle=$(ticks)
   for number in {1..8}; do
     TOKENS=300 ask 180 >"job$number.json" &
@@ -174,10 +179,6 @@ upgraded() {
   until_true 20 jobs_are 8 || fail 'the jobs were not accepted'
   until_true 20 computes_since "$idle" || fail 'no job runs'
   promptd jobs
-  mkdir next
-  dpkg-deb --raw-extract promptd_*.deb next
-  sed -i 's/^Version: .*/&+next/' next/DEBIAN/control
-  dpkg-deb --build next promptd-next.deb >/dev/null
   apt-get install -y -q -o Dpkg::Use-Pty=0 ./promptd-next.deb >apt.log 2>&1 || { cat apt.log; fail 'apt'; }
   for number in {1..8}; do
     wait "${asked[number - 1]}" || fail "job $number was lost"

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Overflow;
 
+/// Longest message, in bytes.
+const MESSAGE_MAX: usize = 1024;
+
 /// Of requests that did not become jobs.
 const REFUSED: [&str; 1] = ["promptd_requests_refused_total"];
 /// Of jobs that ended so.
@@ -126,9 +129,14 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// An error without advice on when to retry.
+    /// An error without advice on when to retry. A message may quote names of a client's, which have any length: it is cut.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after: None, overflow: None }
+        let mut message = message.into();
+        if message.len() > MESSAGE_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_MAX - '…'.len_utf8()));
+            message.push('…');
+        }
+        Self { code, message, retry_after: None, overflow: None }
     }
 
     /// The error of a prompt that the context does not hold.
@@ -152,6 +160,15 @@ impl JobError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_cut_on_a_character() {
+        for letter in ["x", "ä", "…"] {
+            let message = JobError::new(ErrorCode::InvalidRequest, letter.repeat(2000)).message;
+            assert!(message.len() <= MESSAGE_MAX && message.len() > MESSAGE_MAX - 8 && message.ends_with('…'));
+        }
+        assert_eq!(JobError::new(ErrorCode::InvalidRequest, "x".repeat(MESSAGE_MAX)).message.len(), MESSAGE_MAX);
+    }
 
     #[test]
     fn text_and_serde_agree_for_every_code() {

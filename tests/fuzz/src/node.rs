@@ -144,6 +144,8 @@ impl Node {
             id: JobId(1),
             task: task.for_engine(),
             memory: 0..0,
+            instructions: None,
+            session: None,
             sampling: promptd::job::Sampling::default(),
             output: output.clone(),
             stream: false,

@@ -17,7 +17,8 @@ async fn the_idle_model_goes_first_and_a_pinned_one_stays() {
         let path = &files[file];
         format!("[[model]]\nname = \"{name}\"\nfiles = [{{ path = {path:?} }}]\ncontext = 512\nsequences = 1\n{line}\n")
     };
-    let memory = "[memory]\nrecover_after = \"3s\"\n";
+    // Three margins for kept prefixes would have the first model begin with less, and step up later.
+    let memory = "[memory]\nrecover_after = \"3s\"\n[engine]\nprefix_cache = 0\n";
     let setup = Setup {
         files: files[..2].to_vec(),
         cgroup: Some(group.path().to_owned()),

@@ -1,4 +1,5 @@
-//! What prompts begin with is computed once: the operator's instructions for everybody, a session's turns for that session.
+//! What prompts begin with is computed once: an operator's instructions for all who ask for that task, a session's turns for that
+//! session.
 //!
 //! How much was computed is counted in tokens: those of a prompt less those that were in memory.
 

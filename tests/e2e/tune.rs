@@ -47,7 +47,8 @@ async fn the_daemon_takes_what_was_found() {
         command.arg(node.config());
     });
     let file = &found["files"][0];
-    assert!(file["tried"].as_array().unwrap().len() >= 6, "{found}");
+    // Attention, repacking and mapping; there is one number of threads, and no size of steps below so short a prompt.
+    assert_eq!(file["tried"].as_array().unwrap().len(), 3, "{found}");
     let kept = tuned_folder.join(format!("{}.json", file["sha256"].as_str().unwrap()));
     // What was found depends on the machine; for the rest of the way it is something that no machine begins with.
     let mut tuned: Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -40,24 +40,10 @@ fn reader() -> RequestReader {
     }
 }
 
-fn message(payload: &Value) -> InboundMessage {
-    InboundMessage {
-        topic: String::new(),
-        payload: payload.to_string().into(),
-        qos: 1,
-        retain: false,
-        response_topic: None,
-        correlation: None,
-        expiry: None,
-        received: Instant::now(),
-        ack: None,
-    }
-}
-
 /// Reads a message as the node would.
 fn read(reader: &RequestReader, schema: &str, payload: &Value) -> Result<(), JobError> {
     let (client, id) = (ClientName::new("cam").unwrap(), || RequestId::new("made").unwrap());
-    let message = message(payload);
+    let message = InboundMessage::plain(payload.to_string());
     match schema.split_once('-') {
         Some(("request", "fetch")) => reader.read_fetch(&client, &message, id).map(drop).map_err(|bad| bad.error),
         Some(("request", task)) => reader.read(task, client, &message, id).map(drop).map_err(|bad| bad.error),
@@ -259,7 +245,7 @@ fn a_text_alone_is_taken_where_the_contract_offers_it() {
     let reader = reader();
     let topics = topics();
     let offered = topics["components"]["messages"]["request-text"]["x-tasks"].as_array().unwrap();
-    let text = InboundMessage { payload: "some text".into(), ..message(&Value::Null) };
+    let text = InboundMessage::plain("some text");
     let tasks = of_sent().into_iter().filter_map(|schema| Some(schema.name.strip_prefix("request-")?.to_owned()));
     for task in tasks.filter(|task| task != "fetch") {
         let taken = reader.read(&task, ClientName::new("cam").unwrap(), &text, || RequestId::new("made").unwrap());

@@ -4,10 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientName, ErrorCode, JobError, ModelName, RequestId, SessionName};
-
-/// Longest message about what is wrong, in bytes: it may quote a verb or a field's name, which can have any length.
-const MESSAGE_MAX: usize = 256;
+use super::{ClientName, ErrorCode, JobError, ModelName, RequestId, SessionName, shown};
 
 /// A valid request of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,10 +139,10 @@ impl Control {
     pub fn read(verb: &str, fields: Map<String, Value>) -> Result<Self, JobError> {
         let Some((_, takes)) = VERBS.into_iter().find(|(known, _)| *known == verb) else {
             let known: Vec<&str> = Self::verbs().collect();
-            return Err(invalid(format!("no control verb {verb:?}; known are {}", known.join(", "))));
+            return Err(invalid(format!("no control verb {}; known are {}", shown(verb), known.join(", "))));
         };
         if let Some(field) = fields.keys().find(|field| !takes.contains(&field.as_str())) {
-            return Err(invalid(format!("control/{verb} takes no {field:?}")));
+            return Err(invalid(format!("control/{verb} takes no {}", shown(field))));
         }
         let Fields { model, strategy, client, job, session, all } =
             serde_json::from_value(Value::Object(fields)).map_err(|e| invalid(format!("control/{verb}: {e}")))?;
@@ -222,8 +219,7 @@ impl Which {
     }
 }
 
-fn invalid(mut text: String) -> JobError {
-    text.truncate(text.floor_char_boundary(MESSAGE_MAX));
+fn invalid(text: String) -> JobError {
     JobError::new(ErrorCode::InvalidRequest, text)
 }
 
@@ -290,7 +286,8 @@ mod tests {
             assert!(error.code == ErrorCode::InvalidRequest && error.message.contains(text), "{verb}: {error}");
         }
         let long = "ü".repeat(5000);
-        assert!(read(&long, &json!({})).unwrap_err().message.len() <= MESSAGE_MAX);
-        assert!(read("drain", &json!({ long: 1 })).unwrap_err().message.len() <= MESSAGE_MAX);
+        for error in [read(&long, &json!({})), read("drain", &json!({ long: 1 }))].map(Result::unwrap_err) {
+            assert!(error.message.contains("üü…\"") && error.message.len() < 300, "{error}");
+        }
     }
 }

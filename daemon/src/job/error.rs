@@ -8,8 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::Overflow;
 
-/// Longest message, in bytes.
+/// Longest message, in bytes: it may quote names that a client or an operator gave, which have any length.
 const MESSAGE_MAX: usize = 1024;
+
+/// A name as messages show it: a client may put anything there, a whole prompt included.
+pub fn shown(name: &str) -> String {
+    const SHOWN_MAX: usize = 40;
+    let cut: String = name.chars().take(SHOWN_MAX).collect();
+    let more = if cut.len() < name.len() { "…" } else { "" };
+    format!("\"{}{more}\"", cut.escape_debug())
+}
 
 /// Of requests that did not become jobs.
 const REFUSED: [&str; 1] = ["promptd_requests_refused_total"];
@@ -129,7 +137,7 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// An error without advice on when to retry. A message may quote names of a client's, which have any length: it is cut.
+    /// An error without advice on when to retry. A long message is cut.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > MESSAGE_MAX {

@@ -20,7 +20,7 @@ pub use contract::{schema_of, sparse_schema_of};
 pub use control::{Control, Which};
 pub use encode::{Ability, Embedding, Encoding, Entity, Found, Input, Labelled, Part, Ranked};
 pub use encode::{ENTITY_TYPE_BYTES_MAX, ENTITY_TYPES_MAX, LABEL_BYTES_MAX, LABELS_MAX};
-pub use error::{ErrorCode, JobError};
+pub use error::{ErrorCode, JobError, shown};
 pub use name::{
     BINDING_NAME_MAX, BindingName, ClientName, GroupName, InvalidName, ModelName, NAME_PATTERN, NodeName, PolicyName,
     RequestId, SessionName, StepName, TaskName,

@@ -4,9 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::job::{ErrorCode, JobError};
-
-use super::strict::shown;
+use crate::job::{ErrorCode, JobError, shown};
 
 /// Fields not yet read. Reading one takes it out.
 pub(super) struct Fields(Map<String, Value>);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::job::{JobError, Task};
+use crate::job::{JobError, Task, shown};
 use crate::task::Definition;
 
 use super::RequestLimits;
@@ -44,7 +44,7 @@ pub(super) fn read_each_defined(
             other => return Err(wrong_type(&format!("inputs[{index}]"), &other, "a string or an object")),
         }
         if let Some(unknown) = fields.keys().find(|name| !definition.fields().contains(name)) {
-            let text = format!("the task \"{}\" has no field \"{unknown}\"", definition.name());
+            let text = format!("the task \"{}\" has no field {}", definition.name(), shown(unknown));
             return Ok(Err(invalid(text)));
         }
         let task = definition.task(fields, limits.request_bytes.min(room));

@@ -28,6 +28,22 @@ pub struct InboundMessage {
 }
 
 impl InboundMessage {
+    /// One that comes now with nothing but a payload, for tests.
+    #[cfg(test)]
+    pub(crate) fn plain(payload: impl Into<Vec<u8>>) -> Self {
+        Self {
+            topic: String::new(),
+            payload: payload.into().into(),
+            qos: 1,
+            retain: false,
+            response_topic: None,
+            correlation: None,
+            expiry: None,
+            received: Instant::now(),
+            ack: None,
+        }
+    }
+
     /// What it takes of the memory for waiting messages.
     pub(super) fn size(&self) -> usize {
         self.topic.len() + self.payload.len()

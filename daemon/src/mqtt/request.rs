@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::job::{
     ClientName, ErrorCode, JobError, ModelName, OutputLimits, ReplyTo, Request, RequestId, Sampling, Task, TaskName,
+    shown,
 };
 use crate::task::{Definition, PipelineDefinition};
 
@@ -19,7 +20,7 @@ use super::fields::invalid;
 use super::kind::TaskKind;
 use super::pipeline::read_named;
 use super::sent::Timing;
-use super::strict::{JsonLimits, parse_object, shown};
+use super::strict::{JsonLimits, parse_object};
 use super::{InboundMessage, ReplyPolicy, Topics};
 
 /// Longest Correlation Data in bytes: it is kept with the job.

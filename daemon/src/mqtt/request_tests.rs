@@ -1,6 +1,6 @@
 //! The rules of the interface for requests, as tables.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -34,17 +34,7 @@ pub(super) fn reader() -> RequestReader {
 }
 
 pub(super) fn message(payload: impl Into<Vec<u8>>) -> InboundMessage {
-    InboundMessage {
-        topic: String::new(),
-        payload: payload.into().into(),
-        qos: 1,
-        retain: false,
-        response_topic: None,
-        correlation: None,
-        expiry: None,
-        received: Instant::now(),
-        ack: None,
-    }
+    InboundMessage::plain(payload)
 }
 
 fn read(task: &str, message: &InboundMessage) -> Result<Accepted, Box<Rejected>> {

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::fields::{Fields, invalid};
-use super::strict::shown;
-use crate::job::{ErrorCode, JobError};
+use crate::job::{ErrorCode, JobError, shown};
 
 /// Clocks that time servers set differ by less, so that what is further ahead is wrong.
 const AHEAD_MAX: Duration = Duration::from_secs(10);

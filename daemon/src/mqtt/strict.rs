@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::{Map, Number, Value};
 
-use crate::job::{ErrorCode, JobError};
+use crate::job::{ErrorCode, JobError, shown};
 
 /// What a document may have at most. Its size is the caller's concern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +37,6 @@ pub fn parse_object(bytes: &[u8], limits: JsonLimits) -> Result<Map<String, Valu
         Err(error) if error.classify() == Category::Data => Err(invalid(error.to_string())),
         Err(error) => Err(invalid(format!("the payload is not valid JSON: {error}"))),
     }
-}
-
-/// A key as messages show it: a client may put anything there, a whole prompt included.
-pub(super) fn shown(key: &str) -> String {
-    const SHOWN_MAX: usize = 40;
-    let cut: String = key.chars().take(SHOWN_MAX).collect();
-    let more = if cut.len() < key.len() { "…" } else { "" };
-    format!("\"{}{more}\"", cut.escape_debug())
 }
 
 fn invalid(message: impl Into<String>) -> JobError {

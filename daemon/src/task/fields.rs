@@ -8,9 +8,6 @@ use serde_json::{Map, Value};
 use super::{COMMON_FIELDS, DefinitionError};
 use crate::job::{ErrorCode, JobError};
 
-/// Longest message about a value that does not fit the schema.
-const MESSAGE_MAX: usize = 300;
-
 /// A JSON Schema of an object whose fields are known.
 pub(super) struct Schema {
     validator: Validator,
@@ -44,9 +41,7 @@ impl Schema {
         let Err(error) = self.validator.validate(&instance) else { return Ok(()) };
         let path = error.instance_path().to_string();
         let place = if path.is_empty() { String::new() } else { format!("field \"{}\": ", &path[1..]) };
-        let mut message = format!("{place}{}", error.masked());
-        message.truncate(message.floor_char_boundary(MESSAGE_MAX));
-        Err(JobError::new(ErrorCode::InvalidRequest, message))
+        Err(JobError::new(ErrorCode::InvalidRequest, format!("{place}{}", error.masked())))
     }
 }
 

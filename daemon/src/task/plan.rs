@@ -6,7 +6,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::expression::{Expression, Form, Names, is_global};
-use crate::job::{ModelName, OnError, PipelineStep, StepName, TaskName};
+use crate::job::{ModelName, OnError, PipelineStep, StepName, TaskName, shown};
 
 /// Why steps are no pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -92,7 +92,7 @@ impl Known<'_> {
         let for_each = condition(("for_each", &step.for_each), &mut of_step)?;
         let mut fields = Vec::new();
         for (key, value) in &step.fields {
-            let form = Form::new(value, &mut of_items).map_err(|reason| format!("field \"{key}\": {reason}"))?;
+            let form = Form::new(value, &mut of_items).map_err(|reason| format!("field {}: {reason}", shown(key)))?;
             fields.push((key.clone(), form));
         }
         let mut needs = self.needs(&of_step, false)?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::job::{ModelName, OnError, PipelineStep, StepName, TaskName};
+use crate::job::{ModelName, OnError, PipelineStep, StepName, TaskName, shown};
 
 /// Fields of a whole request, which are no step's.
 pub const OF_REQUESTS: [&str; 11] =
@@ -40,7 +40,7 @@ pub fn read_step(mut map: Map<String, Value>) -> Result<PipelineStep, String> {
         (Some(_), _) => return Err("\"on_error\" is none of \"fail\", \"skip\", \"default\"".to_owned()),
     };
     if let Some(field) = map.keys().find(|key| OF_REQUESTS.contains(&key.as_str()) || key.starts_with("x_")) {
-        return Err(format!("has the field \"{field}\", which only a whole request has"));
+        return Err(format!("has the field {}, which only a whole request has", shown(field)));
     }
     let name = StepName::new(name).map_err(|error| error.to_string())?;
     let task = TaskName::new(task).map_err(|error| error.to_string())?;

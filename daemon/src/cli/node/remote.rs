@@ -40,7 +40,9 @@ pub fn ask(
 /// Nothing is asked of a node that is away: the broker would keep the question, and the node would do it some day.
 async fn find(broker: &Broker, config: &Config, topics: &Topics, node: &NodeName) -> anyhow::Result<()> {
     let topic = topics.availability();
-    let mut reader = Reader::connect(&broker.link_config(&config.mqtt)?).await?;
+    let way = broker.link_config(&config.mqtt)?;
+    let connected = Reader::connect(&way).await;
+    let mut reader = connected.with_context(|| format!("the broker {}:{}", way.host, way.port))?;
     reader.subscribe(&topic)?;
     let until = Instant::now() + PRESENCE_TIMEOUT;
     loop {

@@ -9,17 +9,6 @@ fn facts(writer: &Writer) -> ModelFacts {
     read(&writer.bytes()).unwrap().facts().unwrap()
 }
 
-/// A model of another architecture with these numbers.
-fn model(architecture: &str, numbers: &[(&str, Vec<u8>)]) -> Writer {
-    let base = [("context_length", u32(512)), ("embedding_length", u32(64)), ("block_count", u32(4))];
-    let mut writer = Writer::model().key("general.architecture", string(architecture));
-    writer.keys.retain(|(key, _)| !key.starts_with(b"llama."));
-    for (suffix, value) in base.iter().chain(numbers) {
-        writer = writer.key(format!("{architecture}.{suffix}"), value.clone());
-    }
-    writer
-}
-
 #[test]
 fn of_a_small_model() {
     let facts = facts(&Writer::model());
@@ -61,7 +50,7 @@ fn the_type_with_most_bytes_gives_the_precision() {
 
 #[test]
 fn heads_may_differ_from_layer_to_layer() {
-    let facts = facts(&model(
+    let facts = facts(&Writer::of(
         "openelm",
         &[
             ("attention.head_count", u32s([4, 6, 8, 8])),
@@ -77,7 +66,7 @@ fn heads_may_differ_from_layer_to_layer() {
 
 #[test]
 fn heads_that_are_not_said_follow_from_the_others() {
-    let facts = facts(&model("gpt2", &[("attention.head_count", u32(8))]));
+    let facts = facts(&Writer::of("gpt2", &[("attention.head_count", u32(8))]));
     assert_eq!((facts.n_head_kv.as_slice(), facts.key_length, facts.value_length), (&[8; 4][..], 8, 8));
 }
 
@@ -85,7 +74,7 @@ fn heads_that_are_not_said_follow_from_the_others() {
 fn layers_that_cache_nothing_have_no_heads() {
     let heads = |architecture: &str, more: &[(&str, Vec<u8>)]| {
         let base = [("attention.head_count", u32(4)), ("attention.head_count_kv", u32(2))];
-        let facts = facts(&model(architecture, &[&base, more].concat()));
+        let facts = facts(&Writer::of(architecture, &[&base, more].concat()));
         (facts.n_head_kv, facts.cache)
     };
     assert_eq!(heads("llama", &[]), (vec![2; 4], Cache::Attention));
@@ -100,19 +89,19 @@ fn layers_that_cache_nothing_have_no_heads() {
 
 #[test]
 fn of_an_encoder() {
-    let facts = facts(&model(
+    let facts = facts(&Writer::of(
         "bert",
         &[("attention.head_count", u32(2)), ("attention.causal", boolean(0)), ("pooling_type", u32(1))],
     ));
     assert_eq!((facts.causal, facts.pooling, facts.cache), (false, Some(Pooling::Mean), Cache::None));
     assert_eq!(facts.n_labels, 0, "a name without a head");
-    let unspecified = model("bert", &[("attention.head_count", u32(2)), ("pooling_type", u32(u32::MAX))]);
+    let unspecified = Writer::of("bert", &[("attention.head_count", u32(2)), ("pooling_type", u32(u32::MAX))]);
     assert_eq!(super::facts::facts(&unspecified).pooling, None);
 }
 
 #[test]
 fn of_experts() {
-    let facts = facts(&model(
+    let facts = facts(&Writer::of(
         "qwen3moe",
         &[
             ("attention.head_count", u32(2)),

@@ -9,17 +9,6 @@ use super::writer::{Writer, boolean, string, strings, u32, u32s};
 /// Writes the files anew instead of comparing them.
 const WRITE: &str = "PROMPTD_WRITE_SEEDS";
 
-/// A small model of another architecture with these numbers.
-fn model(architecture: &str, numbers: &[(&str, Vec<u8>)]) -> Writer {
-    let base = [("context_length", u32(512)), ("embedding_length", u32(64)), ("block_count", u32(4))];
-    let mut writer = Writer::model().key("general.architecture", string(architecture));
-    writer.keys.retain(|(key, _)| !key.starts_with(b"llama."));
-    for (suffix, value) in base.iter().chain(numbers) {
-        writer = writer.key(format!("{architecture}.{suffix}"), value.clone());
-    }
-    writer
-}
-
 fn seeds() -> [(&'static str, Writer); 6] {
     let heads = [("attention.head_count", u32(2))];
     let moe = [("attention.head_count", u32(2)), ("expert_count", u32(4)), ("expert_used_count", u32(2))];
@@ -30,7 +19,7 @@ fn seeds() -> [(&'static str, Writer); 6] {
         ("attention.sliding_window", u32(128)),
     ];
     let state = [("ssm.conv_kernel", u32(4)), ("ssm.inner_size", u32(128)), ("ssm.state_size", u32(16))];
-    let encoder = model("bert", &heads)
+    let encoder = Writer::of("bert", &heads)
         .key("bert.pooling_type", u32(2))
         .key("bert.attention.causal", boolean(0))
         .key("bert.classifier.output_labels", strings(["O", "B-PER"]))
@@ -38,9 +27,9 @@ fn seeds() -> [(&'static str, Writer); 6] {
     [
         ("llama", Writer::model().key("tokenizer.chat_template", string("{{ messages[0].content }}"))),
         ("aligned", Writer { alignment: 64, ..Writer::model() }.key("general.alignment", u32(64))),
-        ("experts", model("qwen3moe", &moe)),
-        ("layers", model("openelm", &layers)),
-        ("recurrent", model("mamba", &state)),
+        ("experts", Writer::of("qwen3moe", &moe)),
+        ("layers", Writer::of("openelm", &layers)),
+        ("recurrent", Writer::of("mamba", &state)),
         ("encoder", encoder),
     ]
 }

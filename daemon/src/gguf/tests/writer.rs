@@ -116,6 +116,17 @@ impl Writer {
             .tensor("blk.0.attn_q.weight", &[64, 64], 3, 64 / 32 * 20 * 64)
     }
 
+    /// The same of another architecture, with these numbers.
+    pub(super) fn of(architecture: &str, numbers: &[(&str, Vec<u8>)]) -> Self {
+        let base = [("context_length", u32(512)), ("embedding_length", u32(64)), ("block_count", u32(4))];
+        let mut writer = Self::model().key("general.architecture", string(architecture));
+        writer.keys.retain(|(key, _)| !key.starts_with(b"llama."));
+        for (suffix, value) in base.iter().chain(numbers) {
+            writer = writer.key(format!("{architecture}.{suffix}"), value.clone());
+        }
+        writer
+    }
+
     /// Sets a key, in its old place if it is there.
     pub(super) fn key(mut self, key: impl AsRef<[u8]>, value: Vec<u8>) -> Self {
         let key = key.as_ref();

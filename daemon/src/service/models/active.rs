@@ -157,9 +157,7 @@ impl EngineSettings<'_> {
             heartbeat_timeout: config.engine.heartbeat_timeout,
         }
     }
-}
 
-impl EngineSettings<'_> {
     /// Another number of threads than the default is somebody's wish.
     fn threads(&self, strategy: Strategy) -> ThreadCount {
         let Self { config, model, .. } = self;

@@ -237,7 +237,8 @@ fn since(modified: SystemTime) -> Duration {
     modified.elapsed().unwrap_or(Duration::MAX)
 }
 
-/// Removes files, those that are not whole and then the oldest first, until those that are left have no more bytes than that. An error if one of them was used lately.
+/// Removes files, those that are not whole and then the oldest first, until those that are left have no more bytes than that. An
+/// error if one of them was used lately.
 fn make_room(folder: &Path, most: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {

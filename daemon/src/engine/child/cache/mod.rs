@@ -1,5 +1,6 @@
-//! What is kept of prompts that have been computed, within so many bytes: what prompts of the operator's begin with, for
-//! everybody, and what a session's turns have left, for the next turn of that session alone.
+//! What is kept of prompts that have been computed, within so many bytes: what the template begins every prompt with, what an
+//! operator's instructions begin with, for prompts of that very task or step, and what a session's turns have left, for the next
+//! turn of that session alone.
 //!
 //! A state is used for a prompt that begins with the very tokens it was computed from, and for nothing else.
 
